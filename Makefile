@@ -1,0 +1,66 @@
+# Everything sets up what it needs: a virtual environment in .venv, from hashed locks, once.
+SHELL := bash
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo test test-fast check format lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       the whole job on an empty machine, against a simulated Kie'
+	@echo 'make test       all tests, with coverage'
+	@echo 'make test-fast  the tests that are not slow'
+	@echo 'make check      lint, format, types, import rules'
+	@echo 'make format     mend what lint and format can mend'
+	@echo 'make lock       resolve the requirements anew'
+	@echo 'make clean      remove the environment and everything made by the above'
+
+demo: .venv/.program
+	@$(BIN)/reconciler demo $(ARGS)
+
+# The last line is pytest's own summary again: the coverage reports stand before it.
+test: .venv/.dev
+	@rm -f .coverage .coverage.*
+	@set -o pipefail; $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report= $(ARGS) | tee .pytest-output
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --include='reconciler/domain/*' --fail-under=100
+	@tail -n 1 .pytest-output
+
+test-fast: .venv/.dev
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' $(ARGS)
+
+check: .venv/.dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --strict
+	@$(BIN)/lint-imports
+
+format: .venv/.dev
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-config --upgrade pyproject.toml --all-extras
+lock: .venv/.dev
+	@$(LOCK) --group build --output-file requirements.lock
+	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* .pytest-output dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The program with its extras, as it is deployed.
+.venv/.program: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=…")'
+	@test -x $(BIN)/python || { echo 'Making .venv'; $(PYTHON) -m venv .venv; }
+	@echo 'Installing the locked requirements'
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.program
+	@echo 'Installing the tools for tests and checks'
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,9 @@
+"""What every test gets: properties are tried without a deadline, since the machine may be busy, and the same way in CI."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
