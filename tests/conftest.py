@@ -1,4 +1,4 @@
-"""What every test gets: properties are tried without a deadline, since the machine may be busy, and the same way in CI."""
+"""Properties are tried without a deadline, since the machine may be busy, and always the same ones in CI."""
 
 import os
 

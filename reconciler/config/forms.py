@@ -1,0 +1,112 @@
+"""The forms that texts in settings must have. The errors say the form, never the value."""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+_NAME = r"[^\W\d][\w$]*"
+_LABELS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def host_of(url: str) -> str:
+    """'' where there is none."""
+    return urlsplit(url).hostname or ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _column(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise ValueError("must be a name of letters, digits and _")
+    return name
+
+
+def _table(name: str) -> str:
+    if not re.fullmatch(rf"{_NAME}(\.{_NAME})?", name):
+        raise ValueError("must be a table's name, or schema.table, of letters, digits and _")
+    return name
+
+
+def _suffix(host: str) -> str:
+    if not _LABELS.fullmatch(host) or "." not in host or _is_address(host):
+        raise ValueError(
+            'must hold bare domains in lower case, such as "kie.ai": no scheme, port, path, * or leading dot'
+        )
+    return host
+
+
+def _host(host: str) -> str:
+    if not (_LABELS.fullmatch(host) or _is_address(host)):
+        raise ValueError('must hold bare hosts, such as "127.0.0.1" or "localhost": no scheme, port or path')
+    return host
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises for a port that is none
+    except ValueError:
+        return None
+    return parts
+
+
+def _web_url(url: str) -> str:
+    parts = _split(url)
+    if (
+        parts is None
+        or parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or not url.isprintable()
+        or " " in url
+    ):
+        raise ValueError("must be an http or https URL with a host")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ValueError("must have nothing after its path, neither ? nor #")
+    if "@" in parts.netloc:
+        raise ValueError("must have no user or password in it")
+    return url.rstrip("/")
+
+
+def _optional_web_url(url: str) -> str:
+    return _web_url(url) if url else url
+
+
+def _database_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    parts = _split(url)
+    match parts.scheme if parts else None:
+        case "sqlite" if not re.fullmatch(r"sqlite:///[^?#]+", url) or url.endswith(("/", ":memory:")):
+            raise ValueError("must name a file after sqlite:///, such as sqlite:///data/app.db, and have no ? or #")
+        case "postgresql" | "postgres" if not (parts and parts.hostname and parts.path.strip("/")):
+            raise ValueError("must be of the form postgresql://user:password@host:5432/name")
+        case "sqlite" | "postgresql" | "postgres":
+            return secret
+        case _:
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Suffixes = Annotated[tuple[Annotated[str, AfterValidator(_suffix)], ...], BeforeValidator(_tuple)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_tuple)]
+Column = Annotated[str, AfterValidator(_column)]
+Table = Annotated[str, AfterValidator(_table)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+OptionalWebUrl = Annotated[str, AfterValidator(_optional_web_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

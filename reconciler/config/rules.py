@@ -1,0 +1,176 @@
+"""Settings that are each fine and together cannot be meant, and those that need what is not built yet."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from reconciler.config.durations import format_duration
+from reconciler.config.forms import host_of, is_loopback
+from reconciler.config.policy import policy_of
+from reconciler.config.settings import Settings
+from reconciler.domain.models import MODELS
+
+ACCOUNT_LIMIT, ACCOUNT_WINDOW = 20, timedelta(seconds=10)
+"""What Kie grants an account: creations per stretch of time."""
+PICTURE_ASPECT = 16 / 9
+"""The only shape that is asked of Kie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """`keys` that do not go together; the first is the one to look at."""
+
+    keys: tuple[str, ...]
+    what: str
+    fix: str
+
+
+def clashes(settings: Settings) -> Iterator[Clash]:
+    """Every contradiction. Texts name values only where those are no secrets."""
+    for rule in _RULES:
+        yield from rule(settings)
+
+
+def _models(s: Settings) -> Iterator[Clash]:
+    fix = f"Known models: {', '.join(MODELS)}"
+    if s.kie.model not in MODELS:
+        yield Clash(("kie.model",), "is no model that the reconciler knows how to ask", fix)
+    if any(model not in MODELS for model in s.kie.fallback_models):
+        yield Clash(("kie.fallback_models",), "holds a model that the reconciler does not know how to ask", fix)
+    if s.kie.model in s.kie.fallback_models:
+        yield Clash(("kie.fallback_models", "kie.model"), "holds the model itself", "Leave it out")
+    if len(set(s.kie.fallback_models)) < len(s.kie.fallback_models):
+        yield Clash(("kie.fallback_models",), "holds a model twice", "Leave one out")
+
+
+def _shape(s: Settings) -> Iterator[Clash]:
+    keys = ("target.height", "target.width", "target.aspect_tolerance", "budget.per_day")
+    width, height, tolerance = s.target.width, s.target.height, s.target.aspect_tolerance
+    if not s.budget.per_day:
+        return
+    if abs(width / height - PICTURE_ASPECT) > tolerance * PICTURE_ASPECT:
+        what = f"with width {width} gives another shape than the 16:9 that pictures are bought in"
+        yield Clash(keys, what, f"Use {round(width / PICTURE_ASPECT)}, or set [budget] per_day = 0 to buy none")
+        return
+    for model in (s.kie.model, *s.kie.fallback_models):
+        if model in MODELS and not MODELS[model].reaches(width, height, tolerance):
+            what = f"with width {width} is more than {model} can give"
+            yield Clash(keys, what, "Lower both, use another model, or set [budget] per_day = 0 to buy none")
+
+
+def _provider(s: Settings) -> Iterator[Clash]:
+    host = host_of(s.kie.base_url)
+    if host in s.kie.allow_insecure_hosts:
+        return
+    if not s.kie.base_url.startswith("https:"):
+        yield Clash(
+            ("kie.base_url", "kie.allow_insecure_hosts"),
+            "would send the key unencrypted",
+            f'Use https, or for a local simulator add "{host}" to allow_insecure_hosts',
+        )
+    if s.kie.purchase_limit * ACCOUNT_WINDOW > ACCOUNT_LIMIT * s.kie.purchase_window:
+        yield Clash(
+            ("kie.purchase_window", "kie.purchase_limit"),
+            f"with purchase_limit {s.kie.purchase_limit} allows more than the account's {ACCOUNT_LIMIT} in 10s",
+            "Lengthen it or lower purchase_limit",
+        )
+
+
+def _deadlines(s: Settings) -> Iterator[Clash]:
+    if s.kie.task_timeout <= s.kie.request_timeout:
+        yield Clash(
+            ("kie.task_timeout", "kie.request_timeout"), "must be longer than request_timeout", "The default is 6h"
+        )
+    least = policy_of(s).lease + s.kie.request_timeout
+    if s.budget.hold_unknown <= least:
+        yield Clash(
+            ("budget.hold_unknown", "kie.request_timeout"),
+            "must be longer than a lease and a call, or a lost purchase could be repeated while it is still being sent",
+            f"Use more than {format_duration(least)}, or a shorter [kie] request_timeout",
+        )
+
+
+def _order(s: Settings) -> Iterator[Clash]:
+    if s.schedule.retry_min > s.schedule.retry_max:
+        yield Clash(("schedule.retry_min", "schedule.retry_max"), "is longer than retry_max", "Swap or change them")
+    if s.database.grace > s.database.stale_after:
+        yield Clash(
+            ("database.grace", "database.stale_after"), "is longer than stale_after", "Shorten it; the default is 25m"
+        )
+    if s.budget.per_track > s.budget.attempts_per_track:
+        yield Clash(
+            ("budget.per_track", "budget.attempts_per_track"),
+            "is more than attempts_per_track, which counts failures too",
+            f"Use at most {s.budget.attempts_per_track}",
+        )
+
+
+def _scope(s: Settings) -> Iterator[Clash]:
+    keys = ("database.excluded_statuses", "database.statuses")
+    if both := set(s.database.statuses) & set(s.database.excluded_statuses):
+        yield Clash(
+            keys, f"has in common with statuses: {', '.join(sorted(both))}", "A status can be in one of them only"
+        )
+    if s.database.restore_archived and "archived" in s.database.excluded_statuses:
+        yield Clash(
+            (keys[0], "database.restore_archived"),
+            "holds archived although restore_archived is true",
+            "Leave one of them out",
+        )
+    names = list(s.database.columns.model_dump().values())
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        fields = (field for field, name in s.database.columns.model_dump().items() if name in twice)
+        yield Clash(
+            tuple(f"database.columns.{field}" for field in fields),
+            f"the column {twice[0]} is named twice",
+            "Name each column once",
+        )
+
+
+def _store(s: Settings) -> Iterator[Clash]:
+    if s.storage.kind == "s3":
+        for name in ("bucket", "endpoint", "access_key", "secret_key"):
+            if getattr(s.storage, name) == getattr(_DEFAULTS.storage, name):
+                yield Clash((f"storage.{name}", "storage.kind"), "is needed with kind = s3", "Set it")
+    host = host_of(s.storage.public_url)
+    if not s.database.is_sqlite and is_loopback(host) and host not in s.kie.allow_insecure_hosts:
+        yield Clash(
+            ("storage.public_url", "database.url", "kie.allow_insecure_hosts"),
+            "is on this machine only, and would be written into a database that others read",
+            f'Use the address the app sees, or add "{host}" to [kie] allow_insecure_hosts',
+        )
+
+
+def _not_built(s: Settings) -> Iterator[Clash]:
+    if not s.database.is_sqlite:
+        yield Clash(("database.url",), "PostgreSQL is not built yet", "Use sqlite:///")
+    if s.storage.kind == "s3":
+        yield Clash(("storage.kind",), "s3 is not built yet", "Use local")
+    for path in NOT_BUILT:
+        section, key = path.split(".")
+        if getattr(getattr(s, section), key) != getattr(getattr(_DEFAULTS, section), key):
+            yield Clash((path,), "is not built yet", "Leave it out")
+
+
+NOT_BUILT = (
+    "storage.bucket",
+    "storage.endpoint",
+    "storage.region",
+    "storage.access_key",
+    "storage.secret_key",
+    "callback.public_url",
+    "callback.hmac_key",
+)
+"""Keys that must stay at their default until what they are for is built."""
+
+_DEFAULTS = Settings()
+_RULES: tuple[Callable[[Settings], Iterator[Clash]], ...] = (
+    _models,
+    _shape,
+    _provider,
+    _deadlines,
+    _order,
+    _scope,
+    _store,
+    _not_built,
+)
