@@ -1,0 +1,470 @@
+"""The transport against real sockets on loopback: what happened, whether it was sent, and that every call ends."""
+
+import logging
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SHORT = timedelta(milliseconds=150)
+LONG = timedelta(seconds=20)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: a\r\nx-odd: b\r\n\r\nhi"
+
+
+class Server:
+    """Listens on loopback and runs `script` for each connection until the test is over."""
+
+    def __init__(self, script: Callable[["Server", socket.socket], None]) -> None:
+        self.script = script
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/path?token=secret"
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(5)
+            self.script(self, connection)
+
+    def read(self, connection: socket.socket) -> bytes:
+        """One request whose body, if any, ends with "END"; b"" when the client went away."""
+        data = b""
+        while not data.endswith((b"\r\n\r\n", b"END")) or (b"POST" in data and not data.endswith(b"END")):
+            piece = connection.recv(65536)
+            if not piece:
+                return b""
+            data += piece
+        self.requests.append(data)
+        return data
+
+    def drip(self, connection: socket.socket, piece: bytes) -> None:
+        while not self.over.wait(0.01):
+            connection.sendall(piece)
+
+    def close(self) -> None:
+        self.over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+Serve = Callable[[Callable[[Server, socket.socket], None]], Server]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    servers: list[Server] = []
+
+    def start(script: Callable[[Server, socket.socket], None]) -> Server:
+        servers.append(Server(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Transport]]:
+    made: list[Transport] = []
+
+    def build(**options: Any) -> Transport:
+        defaults: dict[str, Any] = {"user_agent": "reconciler/test", "clock": lambda: NOW}
+        made.append(Transport(**(defaults | options)))
+        return made[-1]
+
+    yield build
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def transport(make: Callable[..., Transport]) -> Transport:
+    return make()
+
+
+def get(url: str) -> Request:
+    return Request("GET", url, {})
+
+
+def post(url: str, not_after: datetime | None = None) -> Request:
+    return Request("POST", url, {"Authorization": "Bearer secret"}, b"body END", not_after)
+
+
+def answer(data: bytes) -> Callable[[Server, socket.socket], None]:
+    def script(server: Server, connection: socket.socket) -> None:
+        while server.read(connection):
+            connection.sendall(data)
+
+    return script
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def failure(transport: Transport, request: Request, deadline: timedelta = LONG) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        transport.send(request, deadline=deadline, max_bytes=1000)
+    assert "secret" not in f"{caught.value!r} {caught.value}"
+    return caught.value
+
+
+def test_a_reply_is_passed_on_with_lower_case_headers_and_our_own_name(serve: Serve, transport: Transport) -> None:
+    server = serve(answer(OK))
+    reply = transport.send(get(server.url), deadline=LONG, max_bytes=2)
+    assert (reply.status, reply.body, reply.complete) == (200, b"hi", True)
+    assert reply.headers == {"content-length": "2", "x-odd": "a, b"}
+    sent = server.requests[0].lower()
+    assert sent.startswith(b"get /path?token=secret http/1.1\r\n")
+    assert b"user-agent: reconciler/test\r\n" in sent
+    assert b"accept-encoding: identity\r\n" in sent
+
+
+def test_a_connection_is_used_again(serve: Serve, transport: Transport) -> None:
+    server = serve(answer(OK))
+    for _ in range(3):
+        transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+    assert (server.connections, len(server.requests)) == (1, 3)
+
+
+def test_a_redirect_is_a_reply(serve: Serve, transport: Transport) -> None:
+    server = serve(answer(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"))
+    reply = transport.send(get(server.url), deadline=LONG, max_bytes=1000)
+    assert (reply.status, reply.headers["location"], len(server.requests)) == (302, "http://127.0.0.1:1/", 1)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"X: y"], ids=["announced", "until-close"])
+def test_reading_stops_at_the_cap(serve: Serve, transport: Transport, framing: bytes) -> None:
+    def script(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n" + b"x" * 2000)
+        connection.recv(1)
+
+    reply = transport.send(get(serve(script).url), deadline=LONG, max_bytes=1000)
+    assert (reply.body, reply.complete) == (b"x" * 1000, False)
+
+
+def test_refused_is_not_sent(transport: Transport) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = failure(transport, post(f"http://127.0.0.1:{port}/"))
+    assert isinstance(error, NotSent)
+    assert not error.sent
+    assert "127.0.0.1" in error.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "ftp://127.0.0.1/", "http://", "http://[::1", "http://a b/", "https://\x00/", "http://h:99999/"],
+)
+def test_an_invalid_url_is_not_sent(transport: Transport, url: str) -> None:
+    assert isinstance(failure(transport, post(url)), NotSent)
+
+
+def test_an_invalid_header_is_not_sent_and_not_quoted(serve: Serve, transport: Transport) -> None:
+    url = serve(answer(OK)).url
+    for value in ("secret\n", "secret\u2028"):
+        error = failure(transport, Request("POST", url, {"Authorization": value}, b"END"))
+        assert isinstance(error, NotSent)
+
+
+def test_tls_that_never_comes_about_is_not_sent(serve: Serve, transport: Transport) -> None:
+    def plain(server: Server, connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    url = serve(plain).url.replace("http", "https", 1)
+    assert isinstance(failure(transport, post(url)), NotSent)
+    silent = serve(lambda server, connection: drain(connection)).url.replace("http", "https", 1)
+    assert isinstance(failure(transport, post(silent), SHORT), NotSent)
+
+
+def drain(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def broken_scripts() -> dict[str, Callable[[Server, socket.socket], None]]:
+    def reset_unread(server: Server, connection: socket.socket) -> None:
+        connection.recv(1)
+        reset(connection)
+
+    def reset_read(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        reset(connection)
+
+    def closed(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+
+    def send(data: bytes) -> Callable[[Server, socket.socket], None]:
+        def script(server: Server, connection: socket.socket) -> None:
+            server.read(connection)
+            connection.sendall(data)
+
+        return script
+
+    return {
+        "reset before the request was read": reset_unread,
+        "reset after the request was read": reset_read,
+        "closed without an answer": closed,
+        "cut in the headers": send(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        "short of its length": send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhi"),
+        "cut in a chunk": send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+        "not HTTP": send(b"hello\r\n\r\n"),
+    }
+
+
+@pytest.mark.parametrize("script", broken_scripts().values(), ids=list(broken_scripts()))
+def test_what_breaks_after_writing_counts_as_sent(
+    serve: Serve, transport: Transport, script: Callable[[Server, socket.socket], None]
+) -> None:
+    error = failure(transport, post(serve(script).url))
+    assert isinstance(error, Broken)
+    assert error.sent
+
+
+def slow_scripts() -> dict[str, Callable[[Server, socket.socket], None]]:
+    def silent(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        drain(connection)
+
+    def drips(start: bytes, piece: bytes) -> Callable[[Server, socket.socket], None]:
+        def script(server: Server, connection: socket.socket) -> None:
+            server.read(connection)
+            connection.sendall(start)
+            server.drip(connection, piece)
+
+        return script
+
+    return {
+        "says nothing": silent,
+        "drips headers": drips(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        "drips interim replies": drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "drips a body": drips(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", b"y"),
+        "drips chunks": drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n"),
+    }
+
+
+@pytest.mark.parametrize("script", slow_scripts().values(), ids=list(slow_scripts()))
+def test_a_slow_server_meets_the_deadline(
+    serve: Serve, transport: Transport, script: Callable[[Server, socket.socket], None]
+) -> None:
+    error = failure(transport, post(serve(script).url), SHORT)
+    assert isinstance(error, TimedOut)
+    assert error.sent
+
+
+def test_a_server_that_does_not_read_meets_the_deadline(serve: Serve, transport: Transport) -> None:
+    def deaf(server: Server, connection: socket.socket) -> None:
+        server.over.wait()
+
+    server = serve(deaf)
+    request = Request("POST", server.url, {}, b"x" * 50_000_000)
+    assert isinstance(failure(transport, request, SHORT), TimedOut)
+
+
+def test_a_full_pool_is_not_sent(serve: Serve, make: Callable[..., Transport]) -> None:
+    arrived = threading.Event()
+
+    def hold(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        arrived.set()
+        server.over.wait()
+        connection.sendall(OK)
+
+    server, transport = serve(hold), make(max_connections=1)
+    first = threading.Thread(target=transport.send, args=(get(server.url),), kwargs={"deadline": LONG, "max_bytes": 9})
+    first.start()
+    arrived.wait()
+    try:
+        assert isinstance(failure(transport, post(server.url), SHORT), NotSent)
+    finally:
+        server.over.set()
+        first.join()
+
+
+def test_nothing_is_written_after_its_time(serve: Serve, make: Callable[..., Transport]) -> None:
+    clock = iter([NOW, NOW, NOW + timedelta(seconds=1)])
+    server, transport = serve(answer(OK)), make(clock=lambda: next(clock))
+    transport.send(post(server.url, NOW), deadline=LONG, max_bytes=1000)
+    error = failure(transport, post(server.url, NOW))
+    assert isinstance(error, NotSent)
+    assert not error.sent
+    assert len(server.requests) == 1
+
+
+def test_a_request_stopped_before_its_body_is_not_sent(serve: Serve, make: Callable[..., Transport]) -> None:
+    """The process may be frozen between head and body: the server must not get the rest later."""
+    clock = iter([NOW, NOW + timedelta(seconds=1)])
+    server, transport = serve(answer(OK)), make(clock=lambda: next(clock))
+    assert not failure(transport, post(server.url, NOW)).sent
+    assert server.requests == []
+
+
+def test_a_purchase_is_not_silently_written_twice(serve: Serve, transport: Transport) -> None:
+    """The pooled connection is cut exactly when the second request arrives on it."""
+
+    def script(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        connection.sendall(OK)
+        if server.read(connection):
+            reset(connection)
+
+    server = serve(script)
+    transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+    error = failure(transport, post(server.url))
+    assert isinstance(error, Broken)
+    assert error.sent
+    assert (server.connections, len(server.requests)) == (1, 2)
+
+
+def test_a_connection_closed_while_idle_is_replaced(serve: Serve, transport: Transport) -> None:
+    closed = threading.Event()
+
+    def script(server: Server, connection: socket.socket) -> None:
+        server.read(connection)
+        connection.sendall(OK)
+        connection.close()
+        closed.set()
+
+    server = serve(script)
+    for _ in range(2):
+        closed.clear()
+        assert transport.send(post(server.url), deadline=LONG, max_bytes=1000).status == 200
+        closed.wait()
+    assert server.connections == 2
+
+
+def test_the_vet_sees_every_address_and_can_refuse(serve: Serve, make: Callable[..., Transport]) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def vet(host: str, ip: str) -> None:
+        seen.append((host, ip))
+        raise Forbidden(f"{host}: {ip} is not public")
+
+    server = serve(answer(OK))
+    error = failure(make(vet=vet), post(server.url.replace("127.0.0.1", "localhost")))
+    assert isinstance(error, Forbidden)
+    assert not error.sent
+    assert server.connections == 0
+    assert [host for host, _ in seen] == ["localhost"]
+
+
+def test_one_bad_address_among_good_ones_refuses_the_host(
+    serve: Serve, make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(answer(OK))
+    resolves(monkeypatch, server.port, ["127.0.0.1", "127.0.0.2"])
+
+    def vet(host: str, ip: str) -> None:
+        if ip == "127.0.0.2":
+            raise Forbidden(f"{host}: {ip} is not public")
+
+    assert isinstance(failure(make(vet=vet), get("http://files.example/")), Forbidden)
+    assert server.connections == 0
+
+
+def test_the_address_asked_is_the_address_vetted(
+    serve: Serve, make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(answer(OK))
+    asked = resolves(monkeypatch, server.port, ["127.0.0.1"], ["192.0.2.1"])
+    seen: list[str] = []
+    transport = make(vet=lambda host, ip: seen.append(ip))
+    request = get(f"http://files.example:{server.port}/")
+    assert transport.send(request, deadline=LONG, max_bytes=1000).status == 200
+    assert (asked, seen) == (["files.example"], ["127.0.0.1"])
+    assert f"host: files.example:{server.port}".encode() in server.requests[0].lower()
+
+
+def test_the_next_address_is_tried_when_one_refuses(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(answer(OK))
+    resolves(monkeypatch, server.port, ["127.0.0.2", "127.0.0.1"])
+    request = get(f"http://files.example:{server.port}/")
+    assert transport.send(request, deadline=LONG, max_bytes=1000).status == 200
+
+
+def resolves(monkeypatch: pytest.MonkeyPatch, port: int, *answers: list[str]) -> list[str]:
+    """Names resolve to each of `answers` in turn; returns the names asked."""
+    real, left, asked = socket.getaddrinfo, list(answers), list[str]()
+
+    def fake(host: str, *args: Any, **options: Any) -> Any:
+        if host.endswith(".example"):
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in left.pop(0)]
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", fake)
+    return asked
+
+
+def test_a_resolver_that_hangs_or_fails_is_not_sent(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hangs(*args: Any, **options: Any) -> Any:
+        over.wait()
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    assert isinstance(failure(transport, post("http://files.example/"), SHORT), NotSent)
+    over.set()
+    assert isinstance(failure(transport, post("http://files.example/")), NotSent)
+    assert isinstance(failure(transport, post("http://files.example/"), timedelta(0)), NotSent)
+
+
+def test_a_handler_answers_in_process(make: Callable[..., Transport]) -> None:
+    got: list[Request] = []
+
+    def handler(request: Request) -> Reply:
+        got.append(request)
+        return Reply(200, {}, b"x" * 10, complete=True)
+
+    transport = make(handler=handler)
+    request = Request("GET", "https://files.example/", {"Accept": "image/*"})
+    reply = transport.send(request, deadline=LONG, max_bytes=4)
+    assert (reply.body, reply.complete) == (b"xxxx", False)
+    assert got[0].headers == {"user-agent": "reconciler/test", "accept": "image/*", "accept-encoding": "identity"}
+    assert isinstance(failure(transport, post("https://a.example/", NOW - timedelta(seconds=1))), NotSent)
+    assert len(got) == 1
+
+
+def test_a_closed_transport_sends_nothing(transport: Transport) -> None:
+    transport.close()
+    assert isinstance(failure(transport, post("http://127.0.0.1:1/")), NotSent)
+
+
+def test_nothing_secret_is_shown_or_logged(
+    serve: Serve, transport: Transport, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    request = post(serve(answer(OK)).url)
+    transport.send(request, deadline=LONG, max_bytes=1000)
+    assert "secret" not in f"{request!r}{caplog.text}"
