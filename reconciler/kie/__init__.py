@@ -1,0 +1,1 @@
+"""Kie.ai: the client, its wire formats, and a simulated Kie."""
