@@ -23,7 +23,7 @@ _ENV: Mapping[str, Key] = {key.env: key for key in keys()}
 class Layer:
     """Values by dotted path, where each came from, and what was wrong with the form of the rest."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -31,9 +31,13 @@ class Layer:
         return Layer(below.values | self.values, below.origins | self.origins, below.problems + self.problems)
 
 
-def file_place(source: object, path: str) -> str:
-    """The place of a key in a file: `config.toml: [kie] purchase_limit`."""
+def file_place(source: Path, path: str) -> str:
+    """The place of a known key in a file: `config.toml: [kie] purchase_limit`."""
     section, _, key = path.rpartition(".")
+    return _in_file(source, section, key)
+
+
+def _in_file(source: Path, section: str, key: str) -> str:
     return f"{source}: [{section}] {key}" if section else f"{source}: {key}"
 
 
@@ -98,14 +102,13 @@ def _walk(layer: Layer, source: Path, prefix: str, table: Mapping[str, Any]) -> 
 
 def _unknown(source: Path, prefix: str, name: str, value: object) -> Problem:
     """A key or section that is not ours: what was meant, where it belongs, or what there is."""
-    siblings = [
-        path.removeprefix(prefix) for path in (*_KEYS, *_SECTIONS) if path.rpartition(".")[0] == prefix.rstrip(".")
-    ]
+    section = prefix.rstrip(".")
+    siblings = [path.removeprefix(prefix) for path in (*_KEYS, *_SECTIONS) if path.rpartition(".")[0] == section]
     homes = [key.section for key in _KEYS.values() if key.key == name]
     fix = _meant(name, siblings) or (f"It belongs in [{homes[0]}]" if homes else f"Known here: {', '.join(siblings)}")
     if isinstance(value, dict):
         return Problem(f"{source}: [{prefix}{name}]", "is no known section", fix)
-    return Problem(file_place(source, prefix + name), "is no known key", fix)
+    return Problem(_in_file(source, section, name), "is no known key", fix)
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

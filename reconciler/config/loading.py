@@ -107,6 +107,7 @@ _DEFAULTS = {key.path: key.default for key in keys()}
 _WORDS = {
     "bool_type": "must be true or false",
     "float_type": "must be a number",
+    "greater_than": "must be longer than 0s",
     "int_type": "must be a whole number",
     "string_type": "must be a text in quotes",
     "tuple_type": "must be a list",

@@ -52,10 +52,12 @@ def _shape(s: Settings) -> Iterator[Clash]:
         what = f"with width {width} gives another shape than the 16:9 that pictures are bought in"
         yield Clash(keys, what, f"Use {round(width / PICTURE_ASPECT)}, or set [budget] per_day = 0 to buy none")
         return
-    for model in (s.kie.model, *s.kie.fallback_models):
-        if model in MODELS and not MODELS[model].reaches(width, height, tolerance):
-            what = f"with width {width} is more than {model} can give"
-            yield Clash(keys, what, "Lower both, use another model, or set [budget] per_day = 0 to buy none")
+    models = [MODELS[name] for name in (s.kie.model, *s.kie.fallback_models) if name in MODELS]
+    if short := [model.name for model in models if not model.reaches(width, height, tolerance)]:
+        what = f"with width {width} is more than can be had of {', '.join(short)}"
+        yield Clash(
+            (*keys, "kie.model"), what, "Lower both, use another model, or set [budget] per_day = 0 to buy none"
+        )
 
 
 def _provider(s: Settings) -> Iterator[Clash]:

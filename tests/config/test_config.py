@@ -1,0 +1,299 @@
+"""Loading: places and their precedence, every mistake at once, and no secret in any text."""
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.config import (
+    ConfigError,
+    Loaded,
+    Problem,
+    Settings,
+    format_duration,
+    keys,
+    load,
+    parse_duration,
+    policy_of,
+    reference,
+)
+from reconciler.domain.policy import Policy
+
+ROOT = Path(__file__).parents[2]
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def problems(path: Path | None, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ or {}, places=())
+    assert caught.value.problems
+    return list(caught.value.problems)
+
+
+# -- where it is looked for -----------------------------------------------------------------------------------------
+
+
+def test_the_named_file_goes_before_the_variable_and_that_before_the_usual_places(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("named.toml", "variable.toml", "usual.toml")]
+    for port, path in enumerate(files, start=1):
+        path.write_text(f"[http]\nport = {port}\n")
+    named, variable, usual = files
+    environ = {"RECONCILER_CONFIG": str(variable)}
+    missing = tmp_path / "missing.toml"
+
+    assert load(named, environ, places=[usual]).settings.http.port == 1
+    assert load(None, environ, places=[usual]).settings.http.port == 2
+    assert load(None, {}, places=[missing, usual]).settings.http.port == 3
+    assert load(None, {}, places=[missing, usual]).source == usual
+
+
+def test_without_any_file_the_places_looked_at_are_named(tmp_path: Path) -> None:
+    places = [tmp_path / "config.toml", tmp_path / "etc" / "config.toml"]
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, places=places)
+    (problem,) = caught.value.problems
+    assert all(str(place) in str(problem) for place in places)
+    assert "RECONCILER_CONFIG" in str(problem)
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    (by_flag,) = problems(missing)
+    (by_variable,) = problems(None, {"RECONCILER_CONFIG": str(missing)})
+    assert (by_flag.where, by_variable.where) == ("--config", "environment RECONCILER_CONFIG")
+    assert str(missing) in by_flag.what
+
+
+def test_an_empty_file_gives_the_defaults(write: Write) -> None:
+    assert load(write(""), {}).settings == Settings()
+
+
+# -- precedence -----------------------------------------------------------------------------------------------------
+
+
+def test_environment_goes_over_the_file_and_credentials_over_both(write: Write, tmp_path: Path) -> None:
+    path = write('[kie]\napi_key = "from-file"\npurchase_limit = 3\n[budget]\nper_day = 7\n')
+    (tmp_path / "kie_api_key").write_text("from-credential\n")
+    (tmp_path / "database_url").write_text("sqlite:///credential.db\n")
+    environ = {
+        "RECONCILER_KIE__API_KEY": "from-environment",
+        "RECONCILER_KIE__PURCHASE_LIMIT": "4",
+        "RECONCILER_DATABASE__COLUMNS__ID": "track_id",
+        "HOME": "/nowhere",
+    }
+    loaded = load(path, environ)
+    assert loaded.settings.kie.api_key.get_secret_value() == "from-environment"
+    assert loaded.settings.kie.purchase_limit == 4
+    assert loaded.settings.budget.per_day == 7
+    assert loaded.settings.database.columns.id == "track_id"
+
+    loaded = load(path, environ | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert loaded.settings.kie.api_key.get_secret_value() == "from-credential"
+    assert loaded.settings.database.path == Path("credential.db")
+    assert loaded.origins == {
+        "kie.api_key": "credential kie_api_key",
+        "database.url": "credential database_url",
+        "kie.purchase_limit": "environment RECONCILER_KIE__PURCHASE_LIMIT",
+        "database.columns.id": "environment RECONCILER_DATABASE__COLUMNS__ID",
+        "budget.per_day": f"{path}: [budget] per_day",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "value"),
+    [
+        ("TARGET__INTERIM_THUMBNAIL", "True", "target.interim_thumbnail", True),
+        ("BUDGET__MIN_CREDITS", "12.5", "budget.min_credits", 12.5),
+        ("BUDGET__MIN_CREDITS", "12", "budget.min_credits", 12.0),
+        ("KIE__REQUEST_TIMEOUT", "250ms", "kie.request_timeout", timedelta(milliseconds=250)),
+        ("KIE__ALLOW_INSECURE_HOSTS", "127.0.0.1, localhost", "kie.allow_insecure_hosts", ("127.0.0.1", "localhost")),
+        ("KIE__ALLOW_INSECURE_HOSTS", '["::1"]', "kie.allow_insecure_hosts", ("::1",)),
+        ("KIE__FALLBACK_MODELS", "", "kie.fallback_models", ()),
+        ("DATABASE__TABLE", "public.tracks", "database.table", "public.tracks"),
+    ],
+)
+def test_environment_values_take_the_type_of_their_key(
+    write: Write, name: str, text: str, path: str, value: object
+) -> None:
+    settings = load(write(""), {f"RECONCILER_{name}": text}).settings
+    section, key = path.split(".")
+    assert getattr(getattr(settings, section), key) == value
+
+
+def test_credentials_that_cannot_be_used_are_reported(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "kie_api_key").write_text(" \n")
+    (tmp_path / "database_url").mkdir()
+    found = problems(write(""), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert [problem.where for problem in found] == ["credential kie_api_key", "credential database_url"]
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------------
+
+
+def test_three_mistakes_are_three_problems(write: Write) -> None:
+    path = write('[kie]\npurchase_limt = 3\nrequest_timeout = 30\n[schedule]\nretry_min = "7h"\n')
+    unknown, duration, order = problems(path)
+    assert str(unknown) == f"{path}: [kie] purchase_limt: is no known key. Did you mean purchase_limit?"
+    assert duration.where == f"{path}: [kie] request_timeout"
+    assert '"90s"' in duration.what
+    assert (order.where, order.what) == (f"{path}: [schedule] retry_min", "is longer than retry_max")
+
+
+def test_mistakes_of_all_places_are_reported_together(write: Write) -> None:
+    found = problems(
+        write("[http]\nport = true\n"),
+        {"RECONCILER_KIE__APIKEY": "x", "RECONCILER_BUDGET__PER_DAY": "many", "RECONCILER_LOG_LEVEL": "DEBUG"},
+    )
+    by_place = {problem.where.rpartition("/")[2]: problem for problem in found}
+    assert set(by_place) == {
+        "config.toml: [http] port",
+        "environment RECONCILER_KIE__APIKEY",
+        "environment RECONCILER_BUDGET__PER_DAY",
+        "environment RECONCILER_LOG_LEVEL",
+    }
+    assert by_place["environment RECONCILER_KIE__APIKEY"].fix == "Did you mean RECONCILER_KIE__API_KEY?"
+    assert by_place["environment RECONCILER_BUDGET__PER_DAY"].what == "must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("[kee]\na = 1", "[kee]", "Did you mean kie?"),
+        ("[database.colums]\nid = 'x'", "[database.colums]", "Did you mean columns?"),
+        ("[database.columns]\nimage = 'x'", "[database.columns] image", "Did you mean image_url?"),
+        ("[database]\nper_day = 3", "[database] per_day", "It belongs in [budget]"),
+        ("[log]\nzzz = 3", "[log] zzz", "Known here: level, format"),
+        ("kie = 3", "kie", "must be a section"),
+        ("[[kie]]\nmodel = 'x'", "kie", "must be a section"),
+        ('"kie.model" = "x"', "kie.model", "is no known key"),
+        ("[kie]\nmodel = x\n", "", "is not TOML: a mistake at line 2, column 9"),
+        ("[kie\n", "", "is not TOML"),
+        ("[kie]\npurchase_limit = '3'", "[kie] purchase_limit", "must be a whole number"),
+        ("[kie]\npurchase_limit = 2.0", "[kie] purchase_limit", "must be a whole number"),
+        ("[kie]\nfallback_models = 'a'", "[kie] fallback_models", "must be a list"),
+        ("[log]\nlevel = 'LOUD'", "[log] level", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_place(write: Write, text: str, where: str, words: str) -> None:
+    path = write(text)
+    (problem,) = problems(path)
+    assert problem.where == (f"{path}: {where}" if where else str(path))
+    assert words in str(problem)
+
+
+def test_a_file_that_is_no_text_is_named(write: Write) -> None:
+    path = write("")
+    path.write_bytes(b"\xff\xfe")
+    (problem,) = problems(path)
+    assert (problem.where, problem.what) == (str(path), "cannot be read: it is not UTF-8")
+
+
+SECRETS = {
+    "kie.api_key": "hunter2-key",
+    "kie.suno_api_key": "hunter2-suno",
+    "storage.access_key": "hunter2-access",
+    "storage.secret_key": "hunter2-secret",
+    "callback.hmac_key": "hunter2-hmac",
+    "database.url": "postgresql://user:hunter2-password@db.example.com/name",
+}
+
+
+def test_secrets_are_in_no_text(write: Write) -> None:
+    def shown(loaded: Loaded) -> str:
+        settings = loaded.settings
+        return f"{loaded} {loaded!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"
+
+    settings = load(write('[kie]\napi_key = "hunter2"\n[database]\nurl = "sqlite:///app.db"'), {})
+    assert "hunter2" not in shown(settings)
+    url = Settings.model_validate({"database": {"url": SECRETS["database.url"]}}).database
+    assert url.place == "postgresql://db.example.com/name"
+    with pytest.raises(ValueError, match="not an SQLite database"):
+        _ = url.path
+
+
+@pytest.mark.parametrize("broken", ["{}", "[{}]", "{}\x00 a://b@["])
+def test_secrets_are_in_no_error(write: Write, broken: str) -> None:
+    environ = {f"RECONCILER_{path.upper().replace('.', '__')}": broken.format(text) for path, text in SECRETS.items()}
+    found = problems(write("[kie]\napi_key = ['hunter2']\nbase_url = 'https://hunter2@kie.ai'\n"), environ)
+    assert "hunter2" not in repr(found) + "".join(map(str, found))
+    found = problems(write("[kie]\napi_key = ['hunter2']\nsuno_api_key = hunter2\n"), {})
+    assert "hunter2" not in repr(found) + "".join(map(str, found))
+
+
+# -- durations ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 3650 * 86400 * 1000))
+def test_a_duration_survives_being_written_and_read(milliseconds: int) -> None:
+    length = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(length)) == length
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 s", "-5s", "1.5h", "5w", "1h30m", "٣s", 5, True, None])
+def test_what_is_no_duration_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a duration in quotes"):
+        parse_duration(text)
+
+
+def test_a_duration_beyond_the_calendar_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be at most 3650d"):
+        parse_duration("999999999999d")
+
+
+# -- the reference --------------------------------------------------------------------------------------------------
+
+
+def flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, value in table.items():
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
+
+
+def test_the_reference_file_is_what_the_code_says() -> None:
+    made = subprocess.run([sys.executable, "-m", "reconciler.config"], check=True, capture_output=True, cwd=ROOT)
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+    assert text == reference() == made.stdout.decode(), "run: python -m reconciler.config > config.toml"
+
+
+def test_the_reference_file_holds_every_key_at_its_default() -> None:
+    path = ROOT / "config.toml"
+    assert load(path, {}).settings == Settings()
+    written = flat(tomllib.loads(path.read_text(encoding="utf-8")))
+    assert set(written) == {key.path for key in keys()}
+    assert len({key.env for key in keys()}) == len(keys())
+
+
+def test_every_published_key_is_there_with_its_published_default() -> None:
+    path = Path(__file__).with_name("interface.toml")
+    assert load(path, {}).settings == Settings()
+    published = flat(tomllib.loads(path.read_text(encoding="utf-8"))).keys()
+    assert {key.path for key in keys() if key.section != "database.columns"} == published - {"database.columns.id"}
+
+
+def test_every_key_but_a_columns_name_is_explained() -> None:
+    assert [key.path for key in keys() if not key.comment and key.section != "database.columns"] == []
+
+
+def test_the_core_is_given_what_the_operator_decided() -> None:
+    assert policy_of(Settings()) == Policy()
+    keep = Settings.model_validate({"storage": {"kind": "none"}, "target": {"fit": "keep"}, "budget": {"per_day": 1}})
+    assert not policy_of(keep).keeps_pictures
+    assert policy_of(keep).target.fit == "keep"
+    assert policy_of(keep).per_day == 1

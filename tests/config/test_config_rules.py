@@ -1,0 +1,139 @@
+"""What cannot be meant is refused, and the refusal says which key and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.config import ConfigError, Problem, Settings, load
+
+
+def refused(tmp_path: Path, text: str) -> list[Problem]:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    return list(caught.value.problems)
+
+
+def accepted(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, {}).settings
+
+
+CONTRADICTIONS = [
+    ("[schedule]\nretry_min = '7h'", "[schedule] retry_min", "longer than retry_max"),
+    ("[kie]\nmodel = 'imagen4'", "[kie] model", "no model"),
+    ("[kie]\nfallback_models = ['imagen4']", "[kie] fallback_models", "does not know"),
+    ("[kie]\nmodel = 'seedream/4.5-text-to-image'", "[kie] fallback_models", "the model itself"),
+    ("[kie]\nfallback_models = ['nano-banana-2', 'nano-banana-2']", "[kie] fallback_models", "twice"),
+    ("[target]\nheight = 2048", "[target] height", "Use 1152, or set [budget] per_day = 0"),
+    (
+        "[target]\nwidth = 16000\nheight = 9000",
+        "[target] height",
+        "more than can be had of bytedance/seedream-v4-text-to-image",
+    ),
+    ("[kie]\nbase_url = 'http://127.0.0.1:80'", "[kie] base_url", 'add "127.0.0.1" to allow_insecure_hosts'),
+    ("[kie]\npurchase_window = '1s'", "[kie] purchase_window", "more than the account's 20"),
+    ("[kie]\ntask_timeout = '30s'", "[kie] task_timeout", "longer than request_timeout"),
+    ("[budget]\nhold_unknown = '3m'", "[budget] hold_unknown", "Use more than 3m"),
+    ("[kie]\nrequest_timeout = '10m'", "[budget] hold_unknown", "Use more than 1h"),
+    ("[database]\ngrace = '25h'", "[database] grace", "longer than stale_after"),
+    ("[budget]\nper_track = 7", "[budget] per_track", "at most 6"),
+    ("[database]\nstatuses = ['failed', 'done']", "[database] excluded_statuses", "in common with statuses: failed"),
+    (
+        "[database]\nrestore_archived = true\nexcluded_statuses = ['archived']",
+        "[database] excluded_statuses",
+        "although restore_archived",
+    ),
+    ("[database.columns]\nmood = 'vibe'", "[database.columns] mood", "vibe is named twice"),
+]
+
+OUT_OF_BOUNDS = [
+    ("[kie]\npurchase_limit = 0", "[kie] purchase_limit", "greater than or equal to 1"),
+    ("[kie]\npurchase_limit = 21", "[kie] purchase_limit", "less than or equal to 20"),
+    ("[kie]\nmodel = ''", "[kie] model", "at least 1 character"),
+    ("[kie]\nfile_hosts = ['https://kie.ai']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nfile_hosts = ['.kie.ai']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nfile_hosts = ['*.kie.ai']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nfile_hosts = ['ai']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nfile_hosts = ['127.0.0.1']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nallow_insecure_hosts = ['127.0.0.1:80']", "[kie] allow_insecure_hosts", "bare hosts"),
+    ("[kie]\nbase_url = 'api.kie.ai'", "[kie] base_url", "http or https URL"),
+    ("[kie]\nbase_url = 'https://u:p@api.kie.ai'", "[kie] base_url", "no user or password"),
+    ("[kie]\nrequest_timeout = '0s'", "[kie] request_timeout", "longer than 0s"),
+    ("[target]\nwidth = 0", "[target] width", "greater than or equal to 1"),
+    ("[target]\nheight = -1", "[target] height", "greater than or equal to 1"),
+    ("[target]\nquality = 96", "[target] quality", "less than or equal to 95"),
+    ("[target]\nquality = 0", "[target] quality", "greater than or equal to 1"),
+    ("[budget]\nper_day = -1", "[budget] per_day", "greater than or equal to 0"),
+    ("[budget]\nmin_credits = nan", "[budget] min_credits", "must be a finite number"),
+    ("[storage]\npublic_url = 'ftp://pics.example.com'", "[storage] public_url", "http or https URL"),
+    ("[storage]\npublic_url = 'https://pics.example.com/?a=b'", "[storage] public_url", "neither ? nor #"),
+    ("[storage]\npublic_url = 'https://pics.example.com:http'", "[storage] public_url", "http or https URL"),
+    ("[database]\nurl = 'mysql://db/app'", "[database] url", "sqlite:/// or postgresql://"),
+    ("[database]\nurl = 'data/app.db'", "[database] url", "sqlite:/// or postgresql://"),
+    ("[database]\nurl = 'sqlite://app.db'", "[database] url", "must name a file"),
+    ("[database]\nurl = 'sqlite:///:memory:'", "[database] url", "must name a file"),
+    ("[database]\nurl = 'sqlite:///app.db?mode=ro'", "[database] url", "no ? or #"),
+    ("[database]\nurl = 'postgresql://host'", "[database] url", "of the form"),
+    ("[database]\ntable = 'a.b.c'", "[database] table", "schema.table"),
+    ("[database]\nstatuses = []", "[database] statuses", "at least 1 item"),
+    ("[database.columns]\nid = 'x; drop'", "[database.columns] id", "letters, digits and _"),
+]
+
+NOT_BUILT = [
+    ("[callback]\npublic_url = 'https://app.example.com'", "[callback] public_url"),
+    ("[callback]\nhmac_key = 'k'", "[callback] hmac_key"),
+    ("[storage]\nbucket = 'b'", "[storage] bucket"),
+]
+
+
+@pytest.mark.parametrize(("text", "where", "words"), CONTRADICTIONS + OUT_OF_BOUNDS)
+def test_a_mistake_is_refused_with_its_place_and_a_way_out(tmp_path: Path, text: str, where: str, words: str) -> None:
+    (problem,) = refused(tmp_path, text)
+    assert problem.where == f"{tmp_path / 'config.toml'}: {where}"
+    assert words in str(problem)
+    assert problem.fix
+
+
+@pytest.mark.parametrize(("text", "where"), NOT_BUILT)
+def test_what_is_not_built_yet_is_refused(tmp_path: Path, text: str, where: str) -> None:
+    (problem,) = refused(tmp_path, text)
+    assert (problem.where, problem.what) == (f"{tmp_path / 'config.toml'}: {where}", "is not built yet")
+
+
+def test_s3_is_not_built_yet_and_would_need_its_keys(tmp_path: Path) -> None:
+    found = refused(tmp_path, "[storage]\nkind = 's3'\nbucket = 'b'\n")
+    places = [(problem.where.rpartition(": ")[2], problem.what) for problem in found]
+    assert ("[storage] kind", "s3 is not built yet") in places
+    needed = {where for where, what in places if what == "is needed with kind = s3"}
+    assert needed == {"[storage] endpoint", "[storage] access_key", "[storage] secret_key"}
+
+
+def test_a_loopback_address_is_not_written_into_a_database_that_others_read(tmp_path: Path) -> None:
+    text = "[database]\nurl = 'postgresql://u:p@db.example.com/app'\n"
+    found = refused(tmp_path, text)
+    assert [problem.where.rpartition(": ")[2] for problem in found] == ["[storage] public_url", "[database] url"]
+    (listed,) = refused(tmp_path, f"{text}[kie]\nallow_insecure_hosts = ['127.0.0.1']\n")
+    assert listed.what == "PostgreSQL is not built yet"
+    (public,) = refused(tmp_path, f"{text}[storage]\npublic_url = 'https://pics.example.com/'\n")
+    assert public.what == "PostgreSQL is not built yet"
+
+
+def test_a_contradiction_is_not_reported_of_a_key_that_is_wrong_by_itself(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, "[schedule]\nretry_min = '9h'\nretry_max = 'long'\n")
+    assert problem.where.endswith("[schedule] retry_max")
+
+
+def test_without_buying_any_shape_and_size_may_be_wanted(tmp_path: Path) -> None:
+    settings = accepted(tmp_path, "[target]\nwidth = 9000\nheight = 9000\n[budget]\nper_day = 0\n")
+    assert settings.target.width == 9000
+
+
+def test_a_local_simulator_may_be_spoken_to_without_encryption_and_faster(tmp_path: Path) -> None:
+    settings = accepted(
+        tmp_path,
+        "[kie]\nbase_url = 'http://127.0.0.1:8080/'\nallow_insecure_hosts = ['127.0.0.1']\npurchase_window = '100ms'\n",
+    )
+    assert settings.kie.base_url == "http://127.0.0.1:8080"
