@@ -221,10 +221,16 @@ def test_secrets_are_in_no_text(write: Write) -> None:
 
     settings = load(write('[kie]\napi_key = "hunter2"\n[database]\nurl = "sqlite:///app.db"'), {})
     assert "hunter2" not in shown(settings)
-    url = Settings.model_validate({"database": {"url": SECRETS["database.url"]}}).database
-    assert url.place == "postgresql://db.example.com/name"
+
+
+@pytest.mark.parametrize("port", ["", ":5432"])
+def test_what_is_shown_of_a_database_url_is_its_place(port: str) -> None:
+    url = f"postgresql://user:hunter2@db.example.com{port}/name?sslpassword=hunter2"
+    database = Settings.model_validate({"database": {"url": url}}).database
+    assert database.place == f"postgresql://db.example.com{port}/name"
     with pytest.raises(ValueError, match="not an SQLite database"):
-        _ = url.path
+        _ = database.path
+    assert Settings().database.place == "data/app.db"
 
 
 @pytest.mark.parametrize("broken", ["{}", "[{}]", "{}\x00 a://b@["])
@@ -242,7 +248,7 @@ def test_secrets_are_in_no_error(write: Write, broken: str) -> None:
 @given(st.integers(0, 3650 * 86400 * 1000))
 def test_a_duration_survives_being_written_and_read(milliseconds: int) -> None:
     length = timedelta(milliseconds=milliseconds)
-    assert parse_duration(format_duration(length)) == length
+    assert parse_duration(format_duration(length)) == parse_duration(length) == length
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 s", "-5s", "1.5h", "5w", "1h30m", "٣s", 5, True, None])
