@@ -1,0 +1,45 @@
+"""How long to wait before the next try. Chance is an argument: `spin` in [0, 1)."""
+
+import hashlib
+from datetime import timedelta
+
+_LEAST = timedelta(seconds=2)
+_FIRST_POLL = timedelta(seconds=4)
+_GROWTH = 1.35
+
+
+def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timedelta:
+    """Exponential, between half and the whole of `min(high, low * 2**(failures - 1))`."""
+    doublings = min(max(failures - 1, 0), 1000)
+    grown = low.total_seconds() * 2.0**doublings
+    ceiling = timedelta(seconds=grown) if grown < high.total_seconds() else high
+    return ceiling * (0.5 + spin / 2)
+
+
+def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:
+    """Until the next question about a task of this age that was asked about `polls` times.
+
+    Each poll comes when the task is some 1.35 times as old as at the last one, within what `_slowest` allows; the
+    number of polls stands in for the age where a clock that jumped back makes it small.
+    """
+    if polls <= 0:
+        return max(_LEAST, (_FIRST_POLL - max(age, timedelta())) * _jitter(spin))
+    grown = max(age * (_GROWTH - 1), _LEAST * _GROWTH ** min(polls - 1, 50))
+    return max(_LEAST, min(grown, _slowest(age)) * _jitter(spin))
+
+
+def spin_of(*words: object) -> float:
+    """A number in [0, 1) that is always the same for the same words and looks random between different ones."""
+    text = "\x1f".join(map(str, words))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53
+
+
+def _slowest(age: timedelta) -> timedelta:
+    if age < timedelta(minutes=15):
+        return timedelta(seconds=60)
+    return timedelta(minutes=5) if age < timedelta(hours=6) else timedelta(minutes=30)
+
+
+def _jitter(spin: float) -> float:
+    return 0.8 + 0.2 * spin
