@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1
 
 .PHONY: help demo test test-fast check format lock clean
