@@ -27,7 +27,7 @@ def expiry(parts: SplitResult) -> datetime | None:
 
 def _dates(parts: SplitResult) -> Iterator[datetime]:
     given = _parameters(parts)
-    vendors = sorted({found[1] for name in given if (found := _VENDOR_PART.fullmatch(name))})
+    vendors = sorted({part[1] for name in given if (part := _VENDOR_PART.fullmatch(name))})
     found = [_from(given.get(f"x-{vendor}-date", ""), given.get(f"x-{vendor}-expires", "")) for vendor in vendors]
     found += [_epoch(_number(given.get("expires", ""))), _iso(given.get("se", "")), _claim(given.get("token", ""))]
     return (date for date in found if date is not None)

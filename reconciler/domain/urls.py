@@ -123,7 +123,7 @@ def _split(text: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(text)
-        return parts if parts.port != 0 else None
+        return parts if parts.scheme and parts.port != 0 else None
     except ValueError:
         return None
 
