@@ -1,0 +1,1 @@
+"""Getting, judging, fitting and keeping pictures."""

@@ -1,0 +1,48 @@
+"""Files that are there after a power cut, and errors that say what to do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler.ports import StoreError
+
+_ADVICE = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room, or raise the quota",
+    errno.EACCES: "let the reconciler's user read and write there",
+    errno.EPERM: "let the reconciler's user read and write there",
+    errno.EROFS: "mount it writable",
+    errno.ENOENT: "see whether the volume is mounted",
+    errno.ENOTDIR: "move away the file that stands where a directory should be",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount it again",
+}
+
+
+@contextmanager
+def explained(what: str, where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check storage.path and the disk")
+        raise StoreError(f"{what}: {where}: {error.strerror or error}; {advice}") from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Readable for the web server, as far as the umask allows."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a directory durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,61 @@
+"""From bytes as they came to a picture fit for the store."""
+
+import hashlib
+import io
+from threading import Lock
+
+from PIL import Image, ImageOps
+
+from reconciler.domain.findings import Flawed
+from reconciler.domain.policy import Fit, Target
+from reconciler.images.formats import Format
+from reconciler.images.verify import Sound, verify
+from reconciler.ports import Prepared
+
+_ONE_AT_A_TIME = Lock()
+"""Bounds the memory to that of one picture; and the filter of warnings belongs to the whole process."""
+
+
+def prepare(data: bytes, target: Target, *, interim: bool) -> Prepared | Flawed:
+    """Verified whole and, unless `interim` or `keep`, made to exactly the target's size. Raises MemoryError only."""
+    with _ONE_AT_A_TIME:
+        sound = verify(data, None if interim else target)
+        if isinstance(sound, Flawed):
+            return sound
+        if interim or target.fit is Fit.KEEP:
+            return _as_it_is(sound, data)
+        return _fitted(sound, data, target)
+
+
+def _fitted(sound: Sound, data: bytes, target: Target) -> Prepared:
+    size = (target.width, target.height)
+    if sound.plain and sound.picture.size == size:
+        return _as_it_is(sound, data)
+    picture = ImageOps.fit(sound.picture, size, Image.Resampling.LANCZOS)
+    return _prepared(_encoded(picture, target.quality), Format.JPEG, size, sound.picture.size)
+
+
+def _as_it_is(sound: Sound, data: bytes) -> Prepared:
+    return _prepared(data, sound.format, sound.picture.size, sound.picture.size)
+
+
+def _encoded(picture: Image.Image, quality: int) -> bytes:
+    """The pixels only: no EXIF, no profile (they are sRGB), no comment."""
+    pixels = Image.new("RGB", picture.size)
+    pixels.paste(picture)
+    file = io.BytesIO()
+    pixels.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def _prepared(data: bytes, form: Format, size: tuple[int, int], source: tuple[int, int]) -> Prepared:
+    return Prepared(
+        data=data,
+        extension=form.value,
+        content_type=form.content_type,
+        width=size[0],
+        height=size[1],
+        sha256=hashlib.sha256(data).hexdigest(),
+        source_width=source[0],
+        source_height=source[1],
+    )

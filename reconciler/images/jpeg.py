@@ -1,0 +1,68 @@
+"""The marker structure of JPEG (ITU T.81 annex B): enough to find the size, the orientation and the end."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.images.exif import orientation
+from reconciler.images.formats import MAX_PARTS, Format, Header, Short
+
+# In compressed data 0xFF is followed by 0 or a restart marker, so this finds segments only.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
+_BARE = frozenset({0x01, 0xD8, _EOI})
+_FRAME_HEAD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`start` and `end` of the content; `end` may lie beyond the bytes at hand."""
+
+    marker: int
+    start: int
+    end: int
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Up to the end of the picture, or of the bytes."""
+    at = 2
+    for _ in range(MAX_PARTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            return
+        at, marker = found.end(), data[found.end() - 1]
+        if marker in _BARE:
+            yield Segment(marker, at, at)
+            if marker == _EOI:
+                return
+        elif at + 2 <= len(data):
+            start, at = at + 2, at + max(2, int.from_bytes(data[at : at + 2]))
+            yield Segment(marker, start, at)
+
+
+def header(head: bytes) -> Header | Short | None:
+    """None: no picture can come of it."""
+    turn, reached = 1, len(head)
+    for segment in segments(head):
+        body = head[segment.start : segment.end]
+        if segment.marker == _APP1 and body.startswith(b"Exif\0\0") and turn == 1 and segment.end <= len(head):
+            turn = orientation(body[6:])
+        if segment.marker in _FRAMES and len(body) >= 5:
+            height, width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
+            return Header(Format.JPEG, width, height, turn) if width and height else None
+        if segment.marker in {_EOI, _SOS}:
+            return None
+        reached = max(reached, segment.end)
+    return Short(reached + _FRAME_HEAD)
+
+
+def scans(data: bytes) -> int | None:
+    """How often the decoder goes over the picture; None when its end is missing. Bytes may follow the end."""
+    markers = [segment.marker for segment in segments(data)]
+    return markers.count(_SOS) if markers and markers[-1] == _EOI else None
+
+
+def ends_there(data: bytes) -> bool:
+    """Nothing follows the picture."""
+    return any(segment.marker == _EOI and segment.end == len(data) for segment in segments(data))

@@ -1,0 +1,114 @@
+"""Pictures as files under a directory with a marker, so that an unmounted volume is not taken for an empty store."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+
+from reconciler.images import marker
+from reconciler.images.disk import explained, sync, write_new
+from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.ports import Prepared, StoreError
+
+_LEFTOVER_AGE = timedelta(days=1)
+_PART = ".part"
+
+
+class LocalStore:
+    """ports.Store over a directory of any file system that renames atomically.
+
+    A file under its final name is whole: it is written under another name, synced and renamed.
+    """
+
+    def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.root = root
+        self._now = now
+
+    def check(self) -> str:
+        return marker.read(self.root)
+
+    def adopt(self, wanted: str | None) -> str:
+        found = marker.ensure(self.root, wanted or token_hex(16))
+        with explained("prepare the store", self.root):
+            (self.root / "tracks").mkdir(exist_ok=True)
+            sync(self.root)
+        self._clean()
+        return found
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        self.check()
+        key = key_of(track_id, picture)
+        path = self.root / key
+        with explained("store a picture", path):
+            self.make_folder(path.parent)
+            if not self.holds(path, picture):
+                part = path.parent / f".{path.name}.{token_hex(8)}{_PART}"
+                self.write(part, picture)
+                self.rename(part, path)
+            # Also for a file that was there: who renamed it may have died before this.
+            self.settle(path.parent)
+            self.compare(path, picture)
+        return key
+
+    def get(self, key: str) -> bytes | None:
+        self.check()
+        if not is_key(key):
+            return None
+        with explained("read a picture", self.root / key):
+            try:
+                return (self.root / key).read_bytes()
+            except FileNotFoundError:
+                self.check()  # again: the volume may have gone between the two
+                return None
+
+    def keys(self, track_id: str) -> list[str]:
+        self.check()
+        folder = self.root / "tracks" / folder_of(track_id)
+        with explained("list pictures", folder):
+            try:
+                keys = {path.relative_to(self.root).as_posix(): path for path in folder.iterdir()}
+                ages = {key: path.stat().st_mtime_ns for key, path in keys.items() if is_key(key)}
+            except FileNotFoundError:
+                self.check()
+                return []
+        return sorted(ages, key=lambda key: (ages[key], key), reverse=True)
+
+    # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
+
+    def make_folder(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+
+    def holds(self, path: Path, picture: Prepared) -> bool:
+        try:
+            return sha256(path.read_bytes()).hexdigest() == picture.sha256
+        except FileNotFoundError:
+            return False
+
+    def write(self, part: Path, picture: Prepared) -> None:
+        try:
+            write_new(part, picture.data)
+        except OSError:
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+    def rename(self, part: Path, path: Path) -> None:
+        part.replace(path)
+
+    def settle(self, folder: Path) -> None:
+        sync(folder)
+        sync(folder.parent)
+
+    def compare(self, path: Path, picture: Prepared) -> None:
+        if not self.holds(path, picture):
+            raise StoreError(f"store a picture: {path}: what is read back is not what was written; check the disk")
+
+    def _clean(self) -> None:
+        """What dead processes left half written. Nobody else writes for so long."""
+        oldest = (self._now() - _LEFTOVER_AGE).timestamp()
+        for part in (self.root / "tracks").glob(f"*/.*{_PART}"):
+            with suppress(OSError):
+                if part.stat().st_mtime < oldest:
+                    part.unlink()

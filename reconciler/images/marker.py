@@ -1,0 +1,54 @@
+"""The file that tells our store from an empty mount point or another host's disk."""
+
+import json
+from pathlib import Path
+from secrets import token_hex
+
+from reconciler.images.disk import explained, sync, write_new
+from reconciler.ports import StoreError
+
+NAME = ".reconciler-store"
+
+
+def read(root: Path) -> str:
+    """The store's id; StoreError where there is none."""
+    path = root / NAME
+    with explained("read the store's marker", path):
+        text = path.read_bytes()
+    try:
+        found = json.loads(text)["id"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, str) or not found:
+        raise StoreError(f'read the store\'s marker: {path}: not of the form {{"id": "…"}}; put it back from a backup')
+    return found
+
+
+def ensure(root: Path, wanted: str) -> str:
+    """The id found or, where there is no marker, made. Of two at once, one makes it and both return that."""
+    path = root / NAME
+    with explained("make the store's marker", path):
+        root.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path, wanted)
+    return read(root)
+
+
+def _make(path: Path, wanted: str) -> None:
+    part = path.with_name(f"{NAME}.{token_hex(8)}.part")
+    try:
+        write_new(part, json.dumps({"id": wanted}).encode())
+        _name(part, path)
+        sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _name(part: Path, path: Path) -> None:
+    """A link, unlike a rename, is never made over another's marker; some file systems have none."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        pass
+    except OSError:
+        part.replace(path)

@@ -1,0 +1,105 @@
+"""Whether a picture is sound: every byte of it there, decoded whole, and something to be seen on it."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image
+
+from reconciler.domain.findings import Flawed
+from reconciler.domain.policy import Target
+from reconciler.domain.states import Flaw
+from reconciler.images import colour, jpeg, png
+from reconciler.images.formats import Format, Header
+from reconciler.images.probe import probe_whole
+
+MAX_DECODED_PIXELS = 1_500_000_000
+"""Pixels times scans: a progressive JPEG can make the decoder go over the whole picture thousands of times."""
+BLANK_RANGE = 8
+
+_PIL_NAMES = {Format.JPEG: "JPEG", Format.PNG: "PNG", Format.WEBP: "WEBP"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """`picture` is upright RGB. `plain`: the bytes are that picture as JPEG; encoding anew gains nothing."""
+
+    picture: Image.Image
+    format: Format
+    plain: bool
+
+
+def verify(data: bytes, target: Target | None) -> Sound | Flawed:
+    """With a target, also large enough and of its shape; that is asked first, so that no hopeless bomb is decoded.
+
+    Not for two threads at once (`warnings`). Raises MemoryError only: that is no fault of the picture.
+    """
+    header = probe_whole(data)
+    if isinstance(header, Flawed):
+        return header
+    flaw = _unfit(header, target) or _costly(header, data)
+    if flaw is None and header.format is Format.PNG and not png.intact(data):
+        flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold", *header.upright)
+    return flaw or _decoded(header, data)
+
+
+def _unfit(header: Header, target: Target | None) -> Flawed | None:
+    size = header.upright
+    seen = f"{size[0]}x{size[1]}"
+    if target is not None and not target.covers(*size):
+        return Flawed(Flaw.TOO_SMALL, f"{seen} is below {target.resolution}", *size)
+    if target is not None and not target.shaped(*size):
+        return Flawed(Flaw.ASPECT, f"{seen} has not the shape of {target.resolution}", *size)
+    return None
+
+
+def _costly(header: Header, data: bytes) -> Flawed | None:
+    scans = (jpeg.scans(data) or 0) if header.format is Format.JPEG else 1
+    if scans * header.width * header.height <= MAX_DECODED_PIXELS:
+        return None
+    return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans", *header.upright)
+
+
+def _decoded(header: Header, data: bytes) -> Sound | Flawed:
+    try:
+        with _strict(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
+            opened.load()
+            if opened.size != (header.width, header.height):
+                return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size", *header.upright)
+            plain = header.orientation == 1 and colour.is_plain_jpeg(opened) and jpeg.ends_there(data)
+            picture = colour.to_rgb(opened)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - fed with hostile bytes, a decoder raises anything
+        flaw = Flaw.TRUNCATED if "truncated" in str(error).lower() else Flaw.UNDECODABLE
+        return Flawed(flaw, f"{type(error).__name__}: {error}"[:200], *header.upright)
+    if _blank(picture):
+        return Flawed(Flaw.BLANK, f"luminance varies by {BLANK_RANGE} or less", *header.upright)
+    turn = _TURNS.get(header.orientation)
+    return Sound(picture if turn is None else picture.transpose(turn), header.format, plain)
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """Pillow warns of harmless oddities, which are not ours to print, and of bombs, which are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _blank(picture: Image.Image) -> bool:
+    """Dark art is art: only what varies by next to nothing is blank."""
+    low, high = picture.resize((64, 64), Image.Resampling.BOX).convert("L").getextrema()
+    return float(str(high)) - float(str(low)) <= BLANK_RANGE

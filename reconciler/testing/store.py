@@ -1,0 +1,65 @@
+"""A store in memory."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from threading import RLock
+
+from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.ports import Prepared, StoreError
+
+
+class MemoryStore:
+    """ports.Store. Set `trouble` to have every method fail with that text; set `marker` to None to lose the marker."""
+
+    def __init__(self, marker: str | None = "memory") -> None:
+        self.marker = marker
+        self.trouble: str | None = None
+        self.pictures: dict[str, bytes] = {}
+        """By key, oldest first. Damage and remove them at will."""
+        self.writes = 0
+        self.on_call: Callable[[str], None] = lambda _: None
+        """Hears each method's name before it is done; what it raises is raised."""
+        self._lock = RLock()
+
+    def check(self) -> str:
+        self.on_call("check")
+        return self._marker()
+
+    def adopt(self, marker: str | None) -> str:
+        self.on_call("adopt")
+        with self._lock:
+            self.marker = self.marker or marker or "memory"
+            return self._marker()
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        self.on_call("put")
+        key = key_of(track_id, picture)
+        with self._lock:
+            self._marker()
+            if sha256(picture.data).hexdigest() != picture.sha256:
+                raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
+            if self.pictures.get(key) != picture.data:
+                self.pictures.pop(key, None)
+                self.pictures[key] = picture.data
+                self.writes += 1
+        return key
+
+    def get(self, key: str) -> bytes | None:
+        self.on_call("get")
+        with self._lock:
+            self._marker()
+            return self.pictures.get(key) if is_key(key) else None
+
+    def keys(self, track_id: str) -> list[str]:
+        self.on_call("keys")
+        prefix = f"tracks/{folder_of(track_id)}/"
+        with self._lock:
+            self._marker()
+            return [key for key in reversed(self.pictures) if key.startswith(prefix)]
+
+    def _marker(self) -> str:
+        if self.trouble is not None:
+            raise StoreError(self.trouble)
+        if self.marker is None:
+            raise StoreError("read the store's marker: memory: there is none; see whether the volume is mounted")
+        return self.marker

@@ -1,0 +1,136 @@
+"""What every store must do, asked of the shipped fake and of the real ones."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.local_store import LocalStore
+from reconciler.ports import Prepared, Store, StoreError
+from reconciler.testing.store import MemoryStore
+
+Make = Callable[..., Prepared]
+
+
+@pytest.fixture(params=["memory", "local"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Not adopted yet."""
+    return MemoryStore(marker=None) if request.param == "memory" else LocalStore(tmp_path / "a" / "store")
+
+
+@pytest.fixture
+def store(fresh: Store) -> Store:
+    fresh.adopt("ours")
+    return fresh
+
+
+def test_without_a_marker_every_method_fails_and_none_says_absent(fresh: Store, prepared: Make) -> None:
+    for call in (
+        fresh.check,
+        lambda: fresh.get("tracks/a/0123456789abcdef.jpg"),
+        lambda: fresh.get("nonsense"),
+        lambda: fresh.keys("a"),
+        lambda: fresh.put("a", prepared(b"picture")),
+    ):
+        with pytest.raises(StoreError, match="marker"):
+            call()
+
+
+def test_adopting_makes_the_marker_once(fresh: Store) -> None:
+    assert fresh.adopt("first") == "first"
+    assert fresh.adopt("second") == "first"
+    assert fresh.adopt(None) == "first"
+    assert fresh.check() == "first"
+
+
+def test_adopting_without_an_id_makes_one(fresh: Store) -> None:
+    assert fresh.adopt(None) == fresh.check() != ""
+
+
+def test_what_is_put_can_be_got_and_listed(store: Store, prepared: Make) -> None:
+    key = store.put("track-1", prepared(b"picture"))
+    assert store.get(key) == b"picture"
+    assert list(store.keys("track-1")) == [key]
+    assert list(store.keys("track")) == list(store.keys("track-10")) == []
+
+
+def test_the_key_is_of_track_and_content(store: Store, prepared: Make) -> None:
+    key = store.put("track_1", prepared(b"picture", "webp"))
+    assert key == f"tracks/track_1/{prepared(b'picture').sha256[:16]}.webp"
+
+
+def test_the_same_bytes_have_the_same_key(store: Store, prepared: Make) -> None:
+    first = store.put("a", prepared(b"picture"))
+    assert store.put("a", prepared(b"picture")) == first
+    assert list(store.keys("a")) == [first]
+
+
+def test_the_same_bytes_of_two_tracks_are_kept_apart(store: Store, prepared: Make) -> None:
+    assert store.put("a", prepared(b"picture")) != store.put("b", prepared(b"picture"))
+    assert len(store.keys("a")) == len(store.keys("b")) == 1
+
+
+def test_an_absent_picture_is_none(store: Store) -> None:
+    assert store.get("tracks/a/0123456789abcdef.jpg") is None
+    assert list(store.keys("a")) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "../.reconciler-store",
+        ".reconciler-store",
+        "tracks/../.reconciler-store",
+        "tracks/a/../../.reconciler-store",
+        "/etc/passwd",
+        "tracks/a/0123456789abcdef.jpg/../../../.reconciler-store",
+        "tracks/a/0123456789abcdef.jpg\n",
+        "tracks/a/0123456789abcdef.jpg\0",
+        "tracks//0123456789abcdef.jpg",
+        "tracks/./0123456789abcdef.jpg",
+        "tracks/a%2f/0123456789abcdef.jpg",
+        "tracks\\a\\0123456789abcdef.jpg",
+    ],
+)
+def test_what_is_no_key_of_ours_is_surely_absent(store: Store, key: str) -> None:
+    assert store.get(key) is None
+
+
+def test_a_picture_that_is_not_what_it_claims_is_refused(store: Store, prepared: Make) -> None:
+    true = prepared(b"picture")
+    false = Prepared(b"other", "jpg", "image/jpeg", 2048, 1152, true.sha256, 2048, 1152)
+    with pytest.raises(StoreError, match="not what was written"):
+        store.put("a", false)
+
+
+@pytest.mark.parametrize("track_id", ["", ".", "..", "../x", "/", "a/b", "a.b", "~", "é", "\ud800", "x" * 5000, "\0"])
+def test_no_id_leaves_the_store(store: Store, prepared: Make, track_id: str) -> None:
+    key = store.put(track_id, prepared(b"picture"))
+    assert re.fullmatch(r"tracks/[A-Za-z0-9_~-]{1,200}/[0-9a-f]{16}\.jpg", key)
+    assert store.get(key) == b"picture"
+    assert list(store.keys(track_id)) == [key]
+
+
+@given(st.text(), st.text())
+def test_different_ids_have_different_folders(one: str, other: str) -> None:
+    assert (folder_of(one) == folder_of(other)) is (one == other)
+
+
+@given(st.text(alphabet="a/~é", min_size=190, max_size=260), st.text(alphabet="a/~é", min_size=190, max_size=260))
+def test_long_ids_too(one: str, other: str) -> None:
+    assert (folder_of(one) == folder_of(other)) is (one == other)
+
+
+@given(st.one_of(st.text(), st.text(min_size=150), st.text(alphabet="./~", max_size=3)))
+def test_every_key_made_is_a_key(track_id: str) -> None:
+    assert is_key(key_of(track_id, Prepared(b"", "png", "image/png", 1, 1, "0" * 64, 1, 1)))
+
+
+def test_other_bytes_are_escaped() -> None:
+    assert folder_of("a.b/ü~") == "a~2eb~2f~c3~bc~7e"
