@@ -118,6 +118,10 @@ class SimulatedKie:
             self._shelf.put([file])
         return self.files_url + path
 
+    def report(self, error: str) -> None:
+        """Puts an error of the server into the book."""
+        self._book.errors.append(error)
+
     # -- what clients see
 
     def handle(self, request: Request) -> Response:
@@ -184,5 +188,5 @@ class SimulatedKie:
 
     def _file(self, request: Request, call: Call) -> Response:
         if "authorization" in request.headers:
-            self._book.errors.append(f"an API key was sent to the file host: {call.path}")
+            self.report(f"an API key was sent to the file host: {call.path}")
         return serve(self._shelf.find(call.path), request, call.at, self.settings)

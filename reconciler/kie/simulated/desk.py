@@ -1,7 +1,8 @@
 """The desk for tests in another process: GET /_simulated/book, POST and DELETE /_simulated/rules, all JSON.
 
 A rule is `{"behaviour": {"kind": "Refuse", "code": 455, "message": "…"}, "operation": "create", "times": 1}`: the
-kinds and fields are the classes and fields of `behaviour` and `rules`; durations are seconds, times ISO 8601, bytes text.
+kinds and fields are the classes and fields of `behaviour` and `rules`. Durations are seconds, times ISO 8601, bytes
+text.
 """
 
 import json

@@ -12,6 +12,8 @@ from reconciler.kie.simulated.behaviour import Refuse
 Input = Mapping[str, object]
 Size = tuple[int, int]
 
+_STEP: Final = 32  # edges are multiples of it: hence 2752x1536 and 1344x768, which are not quite 16:9
+
 _RATIOS: Final = ("1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9")
 _SHAPES: Final[dict[str, str]] = {
     "square": "1:1",
@@ -46,9 +48,8 @@ class Model:
         edge = self.long_edges.get(str(given.get(self.scale_field, "")), self.long_edges[""])
         if maker_rule and edge == 2048 and (wide, high) == (16, 9):
             edge = 2560
-        if wide >= high:
-            return edge, round(edge * high / wide)
-        return round(edge * wide / high), edge
+        short = round(edge * min(wide, high) / max(wide, high) / _STEP) * _STEP
+        return (edge, short) if wide >= high else (short, edge)
 
     def objection(self, given: Input) -> Refuse | None:
         """Kie's validation. Fields that it does not know are ignored, as the real one does."""

@@ -25,7 +25,7 @@ _HILLS: Final = ((0.58, 0.10, 0.65), (0.70, 0.08, 0.45), (0.84, 0.06, 0.25))  # 
 
 
 @lru_cache(maxsize=16)
-def paint(text: str, width: int, height: int, format: Format = "JPEG", seed: int = 0) -> bytes:  # noqa: A002
+def paint(text: str, width: int, height: int, format: Format = "JPEG", seed: int = 0) -> bytes:
     """The encoded picture of `text`; the same arguments give the same bytes."""
     picture = _scene(text, width, height, seed).resize((width, height), Image.Resampling.BILINEAR)
     _write_title(picture, text)

@@ -36,8 +36,9 @@ class KieServer:
 
     def stop(self) -> None:
         """Ends every connection, hanging ones too, and waits for their threads."""
-        self._listener.shutdown()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._listener.shutdown()
+            self._thread.join()
         self._listener.hang_up()
         self._listener.server_close()
 
@@ -100,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             response = self.server.kie.handle(request)
         except Exception as crash:  # noqa: BLE001 - a crash must be seen in the book, not end the connection quietly
-            self.server.kie.book.errors.append(f"crash at {request.method} {request.url_path}: {crash!r}")
+            self.server.kie.report(f"crash at {request.method} {request.url_path}: {crash!r}")
             response = html_page(500)
         self._send(response)
 
@@ -157,5 +158,5 @@ class _Handler(BaseHTTPRequestHandler):
             if readable and not self.connection.recv(1, socket.MSG_PEEK):
                 return
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of the base class
+    def log_message(self, format: str, *args: object) -> None:
         """Quiet: the book tells."""

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.kie.simulated.account import Account
@@ -64,7 +64,9 @@ class Shop:
         refusal = self.account.hold(model.price)
         if refusal is not None:
             return refusal
-        outcome = Succeed(run=timedelta(0)) if at_once else self._outcome(order, call)
+        outcome = self._outcome(order, call)
+        if at_once:
+            outcome = replace(outcome if isinstance(outcome, Succeed) else Succeed(), run=timedelta(0))
         repeats = sum(task.prompt == order.prompt for task in self.tasks.values())
         task = self.place(order, model, call.at, outcome, f"{repeats}/{order.prompt}")
         task.number = number

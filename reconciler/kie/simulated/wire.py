@@ -21,6 +21,14 @@ class Fault(StrEnum):
     HANG = "hang"  # nothing is sent, nothing is closed
 
 
+def _json_object(body: bytes) -> dict[str, object] | None:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request; header names are lower case, `url_path` has no query."""
@@ -40,11 +48,7 @@ class Request:
 
     def json_object(self) -> dict[str, object] | None:
         """The body as a JSON object; None when it is anything else."""
-        try:
-            parsed = json.loads(self.body)
-        except ValueError:
-            return None
-        return parsed if isinstance(parsed, dict) else None
+        return _json_object(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,8 @@ class Response:
         """For the book: the fault, else the code in an envelope, else the HTTP status."""
         if self.fault is not None:
             return self.fault.value
-        if self.headers.get("content-type") == JSON_TYPE:
-            return str(json.loads(self.body).get("code", self.status))
-        return str(self.status)
+        code = (_json_object(self.body) or {}).get("code") if self.headers.get("content-type") == JSON_TYPE else None
+        return str(self.status if code is None else code)
 
 
 def json_response(payload: object, status: int = 200) -> Response:
