@@ -1,0 +1,77 @@
+"""The breaker: after a run of provider faults, money is risked again only step by step."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+from reconciler.domain.backoff import delay
+from reconciler.domain.policy import Policy
+
+FAULTS_TO_OPEN = 5
+
+
+class Stage(StrEnum):
+    CLOSED = "closed"
+    """Purchases flow."""
+    OPEN = "open"
+    """Nothing is bought; the free credit call is tried at `retry_at`."""
+    PROBING = "probing"
+    """One purchase that is no repeat may go out."""
+    RAMPING = "ramping"
+    """1, 2, 4, ... purchases per window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    stage: Stage = Stage.CLOSED
+    faults: int = 0
+    """In a row."""
+    trips: int = 0
+    """How often it opened without closing in between."""
+    retry_at: datetime | None = None
+    ramp_since: datetime | None = None
+
+    def allowance(self, now: datetime, policy: Policy) -> int:
+        """How many purchases a window may hold."""
+        match self.stage:
+            case Stage.CLOSED:
+                return policy.purchase_limit
+            case Stage.OPEN:
+                return 0
+            case Stage.PROBING:
+                return 1
+            case Stage.RAMPING:
+                windows = (now - (self.ramp_since or now)) / policy.purchase_window
+                return min(policy.purchase_limit, 1 << int(min(max(windows, 0), 10)))
+            case _:  # pragma: no cover
+                assert_never(self.stage)
+
+    def wants_free_call(self, now: datetime) -> bool:
+        return self.stage is Stage.OPEN and (self.retry_at is None or now >= self.retry_at)
+
+
+def heard(breaker: Breaker, *, healthy: bool, bought: bool, now: datetime, policy: Policy) -> Breaker:
+    """The breaker after one call. `bought`: the call was a purchase. Faults are the provider's, never refusals."""
+    if not healthy:
+        return _after_fault(breaker, now, policy)
+    match breaker.stage:
+        case Stage.CLOSED:
+            return replace(breaker, faults=0)
+        case Stage.OPEN:
+            return replace(breaker, stage=Stage.PROBING, faults=0, retry_at=None)
+        case Stage.PROBING:
+            return replace(breaker, stage=Stage.RAMPING, ramp_since=now) if bought else breaker
+        case Stage.RAMPING:
+            return Breaker() if breaker.allowance(now, policy) >= policy.purchase_limit else breaker
+        case _:  # pragma: no cover
+            assert_never(breaker.stage)
+
+
+def _after_fault(breaker: Breaker, now: datetime, policy: Policy) -> Breaker:
+    faults = breaker.faults + 1
+    if breaker.stage is Stage.CLOSED and faults < FAULTS_TO_OPEN:
+        return replace(breaker, faults=faults)
+    trips = breaker.trips + 1
+    pause = delay(trips, policy.retry_min, policy.retry_max, spin=0.5)
+    return Breaker(stage=Stage.OPEN, faults=faults, trips=trips, retry_at=now + pause)

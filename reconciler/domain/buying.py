@@ -1,0 +1,95 @@
+"""The last rung: order one picture, or say why none is ordered."""
+
+from datetime import timedelta
+
+from reconciler.domain import purchases
+from reconciler.domain.actions import Action, Buy, GiveUp, Wait
+from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.case import Case
+from reconciler.domain.model import TaskState
+from reconciler.domain.models import MODELS
+from reconciler.domain.prompts import ladder
+from reconciler.domain.states import Reason, State
+
+REPLACEMENTS = 1
+"""An overdue task may be replaced once."""
+
+
+def buy(case: Case) -> Action:
+    return (
+        _answer_outstanding(case)
+        or _answer_lost(case)
+        or _settle_first(case)
+        or _limits(case)
+        or _replacement(case)
+        or _order(case)
+    )
+
+
+def _answer_outstanding(case: Case) -> Action | None:
+    purchase = purchases.unanswered(case.memory.purchases, case.now)
+    if purchase is None:
+        return None
+    return Wait(purchase.deadline + timedelta(seconds=1), State.SUBMITTING, Reason.IN_FLIGHT)
+
+
+def _answer_lost(case: Case) -> Action | None:
+    """Hold a purchase whose answer was lost, then repeat it once; after a second lost answer, stop."""
+    lost = purchases.lost_attempt(case.memory.purchases, case.now)
+    if not lost:
+        return None
+    first = lost[0]
+    if len(lost) > 1:
+        return GiveUp(Reason.UNKNOWN_PURCHASE)
+    if first.held_until(case.policy.hold_unknown) > case.now:
+        return Wait(first.held_until(case.policy.hold_unknown), State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
+    return _settle_first(case) or Buy(
+        first.model, first.prompt, first.shape, first.price, case.track.task_id, repeat_of=first.token
+    )
+
+
+def _settle_first(case: Case) -> Action | None:
+    return Wait(case.settles_at) if case.settles_at is not None else None
+
+
+def _limits(case: Case) -> Action | None:
+    mine, granted = case.memory.purchases, case.memory.granted
+    spent_up = purchases.spent(mine) >= case.policy.per_track + granted
+    if spent_up or purchases.attempts(mine) >= case.policy.attempts_per_track + granted:
+        return _give_up(case, purchases.why_spent(mine))
+    failed = purchases.recent_failures(mine)
+    if not failed:
+        return None
+    reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
+    if all(p.ended_at is not None and p.task_id is None for p in failed) and case.long_faulty(failed[0].at):
+        return _give_up(case, reason)
+    pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
+    until = (failed[-1].ended_at or failed[-1].at) + pause
+    return Wait(until, State.BACKING_OFF, reason) if until > case.now else None
+
+
+def _replacement(case: Case) -> Action | None:
+    late = [task for task in case.tasks if purchases.overdue(task, case.policy, case.now)]
+    if len(late) <= REPLACEMENTS:
+        return None
+    return Wait(min(t.next_poll for t in late if t.next_poll is not None), State.AWAITING, Reason.OVERDUE)
+
+
+def _order(case: Case) -> Action:
+    options = ladder(case.track, case.policy)
+    if not options:
+        return _give_up(case, Reason.NO_PROMPT)
+    refused = purchases.refused_prompts(case.memory.purchases)
+    choice = next((option for option in options if option not in refused), None)
+    if choice is None:
+        return _give_up(case, Reason.CONTENT_REJECTED)
+    if case.memory.host_suspect:
+        return Wait(None, None, Reason.HOST_SUSPECT)
+    model = MODELS[choice[0]]
+    return Buy(model.name, choice[1], model.shape(case.policy.target), model.price, case.track.task_id)
+
+
+def _give_up(case: Case, reason: Reason) -> GiveUp:
+    """A task of ours that still runs is asked on: a late result re-opens the track."""
+    running = (t.next_poll for t in case.tasks if t.state is TaskState.RUNNING and t.next_poll is not None)
+    return GiveUp(reason, recheck=min(running, default=None))

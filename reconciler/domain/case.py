@@ -1,0 +1,83 @@
+"""One track at one instant: everything a decision may rest on, read once."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from reconciler.domain import urls
+from reconciler.domain.actions import Fetch, GiveUp, Source, Wait
+from reconciler.domain.look import Look, look_at
+from reconciler.domain.model import Ailment, Memory, Outcome, Task, Track
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import in_scope, settles_at
+from reconciler.domain.states import How, State
+
+GIVE_UP_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Case:
+    track: Track
+    memory: Memory
+    policy: Policy
+    now: datetime
+
+    @cached_property
+    def look(self) -> Look:
+        return look_at(self.track, self.memory, self.policy)
+
+    @cached_property
+    def in_scope(self) -> bool:
+        return in_scope(self.track, self.memory, self.policy, self.now)
+
+    @cached_property
+    def settles_at(self) -> datetime | None:
+        return settles_at(self.track, self.memory, self.policy, self.now)
+
+    @cached_property
+    def own_tasks(self) -> dict[str, str | None]:
+        """Our own image tasks, newest first, with the song that each was bought for."""
+        accepted = (p for p in reversed(self.memory.purchases) if p.outcome is Outcome.ACCEPTED)
+        return {p.task_id: p.song for p in accepted if p.task_id is not None}
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Every image task that may hold a picture for this track: handed over, named in the row, our own."""
+        named = urls.image_task_ids(self.track.extended_prompt)
+        text = self.track.image.text
+        bare = (text,) if text and urls.classify(text, self.policy) is urls.Kind.TASK_ID else ()
+        names = (*self.own_tasks, *bare, *self.memory.handed, *named)
+        fresh = (self.memory.tasks.get(name) or Task(name, first_seen=self.now) for name in dict.fromkeys(names))
+        return tuple(fresh)
+
+    @property
+    def bought(self) -> tuple[Task, ...]:
+        return tuple(task for task in self.tasks if task.id in self.own_tasks)
+
+    def for_this_song(self, song: str | None) -> bool:
+        """A picture made for another song is not used; one made before the song's id was known is."""
+        return song is None or song == self.track.task_id or self.track.task_id is None
+
+    def how(self, task_id: str) -> How:
+        return How.GENERATED if task_id in self.own_tasks else How.ADOPTED
+
+    def pursue(self, source: Source, *, interim: bool = False) -> Fetch | Wait | GiveUp | None:
+        """Get this source's picture; None when it is known to hold none that we take, or we hold it already."""
+        ailment = self.memory.ailing(source.name)
+        if ailment.dead or ailment.flaw is not None or any(k.origin == source.name for k in self.memory.kept):
+            return None
+        return self.hopeless(ailment) or self.later(ailment) or Fetch(source, interim=interim)
+
+    def later(self, ailment: Ailment, state: State | None = State.BACKING_OFF) -> Wait | None:
+        if ailment.retry_at is None or ailment.retry_at <= self.now:
+            return None
+        return Wait(ailment.retry_at, state, ailment.reason if state is not None else None)
+
+    def hopeless(self, ailment: Ailment) -> GiveUp | None:
+        """Given up after seven days of nothing but faults."""
+        if ailment.reason is None or not self.long_faulty(ailment.first_fault):
+            return None
+        return GiveUp(ailment.reason)
+
+    def long_faulty(self, since: datetime | None) -> bool:
+        return since is not None and self.now - since >= GIVE_UP_AFTER

@@ -1,0 +1,74 @@
+"""The rungs that ask and fetch what exists already, without paying: our store, image tasks, the music task."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from reconciler.domain import purchases
+from reconciler.domain.actions import Action, AskSong, AskTask, Fetch, GiveUp, ListStore, Wait
+from reconciler.domain.case import Case
+from reconciler.domain.look import Absent
+from reconciler.domain.model import Song, Task, TaskState
+from reconciler.domain.sources import suno_covers, task_results
+from reconciler.domain.states import Reason, State
+
+
+def polls(tasks: Iterable[Task], now: datetime) -> Action | None:
+    """Ask the first running task that is due, or wait for the next."""
+    running = [task for task in tasks if task.state is TaskState.RUNNING]
+    due = next((task for task in running if task.next_poll is None or task.next_poll <= now), None)
+    if due is not None:
+        return AskTask(due.id)
+    later = min((task.next_poll for task in running if task.next_poll is not None), default=None)
+    return Wait(later) if later is not None else None
+
+
+def list_store(case: Case) -> Action | None:
+    if case.memory.listed:
+        return None
+    ailment = case.memory.ailing("store")
+    return case.hopeless(ailment) or case.later(ailment) or ListStore()
+
+
+def follow_tasks(case: Case) -> Action | None:
+    """Fetch what is finished, ask what runs, wait for what cannot be asked yet; overdue tasks hold nobody up."""
+    fetches = [case.pursue(result) for result in task_results(case)]
+    actions: list[Action | None] = [*fetches, *(_follow(case, task) for task in case.tasks)]
+    doing = next((a for a in actions if isinstance(a, Fetch | AskTask)), None)
+    waits = [a for a in actions if isinstance(a, Wait) and a.until is not None]
+    given_up = next((a for a in actions if isinstance(a, GiveUp)), None)
+    return doing or min(waits, key=lambda wait: wait.until or case.now, default=None) or given_up
+
+
+def _follow(case: Case, task: Task) -> Action | None:
+    if task.state is not TaskState.RUNNING:
+        return None
+    if task.next_poll is None or task.next_poll <= case.now:
+        return AskTask(task.id)
+    if case.long_faulty(task.first_fault):
+        return GiveUp(Reason.PROVIDER_FAILED, recheck=task.next_poll)
+    if purchases.overdue(task, case.policy, case.now):
+        return None
+    return Wait(task.next_poll, State.AWAITING, Reason.IN_FLIGHT)
+
+
+def follow_music(case: Case) -> Action | None:
+    """Ask for the pictures that came with the music, once it is final, while the row has none."""
+    if not isinstance(case.look, Absent) or not case.track.task_id:
+        return None
+    song = case.memory.song
+    if song is None or song.id != case.track.task_id:
+        return AskSong(case.track.task_id)
+    if not song.final:
+        return _ask_again(case, song)
+    covers = (case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(case))
+    return next((action for action in covers if action is not None), None)
+
+
+def _ask_again(case: Case, song: Song) -> Action:
+    if case.long_faulty(song.first_fault):
+        return GiveUp(Reason.PROVIDER_FAILED)
+    if song.next_ask is None or song.next_ask <= case.now:
+        return AskSong(song.id)
+    if song.faults:
+        return Wait(song.next_ask, State.BACKING_OFF, Reason.PROVIDER_FAILED)
+    return Wait(song.next_ask)

@@ -1,0 +1,184 @@
+"""The arithmetic of the only door to money: may one more purchase be made now, and if not, why and until when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+
+PROOF_LIMIT = 3
+"""Purchases of an unproven shape that may be out at once, or were refused by verification."""
+
+CREDITS_FRESH_FOR = timedelta(minutes=10)
+"""A balance older than this is asked for again before buying."""
+
+
+class GateName(StrEnum):
+    """What closes the gate; the labels of `kie_gate_closed`."""
+
+    RATE_LIMIT = "rate_limit"
+    CREDITS = "credits"
+    KEY = "key"
+    BREAKER = "breaker"
+    REQUEST_REJECTED = "request_rejected"
+    MODEL_UNPROVEN = "model_unproven"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A reason remembered for not buying. `until` None: until something opens it. `shape`: only this one is closed."""
+
+    name: GateName
+    at: datetime
+    until: datetime | None = None
+    detail: str = ""
+    shape: str | None = None
+
+    def active(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Not now. `until` None: not before the world changes."""
+
+    reason: Reason
+    until: datetime | None
+    detail: str
+    gate: GateName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Experience with one shape: a good result, purchases out (open, running, unknown and held), results refused."""
+
+    proven: bool = False
+    out: int = 0
+    refused: int = 0
+    granted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Purchases within a rolling period, and when the oldest leaves it."""
+
+    used: int = 0
+    frees_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """All that the gate knows at `now`. `window`: when each occupant of the sliding window leaves it, soonest first."""
+
+    now: datetime
+    paused: bool = False
+    closures: tuple[Closure, ...] = ()
+    breaker: Breaker = field(default_factory=Breaker)
+    balance: float | None = None
+    balance_at: datetime | None = None
+    spent_since: float = 0.0
+    window: tuple[datetime, ...] = ()
+    hour: Usage = field(default_factory=Usage)
+    day: Usage = field(default_factory=Usage)
+    running: int = 0
+    open: int = 0
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    def credits_left(self) -> float | None:
+        return None if self.balance is None else self.balance - self.spent_since
+
+    def wants_balance(self, policy: Policy) -> bool:
+        """The free credit call is due before the next purchase."""
+        stale = self.balance_at is None or self.now - self.balance_at > CREDITS_FRESH_FOR
+        low = (self.credits_left() or 0.0) < policy.min_credits and not self._recently_asked()
+        return stale or low
+
+    def _recently_asked(self) -> bool:
+        return self.balance_at is not None and self.now - self.balance_at < timedelta(minutes=1)
+
+
+def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> Refusal | None:
+    """Why one more purchase of `shape` (credits `price`) may not be made now, or None."""
+    if policy.per_day == 0:
+        return Refusal(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
+    return (
+        _closed(view, shape)
+        or _unproven(view, shape)
+        or _poor(view, price, policy)
+        or _broken(view, policy, repeat=repeat)
+        or _over_budget(view, policy)
+        or _crowded(view, policy)
+    )
+
+
+_REASONS = {
+    GateName.RATE_LIMIT: Reason.GATE_CLOSED,
+    GateName.CREDITS: Reason.OUT_OF_CREDITS,
+    GateName.KEY: Reason.UNAUTHORIZED,
+    GateName.BREAKER: Reason.GATE_CLOSED,
+    GateName.REQUEST_REJECTED: Reason.REQUEST_REJECTED,
+    GateName.MODEL_UNPROVEN: Reason.MODEL_UNPROVEN,
+    GateName.PAUSED: Reason.PAUSED,
+}
+
+
+def _closed(view: GateView, shape: str) -> Refusal | None:
+    if view.paused:
+        return Refusal(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED)
+    for closure in view.closures:
+        if closure.active(view.now) and closure.shape in (None, shape):
+            return Refusal(_REASONS[closure.name], closure.until, closure.detail, closure.name)
+    return None
+
+
+def _unproven(view: GateView, shape: str) -> Refusal | None:
+    proof = view.proofs.get(shape, Proof())
+    limit = PROOF_LIMIT + proof.granted
+    if proof.proven or proof.out + proof.refused < limit:
+        return None
+    if proof.refused >= limit:
+        text = f"{proof.refused} results of {shape} were refused by verification and none was good"
+        return Refusal(Reason.MODEL_UNPROVEN, None, text, GateName.MODEL_UNPROVEN)
+    return Refusal(Reason.GATE_CLOSED, None, f"waiting for the first good result of {shape}")
+
+
+def _poor(view: GateView, price: float, policy: Policy) -> Refusal | None:
+    left = view.credits_left()
+    if left is None:
+        return Refusal(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS)
+    if left < max(policy.min_credits, price):
+        text = f"{left:g} credits left, budget.min_credits = {policy.min_credits:g}"
+        return Refusal(Reason.OUT_OF_CREDITS, None, text, GateName.CREDITS)
+    return None
+
+
+def _broken(view: GateView, policy: Policy, *, repeat: bool) -> Refusal | None:
+    breaker = view.breaker
+    if breaker.stage is Stage.CLOSED:
+        return None
+    probing = breaker.stage is Stage.PROBING and view.open > 0
+    if repeat or probing or len(view.window) >= breaker.allowance(view.now, policy):
+        until = breaker.retry_at or view.now + policy.purchase_window
+        return Refusal(Reason.GATE_CLOSED, until, f"the provider failed; breaker {breaker.stage}", GateName.BREAKER)
+    return None
+
+
+def _over_budget(view: GateView, policy: Policy) -> Refusal | None:
+    if view.day.used >= policy.per_day:
+        return Refusal(Reason.BUDGET, view.day.frees_at, f"budget.per_day = {policy.per_day} is spent")
+    if view.hour.used >= policy.per_hour:
+        return Refusal(Reason.BUDGET, view.hour.frees_at, f"budget.per_hour = {policy.per_hour} is spent")
+    return None
+
+
+def _crowded(view: GateView, policy: Policy) -> Refusal | None:
+    if view.running >= policy.max_concurrent_tasks:
+        return Refusal(Reason.GATE_CLOSED, None, f"kie.max_concurrent_tasks = {view.running} are running")
+    excess = len(view.window) - policy.purchase_limit
+    if excess >= 0:
+        return Refusal(Reason.GATE_CLOSED, view.window[excess], f"{policy.purchase_limit} purchases per window")
+    return None

@@ -1,0 +1,77 @@
+"""What a finding teaches about a track: a total function of the case, the effect and what it came back with."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, Write
+from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.case import Case
+from reconciler.domain.findings import Finding
+from reconciler.domain.learn_kie import learn_creation, learn_song, learn_task
+from reconciler.domain.learn_pictures import learn_listing, learn_picture
+from reconciler.domain.look import Dying, Good, look_at
+from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, Written
+from reconciler.domain.policy import Policy
+from reconciler.domain.purchases import judged
+from reconciler.domain.states import Reason
+
+Done = Measure | Fetch | AskTask | AskSong | ListStore | Purchase
+"""What was done: an effect, or the purchase that was sent."""
+
+
+def learn(case: Case, done: Done, finding: Finding) -> Memory:
+    match done:
+        case Measure(source=source) | Fetch(source=source):
+            memory = learn_picture(case, source, finding)
+        case AskTask(task_id=task_id):
+            memory = learn_task(case, task_id, finding)
+        case AskSong(song_id=song_id):
+            memory = learn_song(case, song_id, finding)
+        case ListStore():
+            memory = learn_listing(case, finding)
+        case Purchase():
+            memory = learn_creation(case, done, finding)
+        case _:  # pragma: no cover
+            assert_never(done)
+    return judged(replace(memory, interruptions=0), case.now)
+
+
+def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
+    """The memory after a look at the row: another picture, another song, in need or not."""
+    if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
+        memory = replace(memory, song=None, kept=(), written=None, restores=())
+    memory = replace(memory, song_id=track.task_id or memory.song_id, seen=track.image.identity)
+    sound = isinstance(look_at(track, memory, policy), Good | Dying)
+    needy_since = None if sound else memory.needy_since or now
+    return judged(replace(memory, needy_since=needy_since), now)
+
+
+def after_write(case: Case, write: Write) -> Memory:
+    """The memory once the write is committed together with it."""
+    memory = replace(case.memory, conflicts=0, ailments=_without(case.memory, "write"))
+    url = write.url or case.track.image.text or ""
+    memory = replace(memory, written=Written(url, write.key, case.now, case.now))
+    kept = next((k for k in memory.kept if k.key == write.key), None)
+    if write.url is None or kept is None:
+        return memory
+    return replace(
+        memory,
+        seen=url,
+        kept=tuple(replace(k, was_written=True) if k is kept else k for k in memory.kept),
+        sighting=Sighting(url, kept.width, kept.height, case.now, case.now),
+        restores=(*memory.restores[-9:], case.now) if write.restore else memory.restores,
+        needy_since=memory.needy_since if kept.interim else None,
+    )
+
+
+def after_conflict(case: Case) -> Memory:
+    """Somebody changed the row between our look and our write: look again, later each time."""
+    conflicts = case.memory.conflicts + 1
+    pause = delay(conflicts, case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, conflicts))
+    ailment = Ailment(retry_at=case.now + pause, reason=Reason.WRITE_CONFLICT)
+    return replace(case.memory, conflicts=conflicts, ailments={**case.memory.ailments, "write": ailment})
+
+
+def _without(memory: Memory, source: str) -> dict[str, Ailment]:
+    return {name: ailment for name, ailment in memory.ailments.items() if name != source}

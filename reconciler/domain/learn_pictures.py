@@ -1,0 +1,167 @@
+"""What is learned from measuring, fetching and listing pictures."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from reconciler.domain import urls
+from reconciler.domain.actions import RowImage, Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.case import Case
+from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
+from reconciler.domain.model import Ailment, Kept, Memory, Sighting
+from reconciler.domain.states import Flaw, How, Reason
+
+REFUSALS_TO_DIE = 3
+REFUSED_FOR = timedelta(hours=24)
+"""A URL that should last is dead after so many clear refusals over so long a time."""
+
+TRIES_OF_BROKEN_BYTES = 3
+"""Truncated or undecodable bytes may be the transfer's fault: so many tries before the picture is called broken."""
+
+
+def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
+    match finding:
+        case Sized():
+            return _well(_sighted(case, finding), source)
+        case Stored():
+            return _well(_kept(case, source, finding), source)
+        case Flawed():
+            return _ill(case, source, _flawed(case, source, finding))
+        case Refused():
+            return _ill(case, source, _refused(case, source, finding))
+        case Fault():
+            return _ill(case, source, faulted(case, case.memory.ailing(source.name), source.name, finding))
+        case _:
+            raise TypeError(f"a picture step cannot come back with {type(finding).__name__}")
+
+
+def learn_listing(case: Case, finding: Finding) -> Memory:
+    """Pictures found in the store by name only: their bytes are read before they are used."""
+    memory = case.memory
+    if isinstance(finding, Fault):
+        return _with(memory, "store", faulted(case, memory.ailing("store"), "store", finding))
+    if not isinstance(finding, Listing):
+        raise TypeError(f"a listing cannot come back with {type(finding).__name__}")
+    known = {kept.key for kept in memory.kept}
+    found = tuple(
+        Kept(key, 0, 0, "", How.RESTORED, memory.song_id, case.now, None) for key in finding.keys if key not in known
+    )
+    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != "store"}
+    return replace(memory, listed=True, kept=(*memory.kept, *found), ailments=ailments)
+
+
+def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
+    faults = ailment.faults + 1
+    return replace(
+        ailment,
+        faults=faults,
+        first_fault=ailment.first_fault or case.now,
+        retry_at=case.now + _pause(case, name, faults),
+        reason=fault.reason,
+        detail=fault.detail,
+    )
+
+
+def _pause(case: Case, name: str, tries: int) -> timedelta:
+    return delay(tries, case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, name, tries))
+
+
+def _sighted(case: Case, size: Sized) -> Memory:
+    identity, before = case.track.image.identity, case.memory.sighting
+    first = before.first_at if before is not None and before.identity == identity else case.now
+    return replace(case.memory, sighting=Sighting(identity, size.width, size.height, case.now, first))
+
+
+def _kept(case: Case, source: Source, stored: Stored) -> Memory:
+    """The picture joins what we keep; one known already keeps its history."""
+    before = next((kept for kept in case.memory.kept if kept.key == stored.key), None)
+    how, song, origin = _provenance(case, source)
+    kept = Kept(
+        key=stored.key,
+        width=stored.width,
+        height=stored.height,
+        sha256=stored.sha256,
+        how=before.how if before else how,
+        song=before.song if before else song,
+        at=before.at if before else case.now,
+        checked_at=case.now,
+        interim=stored.interim,
+        was_written=before.was_written if before else False,
+        origin=origin or (before.origin if before else ""),
+    )
+    return replace(case.memory, kept=(*(k for k in case.memory.kept if k.key != stored.key), kept))
+
+
+def _provenance(case: Case, source: Source) -> tuple[How, str | None, str]:
+    match source:
+        case StoredKey(song=song):
+            return How.RESTORED, song, ""
+        case RowImage():
+            return How.REHOSTED, case.track.task_id, source.name
+        case TaskResult(how=how, song=song):
+            return how, song, source.name
+        case SunoCover(song_id=song_id):
+            return How.SUNO, song_id, source.name
+        case _:  # pragma: no cover
+            assert_never(source)
+
+
+def _flawed(case: Case, source: Source, flawed: Flawed) -> Ailment:
+    before = case.memory.ailing(source.name)
+    tries = before.faults + 1
+    transient = flawed.flaw in (Flaw.TRUNCATED, Flaw.UNDECODABLE) and not _at_hand(source)
+    final = not transient or tries >= TRIES_OF_BROKEN_BYTES
+    return Ailment(
+        faults=tries,
+        first_fault=before.first_fault or case.now,
+        retry_at=None if final else case.now + _pause(case, source.name, tries),
+        reason=Reason.IMAGE_REJECTED,
+        detail=f"{flawed.flaw}: {flawed.detail}",
+        flaw=flawed.flaw if final else None,
+    )
+
+
+def _at_hand(source: Source) -> bool:
+    return isinstance(source, RowImage) and source.inline
+
+
+def _refused(case: Case, source: Source, refused: Refused) -> Ailment:
+    """One clear refusal more. Past its known life one is enough, else it takes three over a day."""
+    before = case.memory.ailing(source.name)
+    count, first = before.refusals + 1, before.first_refused or case.now
+    ends = _known_life(case, source)
+    past = ends is not None and case.now > ends
+    dead = past or (count >= REFUSALS_TO_DIE and case.now - first >= REFUSED_FOR)
+    reason = Reason.STORAGE_FAILED if isinstance(source, StoredKey) else Reason.DOWNLOAD_FAILED
+    retry_at = None if dead else case.now + _pause(case, source.name, count)
+    return Ailment(
+        refusals=count, first_refused=first, retry_at=retry_at, reason=reason, detail=refused.detail, dead=dead
+    )
+
+
+def _known_life(case: Case, source: Source) -> datetime | None:
+    match source:
+        case StoredKey():
+            return None
+        case TaskResult(url=url, task_id=task_id):
+            task = case.memory.tasks.get(task_id)
+            since = (task.completed_at or task.created_at) if task is not None else None
+        case RowImage(url=url) | SunoCover(url=url):
+            since = case.track.newest()
+        case _:  # pragma: no cover
+            assert_never(source)
+    return urls.known_life(urls.classify(url, case.policy), url, since)
+
+
+def _ill(case: Case, source: Source, ailment: Ailment) -> Memory:
+    return _with(case.memory, source.name, ailment)
+
+
+def _well(memory: Memory, source: Source) -> Memory:
+    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != source.name}
+    return replace(memory, ailments=ailments)
+
+
+def _with(memory: Memory, name: str, ailment: Ailment) -> Memory:
+    return replace(memory, ailments={**memory.ailments, name: ailment})

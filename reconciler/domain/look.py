@@ -1,0 +1,100 @@
+"""What the row's picture is worth, as far as it was measured."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.domain import urls
+from reconciler.domain.actions import RowImage, StoredKey
+from reconciler.domain.model import Ailment, Memory, Sighting, Track
+from reconciler.domain.policy import Policy
+
+SECOND_LOOK = timedelta(days=1)
+"""A picture measured for the first time is measured again after this long."""
+
+Place = StoredKey | RowImage
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """No picture, a text that is none, or one that is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    source: Place
+    ailment: Ailment
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """Present, not good enough, and no fitting helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    """Of the right shape and larger than the exact target: a crop and a downscale away from good."""
+
+    source: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Dying:
+    """Good, but inline or at a URL that dies, at `expires_at` where that is known."""
+
+    source: Place
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """Good and durable; to be measured again at `measure_at`."""
+
+    source: Place
+    ailment: Ailment
+    resolution: str
+    measure_at: datetime
+
+
+Look = Absent | Unmeasured | Small | Larger | Dying | Good
+
+
+def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
+    kind = urls.classify(track.image.text, policy)
+    source = _source(track, memory, policy, kind)
+    if source is None or memory.ailing(source.name).dead:
+        return Absent()
+    ailment = memory.ailing(source.name)
+    if ailment.flaw is not None:
+        return Small()
+    sighting = memory.sighting
+    if sighting is None or sighting.identity != track.image.identity:
+        return Unmeasured(source, ailment)
+    if not policy.target.met_by(sighting.width, sighting.height):
+        return Larger(source) if policy.target.usable(sighting.width, sighting.height) else Small()
+    if _dies(track, policy, kind, source):
+        return Dying(source, urls.known_life(kind, track.image.text or "", track.newest()))
+    resolution = f"{sighting.width}x{sighting.height}"
+    return Good(source, ailment, resolution, _measure_at(sighting, policy))
+
+
+def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Place | None:
+    text = track.image.text or ""
+    key = policy.key_of(text) or (memory.written.key if memory.written and memory.written.url == text else None)
+    if key is not None:
+        return StoredKey(key, memory.song_id)
+    if kind in (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE):
+        return None
+    return RowImage(text, inline=kind is urls.Kind.INLINE, identity=track.image.identity)
+
+
+def _dies(track: Track, policy: Policy, kind: urls.Kind, source: Place) -> bool:
+    """A URL of our store dies when `public_url` moved away from it."""
+    if isinstance(source, StoredKey):
+        return policy.key_of(track.image.text or "") is None
+    return urls.dies(kind)
+
+
+def _measure_at(sighting: Sighting, policy: Policy) -> datetime:
+    if sighting.at - sighting.first_at < SECOND_LOOK:
+        return sighting.first_at + SECOND_LOOK
+    return sighting.at + policy.reverify_after

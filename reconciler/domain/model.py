@@ -1,0 +1,262 @@
+"""What is known: the app's row as it is (Track), what we tried, bought, measured and stored (Memory)."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.domain.states import Flaw, How, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The row's `image_url` as read.
+
+    Long values are cut in SQL: `text` is then only the head, `digest` the SHA-256 (hex) of the whole.
+    """
+
+    text: str | None
+    length: int = 0
+    digest: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal values; '' for NULL and the empty string."""
+        return self.text or "" if self.digest is None else f"{self.length}:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One row of the app's table. Columns that the app's table lacks are None."""
+
+    id: str
+    image: Cell
+    status: str | None = None
+    task_id: str | None = None
+    title: str | None = None
+    prompt: str | None = None
+    mood: str | None = None
+    vibe: str | None = None
+    summary: str | None = None
+    extended_prompt: str | None = None
+    extended_prompt_image: str | None = None
+    audio_url: str | None = None
+    resolution: str | None = None
+    has_resolution: bool = True
+    """False where the app's table has no such column."""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    flaw: str | None = None
+    """Why the row cannot be worked (`invalid`), else None."""
+
+    def newest(self) -> datetime | None:
+        return max((t for t in (self.created_at, self.updated_at) if t is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The measured size of the row's picture. `first_at`: the first of an unbroken run of measurements of it."""
+
+    identity: str
+    width: int
+    height: int
+    at: datetime
+    first_at: datetime
+    flaw: Flaw | None = None
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """What went wrong with one source of pictures (a URL's identity, `task:ID`, `song:ID`, `store`, `create`)."""
+
+    refusals: int = 0
+    first_refused: datetime | None = None
+    faults: int = 0
+    first_fault: datetime | None = None
+    retry_at: datetime | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    dead: bool = False
+    flaw: Flaw | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A picture in our store. `song`: the music task it was made for. `interim`: a stand-in below the target."""
+
+    key: str
+    width: int
+    height: int
+    sha256: str
+    how: How
+    song: str | None
+    at: datetime
+    checked_at: datetime | None
+    """When its bytes were last read back whole and compared; None: only its name is known."""
+    interim: bool = False
+    was_written: bool = False
+    origin: str = ""
+    """Identity of the source it was fetched from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Our last write to the row. `updated_at`: the value we set, None where the column is missing."""
+
+    url: str
+    key: str | None
+    at: datetime
+    updated_at: datetime | None
+
+
+class TaskState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An image task at Kie, whoever started it. Shared by all tracks that name it."""
+
+    id: str
+    first_seen: datetime
+    created_at: datetime | None = None
+    """By Kie's record or our own purchase; None: of unknown age."""
+    state: TaskState = TaskState.RUNNING
+    urls: tuple[str, ...] = ()
+    failure: Reason | None = None
+    detail: str = ""
+    polls: int = 0
+    next_poll: datetime | None = None
+    """None: at once."""
+    not_found: int = 0
+    first_not_found: datetime | None = None
+    faults: int = 0
+    first_fault: datetime | None = None
+    completed_at: datetime | None = None
+
+    def since(self) -> datetime:
+        return self.created_at or self.first_seen
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """Kie's record of the music task. `final`: it is not asked again."""
+
+    id: str
+    final: bool = False
+    urls: tuple[str, ...] = ()
+    asked: int = 0
+    first_asked: datetime | None = None
+    next_ask: datetime | None = None
+    faults: int = 0
+    first_fault: datetime | None = None
+
+
+class Outcome(StrEnum):
+    """What came back from a purchase's POST."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    NOTHING = "nothing"
+    UNKNOWN = "unknown"
+
+
+class Verdict(StrEnum):
+    """What became of an accepted purchase."""
+
+    PENDING = "pending"
+    GOOD = "good"
+    FAILED = "failed"
+    CONTENT = "content"
+    REJECTED = "rejected"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One intent to buy, from the moment it is committed. `shape`: model, request and target, proven together."""
+
+    token: str
+    track_id: str
+    model: str
+    shape: str
+    prompt: str
+    price: float
+    at: datetime
+    send_before: datetime
+    deadline: datetime
+    """After it, an open purchase's answer is lost."""
+    repeat_of: str | None = None
+    song: str | None = None
+    answered_at: datetime | None = None
+    outcome: Outcome = Outcome.OPEN
+    sent: bool = True
+    """False: surely no request went out, so it counts in no budget."""
+    task_id: str | None = None
+    urls: tuple[str, ...] = ()
+    """Where the creation's own answer was already a result."""
+    refusal: Reason | None = None
+    detail: str = ""
+    verdict: Verdict = Verdict.PENDING
+    ended_at: datetime | None = None
+
+    @property
+    def attempt(self) -> str:
+        """A purchase whose answer was lost and its repeat are one attempt."""
+        return self.repeat_of or self.token
+
+    def lost(self, now: datetime) -> bool:
+        return self.outcome is Outcome.UNKNOWN or (self.outcome is Outcome.OPEN and now > self.deadline)
+
+    def held_until(self, hold: timedelta) -> datetime:
+        return self.deadline + hold
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that we know of one track. `tasks` and `purchases` live in tables of their own and are loaded with it."""
+
+    track_id: str
+    first_seen: datetime
+    song_id: str | None = None
+    seen: str | None = None
+    """Identity of the row's picture when last looked at."""
+    needy_since: datetime | None = None
+    """Since when the row was seen without a good picture; None while it has one."""
+    sighting: Sighting | None = None
+    kept: tuple[Kept, ...] = ()
+    written: Written | None = None
+    restores: tuple[datetime, ...] = ()
+    ailments: dict[str, Ailment] = field(default_factory=dict)
+    song: Song | None = None
+    handed: tuple[str, ...] = ()
+    """Image tasks from the hand-over table, newest first; loaded, not saved."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    purchases: tuple[Purchase, ...] = ()
+    listed: bool = False
+    """The store was asked what it holds for this track."""
+    conflicts: int = 0
+    interruptions: int = 0
+    granted: int = 0
+    ignored: bool = False
+    host_suspect: bool = False
+    """The host of the row's dead picture is held back; loaded, not saved."""
+
+    def with_task(self, task: Task) -> "Memory":
+        return replace(self, tasks={**self.tasks, task.id: task})
+
+    def with_purchase(self, purchase: Purchase) -> "Memory":
+        others = tuple(p for p in self.purchases if p.token != purchase.token)
+        return replace(self, purchases=tuple(sorted((*others, purchase), key=lambda p: (p.at, p.token))))
+
+    def ailing(self, source: str) -> Ailment:
+        return self.ailments.get(source, _WELL)
+
+
+_WELL = Ailment()

@@ -1,0 +1,99 @@
+"""What to do next for a track: a total function of what is known.
+
+The ladder, cheapest rung first: measure the row's picture; keep it if it is good, rehost it if it dies; write what our
+store holds; follow known image tasks; ask the music task; buy; give up. Grace forbids writes and purchases only.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import assert_never
+
+from reconciler.domain.actions import Action, Fetch, GiveUp, Measure, Wait, Write
+from reconciler.domain.buying import buy
+from reconciler.domain.case import Case
+from reconciler.domain.following import follow_music, follow_tasks, list_store, polls
+from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
+from reconciler.domain.model import Memory, Track
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import enters_scope
+from reconciler.domain.sources import task_results
+from reconciler.domain.states import How, Reason, State
+from reconciler.domain.writing import write_own_copy, write_stored
+
+INTERRUPTIONS = 3
+"""A picture that killed the process so often is not touched again."""
+
+Rung = Callable[[Case], Action | None]
+
+
+def plan(track: Track, memory: Memory, policy: Policy, now: datetime) -> Action:
+    return plan_case(Case(track, memory, policy, now))
+
+
+def plan_case(case: Case) -> Action:
+    if case.track.flaw is not None:
+        return Wait(None, State.INVALID, Reason.INVALID_ROW)
+    if not case.in_scope:
+        return _let_end(case)
+    if case.memory.interruptions >= INTERRUPTIONS:
+        return GiveUp(Reason.IMAGE_REJECTED)
+    match case.look:
+        case Unmeasured(source=source, ailment=ailment):
+            return case.hopeless(ailment) or case.later(ailment) or Measure(source)
+        case Good():
+            return _keep(case, case.look)
+        case Dying(source=source):
+            return write_own_copy(case, source) or _rehost(case, source) or _replace(case)
+        case Larger(source=source):
+            return write_own_copy(case, source) or case.pursue(source) or _replace(case)
+        case Small() | Absent():
+            return _replace(case)
+        case _:  # pragma: no cover
+            assert_never(case.look)
+
+
+def farewell(memory: Memory, now: datetime) -> Action:
+    """The row is gone: live tasks end unwritten, nothing is bought."""
+    own = [memory.tasks[p.task_id] for p in memory.purchases if p.task_id in memory.tasks]
+    return polls(own, now) or Wait(None)
+
+
+def _let_end(case: Case) -> Action:
+    enters = enters_scope(case.track, case.memory, case.policy)
+    waiting = Wait(enters if case.track.audio_url and enters > case.now else None)
+    return polls(case.bought, case.now) or waiting
+
+
+def _keep(case: Case, good: Good) -> Action:
+    """Set the resolution right, look again in time, let paid tasks end."""
+    if case.track.has_resolution and case.track.resolution != good.resolution:
+        return Wait(case.settles_at) if case.settles_at is not None else Write(None, good.resolution, None)
+    if good.measure_at <= case.now:
+        return case.later(good.ailment, None) or Measure(good.source)
+    late = _late_results(case)
+    if isinstance(late, Wait) and late.until is not None:
+        return Wait(min(good.measure_at, late.until))
+    return late or Wait(good.measure_at)
+
+
+def _late_results(case: Case) -> Action | None:
+    """A paid task that still runs, or a result not fetched yet: it goes into the store, unwritten."""
+    fetches = (case.pursue(result) for result in task_results(case) if result.how is How.GENERATED)
+    return next((f for f in fetches if isinstance(f, Fetch)), None) or polls(case.bought, case.now)
+
+
+def _rehost(case: Case, source: Place) -> Action | None:
+    """A good picture that cannot be fetched just now is still a good picture."""
+    action = case.pursue(source)
+    return Wait(action.until) if isinstance(action, Wait) else action
+
+
+def _replace(case: Case) -> Action:
+    for rung in _RUNGS:
+        action = rung(case)
+        if action is not None:
+            return action
+    return buy(case)
+
+
+_RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, follow_music)

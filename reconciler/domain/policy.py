@@ -1,0 +1,106 @@
+"""What the operator decided, as the core needs it: values only, no secrets."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Fit(StrEnum):
+    EXACT = "exact"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The picture every track should have: pixels, relative aspect tolerance, JPEG quality."""
+
+    width: int = 2048
+    height: int = 1152
+    aspect_tolerance: float = 0.01
+    fit: Fit = Fit.EXACT
+    quality: int = 92
+
+    @property
+    def resolution(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    def covers(self, width: int, height: int) -> bool:
+        """Both edges are long enough."""
+        return width >= self.width and height >= self.height
+
+    def shaped(self, width: int, height: int) -> bool:
+        """The aspect is the target's, within tolerance."""
+        wanted = self.width / self.height
+        return height > 0 and abs(width / height - wanted) <= self.aspect_tolerance * wanted
+
+    def met_by(self, width: int, height: int) -> bool:
+        """Nothing is left to do to a picture of this size."""
+        if self.fit is Fit.EXACT:
+            return (width, height) == (self.width, self.height)
+        return self.usable(width, height)
+
+    def usable(self, width: int, height: int) -> bool:
+        """The picture meets the target as it is, or can be cropped and scaled down to it."""
+        return self.covers(width, height) and self.shaped(width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Every decision's parameters. Lengths of time are timedeltas, money is purchases and credits."""
+
+    target: Target = field(default_factory=Target)
+    interim_thumbnail: bool = False
+
+    statuses: tuple[str, ...] = ("completed",)
+    excluded_statuses: tuple[str, ...] = ("failed", "callback_inserted")
+    restore_archived: bool = False
+    stale_after: timedelta = timedelta(days=1)
+    grace: timedelta = timedelta(minutes=25)
+
+    model: str = "bytedance/seedream-v4-text-to-image"
+    fallback_models: tuple[str, ...] = ("seedream/4.5-text-to-image",)
+    purchase_limit: int = 10
+    purchase_window: timedelta = timedelta(seconds=10)
+    max_concurrent_tasks: int = 50
+    task_timeout: timedelta = timedelta(hours=6)
+    request_timeout: timedelta = timedelta(seconds=30)
+    file_hosts: tuple[str, ...] = ("aiquickdraw.com", "redpandaai.co", "kie.ai", "suno.ai", "api.box")
+    insecure_hosts: tuple[str, ...] = ()
+
+    per_hour: int = 30
+    per_day: int = 100
+    per_track: int = 3
+    attempts_per_track: int = 6
+    min_credits: float = 50
+    hold_unknown: timedelta = timedelta(hours=1)
+
+    reverify_after: timedelta = timedelta(days=30)
+    retry_min: timedelta = timedelta(minutes=1)
+    retry_max: timedelta = timedelta(hours=6)
+
+    public_url: str = "http://127.0.0.1:9464/images"
+    keeps_pictures: bool = True
+    """False with `storage.kind = "none"`: the provider's URL is written, and dies."""
+
+    @property
+    def send_within(self) -> timedelta:
+        """How long after its intent a purchase may still be sent."""
+        return self.request_timeout / 2
+
+    @property
+    def step_deadline(self) -> timedelta:
+        """No step of work takes longer: a download, a decode, a store and a read-back each have their call's time."""
+        return 4 * self.request_timeout
+
+    @property
+    def lease(self) -> timedelta:
+        """Longer than any step, so a lease is never renewed."""
+        return self.step_deadline + self.request_timeout
+
+    def url_of(self, key: str) -> str:
+        return f"{self.public_url.rstrip('/')}/{key}"
+
+    def key_of(self, url: str) -> str | None:
+        """The store's key for a URL under `public_url`, else None."""
+        prefix = self.public_url.rstrip("/") + "/"
+        return url[len(prefix) :] if url.startswith(prefix) else None

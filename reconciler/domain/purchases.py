@@ -1,0 +1,113 @@
+"""What a track's purchases amount to: what is out, what counts against its limits, what failed and how."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Verdict
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+
+REFUNDED = (Verdict.FAILED, Verdict.CONTENT)
+
+
+def overdue(task: Task, policy: Policy, now: datetime) -> bool:
+    return task.state is TaskState.RUNNING and now - task.since() > policy.task_timeout
+
+
+def judged(memory: Memory, now: datetime) -> Memory:
+    """The memory with every accepted purchase's verdict drawn from its task and its results."""
+    for purchase in memory.purchases:
+        verdict = _verdict(purchase, memory)
+        if verdict is not purchase.verdict:
+            memory = memory.with_purchase(replace(purchase, verdict=verdict, ended_at=now))
+    return memory
+
+
+def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
+    if purchase.verdict is not Verdict.PENDING or purchase.outcome is not Outcome.ACCEPTED:
+        return purchase.verdict
+    task = memory.tasks.get(purchase.task_id or "")
+    if task is not None and task.state is TaskState.FAILED:
+        return Verdict.CONTENT if task.failure is Reason.CONTENT_REJECTED else Verdict.FAILED
+    if task is not None and task.state is TaskState.GONE:
+        return Verdict.LOST
+    if task is not None and task.state is TaskState.RUNNING and not purchase.urls:
+        return Verdict.PENDING
+    return _verdict_of_results(results_of(purchase, memory), memory)
+
+
+def _verdict_of_results(results: tuple[str, ...], memory: Memory) -> Verdict:
+    if any(kept.origin in results and not kept.interim for kept in memory.kept):
+        return Verdict.GOOD
+    ailments = [memory.ailing(url) for url in results]
+    if all(a.dead or a.flaw is not None for a in ailments):
+        return Verdict.REJECTED if any(a.flaw is not None for a in ailments) else Verdict.LOST
+    return Verdict.PENDING
+
+
+def results_of(purchase: Purchase, memory: Memory) -> tuple[str, ...]:
+    task = memory.tasks.get(purchase.task_id or "")
+    return tuple(dict.fromkeys((*purchase.urls, *(task.urls if task is not None else ()))))
+
+
+def unanswered(purchases: Iterable[Purchase], now: datetime) -> Purchase | None:
+    """The purchase whose answer may still come."""
+    return next((p for p in purchases if p.outcome is Outcome.OPEN and not p.lost(now)), None)
+
+
+def lost_attempt(purchases: Iterable[Purchase], now: datetime) -> tuple[Purchase, ...]:
+    """The latest attempt of which every sent order stayed unanswered: the purchase, and its repeat if any."""
+    attempts: dict[str, list[Purchase]] = {}
+    for p in purchases:
+        if p.outcome is not Outcome.NOTHING and p.verdict is Verdict.PENDING:
+            attempts.setdefault(p.attempt, []).append(p)
+    lost = [tuple(group) for group in attempts.values() if all(p.lost(now) for p in group)]
+    return lost[-1] if lost else ()
+
+
+def spent(purchases: Iterable[Purchase]) -> int:
+    """Attempts that count in `per_track`: accepted, open or lost, and not refunded."""
+    return len({p.attempt for p in purchases if p.outcome is not Outcome.NOTHING and p.verdict not in REFUNDED})
+
+
+def attempts(purchases: Iterable[Purchase]) -> int:
+    """Attempts that count in `attempts_per_track`: accepted, open or lost."""
+    return len({p.attempt for p in purchases if p.outcome is not Outcome.NOTHING})
+
+
+_FAILURES = {
+    Verdict.FAILED: Reason.PROVIDER_FAILED,
+    Verdict.LOST: Reason.PROVIDER_FAILED,
+    Verdict.CONTENT: Reason.CONTENT_REJECTED,
+    Verdict.REJECTED: Reason.IMAGE_REJECTED,
+}
+
+
+def failure(purchase: Purchase) -> Reason | None:
+    """How the purchase failed, or None: it is out, good, or its refusal was no fault of this track."""
+    return purchase.refusal if purchase.outcome is Outcome.NOTHING else _FAILURES.get(purchase.verdict)
+
+
+def recent_failures(purchases: Iterable[Purchase]) -> tuple[Purchase, ...]:
+    """The failures since the last success, content refusals aside (another prompt needs no pause)."""
+    trailing: list[Purchase] = []
+    for p in purchases:
+        why = failure(p)
+        if why is None and p.outcome is not Outcome.NOTHING:
+            trailing.clear()
+        elif why not in (None, Reason.CONTENT_REJECTED):
+            trailing.append(p)
+    return tuple(trailing)
+
+
+def refused_prompts(purchases: Iterable[Purchase]) -> frozenset[tuple[str, str]]:
+    """(model, prompt) pairs whose content was refused."""
+    return frozenset((p.model, p.prompt) for p in purchases if failure(p) is Reason.CONTENT_REJECTED)
+
+
+def why_spent(purchases: Iterable[Purchase]) -> Reason:
+    """The one way in which all attempts failed, or `attempts_spent`."""
+    reasons = {failure(p) for p in purchases if p.outcome is not Outcome.NOTHING}
+    only = reasons.pop() if len(reasons) == 1 else None
+    return only or Reason.ATTEMPTS_SPENT

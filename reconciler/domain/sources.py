@@ -1,0 +1,45 @@
+"""Where a better picture for a track could come from without paying, cheapest first."""
+
+from collections.abc import Sequence
+
+from reconciler.domain.actions import Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.case import Case
+from reconciler.domain.look import Absent, Dying, Larger
+from reconciler.domain.model import TaskState
+from reconciler.domain.states import How
+
+
+def sources(case: Case) -> Sequence[Source]:
+    """Our store, the row's own picture where it is good enough, results of known image tasks, the song's covers."""
+    return (*stored(case), *row_image(case), *task_results(case), *suno_covers(case))
+
+
+def stored(case: Case) -> Sequence[StoredKey]:
+    mine = (k for k in case.memory.kept if case.for_this_song(k.song) and not k.interim)
+    return [StoredKey(k.key, k.song) for k in mine if not case.memory.ailing(f"store:{k.key}").dead]
+
+
+def row_image(case: Case) -> Sequence[Source]:
+    return [case.look.source] if isinstance(case.look, Dying | Larger) else []
+
+
+def task_results(case: Case) -> Sequence[TaskResult]:
+    found = []
+    for task in case.tasks:
+        song = case.own_tasks.get(task.id)
+        if task.state is TaskState.SUCCEEDED and case.for_this_song(song):
+            found += [TaskResult(url, task.id, case.how(task.id), song) for url in task.urls]
+    return found + immediate_results(case)
+
+
+def immediate_results(case: Case) -> list[TaskResult]:
+    """Results that came in the creation's own answer."""
+    mine = [p for p in reversed(case.memory.purchases) if p.urls and case.for_this_song(p.song)]
+    return [TaskResult(url, p.task_id or p.token, How.GENERATED, p.song) for p in mine for url in p.urls]
+
+
+def suno_covers(case: Case) -> Sequence[SunoCover]:
+    song = case.memory.song
+    if not isinstance(case.look, Absent) or song is None or song.id != case.track.task_id or not song.final:
+        return []
+    return [SunoCover(url, song.id) for url in song.urls]

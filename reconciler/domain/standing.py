@@ -1,0 +1,133 @@
+"""Where a track stands: the one judge of states and reasons, for gauges, tables and commands alike."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from reconciler.domain.actions import (
+    Action,
+    AskSong,
+    AskTask,
+    Buy,
+    Fetch,
+    GiveUp,
+    ListStore,
+    Measure,
+    TaskResult,
+    Wait,
+    Write,
+)
+from reconciler.domain.case import Case
+from reconciler.domain.gate import GateView, refusal
+from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
+from reconciler.domain.model import Memory, Track
+from reconciler.domain.plan import plan_case
+from reconciler.domain.policy import Policy
+from reconciler.domain.purchases import overdue
+from reconciler.domain.states import Reason, State
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """State None: not in scope. `due_at` None: nothing to do until the world changes.
+
+    `held`: the shape whose gate must open before the track can go on. `expires_at`: when its picture dies.
+    """
+
+    state: State | None
+    reason: Reason | None
+    due_at: datetime | None
+    held: str | None = None
+    settles_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+def classify(
+    track: Track, memory: Memory, policy: Policy, gate: GateView, now: datetime
+) -> tuple[State | None, Reason | None]:
+    case = Case(track, memory, policy, now)
+    where = standing(case, plan_case(case), gate)
+    return where.state, where.reason
+
+
+def standing(case: Case, action: Action, gate: GateView) -> Standing:
+    """Where the track stands, given what will be done next."""
+    state, reason = _place(case, action, gate)
+    due_at, held = _when(case, action, gate)
+    expires_at = case.look.expires_at if isinstance(case.look, Dying) else None
+    return Standing(state, reason, due_at, held, case.settles_at, expires_at)
+
+
+def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, str | None]:
+    match action:
+        case Wait(until=until) | GiveUp(recheck=until):
+            return until, None
+        case Buy():
+            refused = refusal(gate, action.shape, action.price, case.policy, repeat=action.repeat_of is not None)
+            if refused is None:
+                return case.now, None
+            return (refused.until, None) if action.repeat_of and refused.until else (None, action.shape)
+        case Measure() | Fetch() | AskTask() | AskSong() | ListStore() | Write():
+            return case.now, None
+        case _:  # pragma: no cover
+            assert_never(action)
+
+
+Place = tuple[State | None, Reason | None]
+
+
+def _place(case: Case, action: Action, gate: GateView) -> Place:
+    if case.track.flaw is not None:
+        return State.INVALID, Reason.INVALID_ROW
+    if not case.in_scope:
+        return None, None
+    if isinstance(case.look, Good):
+        return State.OK, None
+    if isinstance(case.look, Dying):
+        return (State.SETTLING if case.settles_at else State.EXPIRING), None
+    return _stuck(case, action, gate)
+
+
+def _stuck(case: Case, action: Action, gate: GateView) -> Place:
+    match action:
+        case GiveUp(reason=reason):
+            return State.FAILED, reason
+        case Wait(state=State() as state, reason=reason):
+            return state, reason
+        case Wait(reason=reason):
+            return _by_look(case, reason or Reason.DUE)
+        case AskTask(task_id=task_id):
+            return State.AWAITING, _running(case, task_id)
+        case Fetch(source=TaskResult()):
+            return State.FETCHING, Reason.IN_FLIGHT
+        case Write(restore=False, key=str()):
+            return State.FETCHING, Reason.IN_FLIGHT
+        case Buy():
+            refused = refusal(gate, action.shape, action.price, case.policy, repeat=action.repeat_of is not None)
+            return _by_look(case, refused.reason if refused else Reason.DUE)
+        case Fetch() | Measure() | AskSong() | ListStore() | Write():
+            return _by_look(case, Reason.DUE)
+        case _:  # pragma: no cover
+            assert_never(action)
+
+
+def _running(case: Case, task_id: str) -> Reason:
+    task = case.memory.tasks.get(task_id)
+    late = task is not None and overdue(task, case.policy, case.now)
+    return Reason.OVERDUE if late else Reason.IN_FLIGHT
+
+
+def _by_look(case: Case, reason: Reason) -> Place:
+    if case.settles_at is not None:
+        return State.SETTLING, None
+    match case.look:
+        case Unmeasured():
+            return State.UNVERIFIED, None
+        case Small() | Larger():
+            return State.BELOW_TARGET, reason
+        case Absent():
+            return State.MISSING, reason
+        case Good() | Dying():  # pragma: no cover
+            raise AssertionError("good pictures are judged before")
+        case _:  # pragma: no cover
+            assert_never(case.look)

@@ -1,0 +1,256 @@
+"""The few doors between the engine and the world. Each has a shipped stand-in and one conformance suite."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from reconciler.domain.actions import Buy, Write
+from reconciler.domain.findings import (
+    Creation,
+    Credits,
+    Fault,
+    Flawed,
+    Refused,
+    Sized,
+    SongAnswer,
+    TaskAnswer,
+    Trouble,
+)
+from reconciler.domain.gate import Closure, GateName, GateView, Refusal
+from reconciler.domain.model import Memory, Purchase, Track
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import Reason, State
+
+
+class Clock(Protocol):
+    """Aware UTC time, and waiting that `wake` can end."""
+
+    def now(self) -> datetime: ...
+
+    def wait(self, length: timedelta) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+# -- Kie -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is sent to Kie. Not written to the wire after `send_before`."""
+
+    model: str
+    prompt: str
+    target_width: int
+    target_height: int
+    send_before: datetime
+    callback_url: str | None = None
+
+
+class Kie(Protocol):
+    """Every call answers within the request time-out, with a value; none raises for what the provider does."""
+
+    def create(self, order: Order) -> Creation: ...
+
+    def task(self, task_id: str) -> TaskAnswer: ...
+
+    def song(self, song_id: str) -> SongAnswer: ...
+
+    def credit(self) -> Credits | Trouble: ...
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture verified whole and fit for the store: its bytes, their SHA-256, and what it was before fitting."""
+
+    data: bytes
+    extension: str
+    content_type: str
+    width: int
+    height: int
+    sha256: str
+    source_width: int
+    source_height: int
+
+
+class Pictures(Protocol):
+    """Getting and judging pictures. `bound`: the URL is from an answer of Kie and must lie on `file_hosts`."""
+
+    def measure(self, url: str) -> Sized | Flawed | Refused | Fault: ...
+
+    def measure_bytes(self, data: bytes) -> Sized | Flawed: ...
+
+    def fetch(self, url: str, *, bound: bool) -> bytes | Refused | Fault: ...
+
+    def prepare(self, data: bytes, *, interim: bool) -> Prepared | Flawed: ...
+
+
+class StoreError(Exception):
+    """The store failed; nothing is known of what it holds. The text says what and where."""
+
+
+class Store(Protocol):
+    """Content-addressed pictures under `tracks/<id>/`. Every method raises StoreError and nothing else."""
+
+    def check(self) -> str:
+        """The marker's id; raises when the marker is missing or not readable."""
+        ...
+
+    def adopt(self, marker: str | None) -> str:
+        """Make the store ours: create the marker (`marker` or a new id) where there is none; return the id found."""
+        ...
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        """Store durably, read back, compare; return the key. Same bytes, same key, no second write."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes, or None when there is surely no such picture."""
+        ...
+
+    def keys(self, track_id: str) -> Sequence[str]:
+        """What the store holds for a track, newest first."""
+        ...
+
+
+# -- the database --------------------------------------------------------------------------------------------------
+
+
+class Step(StrEnum):
+    """What is done under a lease. A death in a picture step counts as an interruption of the track."""
+
+    LOOK = "look"
+    ASK = "ask"
+    BUY = "buy"
+    PICTURE = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work one track until `until`. A commit with an older generation is refused (fencing)."""
+
+    track_id: str
+    owner: str
+    generation: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A leased track, as it is in this instant of the database's clock. `track` is None when the row is gone."""
+
+    lease: Lease
+    track: Track | None
+    memory: Memory
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a finished step leaves: the memory to save, and where the track stands."""
+
+    memory: Memory
+    standing: Standing
+
+
+class Commit(StrEnum):
+    COMMITTED = "committed"
+    CONFLICT = "conflict"
+    """The row was changed by somebody else: `otherwise` is saved, the row is not written."""
+    LEASE_LOST = "lease_lost"
+    """Somebody else works the track now: nothing is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """A write to the app's row, made only if picture and status are still as `seen`. `at`: the new `updated_at`."""
+
+    write: Write
+    seen: Track
+    at: datetime
+    otherwise: Change
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """One page of the walk over the app's table by key. `work`: ids that need a look. `last` None: the walk is over."""
+
+    work: tuple[str, ...]
+    settled: int
+    """Rows in scope that stand as they were: measured, unchanged, good."""
+    last: str | None
+
+
+class Finder(Protocol):
+    """Finding work, without reading the whole table."""
+
+    def due(self, limit: int, only: Sequence[str] | None = None) -> Sequence[str]:
+        """Ids of tracks whose time has come and that nobody holds, at most `limit`, most urgent first:
+        about to expire, never tried, least recently tried.
+
+        Remembered tracks that are due, rows in scope without a picture or created within `stale_after` plus grace
+        that are not remembered, rows with a handed-over task that is not remembered. `only` narrows to these ids.
+        """
+        ...
+
+    def held_back(self, shape: str, limit: int, only: Sequence[str] | None = None) -> Sequence[str]:
+        """Ids of tracks that wait for the gate to open for `shape`, least recently tried first."""
+        ...
+
+    def next_due(self, only: Sequence[str] | None = None) -> datetime | None:
+        """When the next remembered track will be due (a leased one: when its lease ends)."""
+        ...
+
+    def page(self, after: str | None, limit: int, only: Sequence[str] | None = None) -> AuditPage: ...
+
+    def tally(self, only: Sequence[str] | None = None) -> Mapping[tuple[State, Reason | None], int]:
+        """How many remembered tracks in scope stand where."""
+        ...
+
+
+class Leases(Protocol):
+    """Working one track: leased, looked at, changed, in short transactions."""
+
+    def lease(self, track_id: str) -> Held | None:
+        """Take the lease (step `look`), read row and memory, in one transaction; None when somebody else holds it.
+
+        Taking over an expired lease whose step was `picture` adds an interruption to the memory.
+        """
+        ...
+
+    def begin(self, lease: Lease, step: Step) -> bool:
+        """Name the step about to be done, so that a death in it is known. False: the lease is lost."""
+        ...
+
+    def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
+        """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
+        ...
+
+    def inline_image(self, track_id: str) -> str | None:
+        """The whole `image_url` of one row, for a picture that is held inline."""
+        ...
+
+
+class Gate(Protocol):
+    """The only door to money."""
+
+    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
+        """One transaction under the gate's lock: check everything, insert the intent, commit."""
+        ...
+
+    def view(self) -> GateView: ...
+
+    def balance(self, credits: float, asked_at: datetime) -> None: ...
+
+    def close(self, closure: Closure) -> None: ...
+
+    def reopen(self, name: GateName) -> None: ...
+
+    def heard(self, *, healthy: bool, bought: bool) -> None:
+        """Tell the breaker how a call to the provider went; faults are the provider's own, never refusals."""
+        ...
