@@ -79,8 +79,11 @@ def test_head_has_the_length_and_no_body(server: KieServer) -> None:
 
 def test_a_lost_answer_resets_the_connection_after_the_task_was_made(server: KieServer) -> None:
     server.kie.script.next("create", LOST)
-    with connect(server) as line, pytest.raises(ConnectionError):
-        ask(line, "POST", "/api/v1/jobs/createTask", BODY)
+    head = f"POST /api/v1/jobs/createTask HTTP/1.1\r\nAuthorization: Bearer {API_KEY}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2])), 30) as line:
+        line.sendall((head + BODY).encode())
+        with pytest.raises(ConnectionResetError):
+            line.recv(1)
     (bought,) = server.kie.book.purchases
     assert bought.answer == "cut"
 
@@ -95,6 +98,13 @@ def test_a_drip_arrives_whole_for_the_patient(server: KieServer) -> None:
     server.kie.script.next("credit", Break(Fault.DRIP))
     with connect(server) as line:
         assert ask(line, "GET", CREDIT)["data"] == 1000.0
+
+
+def test_it_can_be_topped_up_and_drained(server: KieServer) -> None:
+    server.kie.top_up(-999.5)
+    with connect(server) as line:
+        assert ask(line, "GET", CREDIT)["data"] == 0.5
+        assert ask(line, "POST", "/api/v1/jobs/createTask", BODY)["code"] == 402
 
 
 def test_many_clients_at_once_get_what_the_account_allows(server: KieServer) -> None:
@@ -156,7 +166,10 @@ def test_a_client_that_leaves_ends_a_hanging_call() -> None:
 def test_a_server_that_never_started_can_be_stopped() -> None:
     server = KieServer(SimulatedKie(lambda: datetime.now(UTC)))
     server.stop()
-    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", int(server.base_url[17:]))):
+    with (
+        pytest.raises(ConnectionRefusedError),
+        socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2]))),
+    ):
         pass
 
 
