@@ -79,9 +79,9 @@ def test_head_has_the_length_and_no_body(server: KieServer) -> None:
 
 def test_a_lost_answer_resets_the_connection_after_the_task_was_made(server: KieServer) -> None:
     server.kie.script.next("create", LOST)
-    head = f"POST /api/v1/jobs/createTask HTTP/1.1\r\nAuthorization: Bearer {API_KEY}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    fields = f"Authorization: Bearer {API_KEY}\r\nContent-Length: {len(BODY)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2])), 30) as line:
-        line.sendall((head + BODY).encode())
+        line.sendall(f"POST /api/v1/jobs/createTask HTTP/1.1\r\n{fields}{BODY}".encode())
         with pytest.raises(ConnectionResetError):
             line.recv(1)
     (bought,) = server.kie.book.purchases
