@@ -1,0 +1,214 @@
+"""What an answer of Kie means: pure functions of HTTP status and body, total over both.
+
+The body leads, not the status; the state decides, not the URL; what is not known is said to be so and counted.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from reconciler.domain.findings import (
+    Accepted,
+    AnswerLost,
+    Call,
+    Creation,
+    Credits,
+    Failed,
+    NotFound,
+    NothingMade,
+    Refusal,
+    Running,
+    SongAnswer,
+    SongFinal,
+    SongPending,
+    Succeeded,
+    TaskAnswer,
+    Trouble,
+)
+from reconciler.kie import refusals, wire
+
+_RUNNING = frozenset({"waiting", "queuing", "generating"})
+_FAILED_CODES = frozenset({501, 531})
+_SONG_RUNNING = frozenset({"PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"})
+_SONG_FAILED = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", "SENSITIVE_WORD_ERROR"})
+_SONG_MADE = frozenset({"SUCCESS", "CALLBACK_EXCEPTION"})
+"""CALLBACK_EXCEPTION is about Kie's call to somebody else; the songs may be there."""
+_LONGEST_WAIT_S = 86_400.0
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+class Odd(StrEnum):
+    """What was met that we do not know; the words of `kie_unexpected_total`."""
+
+    STATE = "state"
+    CODE = "code"
+    SHAPE = "shape"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Generic[A_co]):
+    """An answer, the call's outcome, and what was odd about it."""
+
+    answer: A_co
+    call: Call = Call.OK
+    odd: Odd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An HTTP reply. `retry_after`: the header as it came. Not `complete`: the body was cut and is not to be read."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    complete: bool = True
+
+    def envelope(self) -> wire.Envelope | None:
+        return wire.Envelope.read(wire.loads(self.body)) if self.complete else None
+
+    def text(self, words: str | None = None) -> str:
+        page = self.body[:2000].decode("utf-8", "replace") if words is None else words
+        return wire.said(f"HTTP {self.status}: {page}")
+
+    def wait_s(self) -> float | None:
+        """The seconds of a Retry-After; its form as a date is not read."""
+        text = (self.retry_after or "").strip()
+        return min(float(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+# -- creations -----------------------------------------------------------------------------------------------------
+
+
+def creation(raw: Raw) -> Heard[Creation]:
+    """A task id, or a result in an answer that says success, wins over everything. Lost: only where nothing says no."""
+    envelope = raw.envelope()
+    if envelope is None:
+        return _unreadable_creation(raw)
+    task_id = wire.task_id(envelope.data)
+    at_once = isinstance(envelope.data, dict) and (task_id is not None or envelope.code == 200)
+    urls = wire.result_urls(envelope.data) if at_once else ()
+    if task_id is not None or urls:
+        return Heard(Accepted(task_id, urls))
+    detail = _told(envelope)
+    if _unsure(raw.status):
+        return _lost(_call_of(raw.status), detail, None)
+    if envelope.code < 400:
+        return _lost(Call.MALFORMED, detail, Odd.SHAPE if envelope.code == 200 else Odd.CODE)
+    refusal = refusals.of(envelope.code, envelope.msg)
+    return _nothing(refusal, detail, raw, None if refusals.known(envelope.code) else Odd.CODE)
+
+
+def _unreadable_creation(raw: Raw) -> Heard[Creation]:
+    if _unsure(raw.status):
+        return _lost(_call_of(raw.status), raw.text(), Odd.STATUS)
+    if 400 <= raw.status < 500:
+        return _nothing(refusals.of_status(raw.status), raw.text(), raw, Odd.STATUS)
+    return _lost(Call.MALFORMED, raw.text(), Odd.SHAPE)
+
+
+def _unsure(status: int) -> bool:
+    """The edge answered for an API that may have acted."""
+    return status == 408 or status >= 500
+
+
+def _lost(call: Call, detail: str, odd: Odd | None) -> Heard[Creation]:
+    return Heard(AnswerLost(call, detail), call, odd)
+
+
+def _nothing(refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[Creation]:
+    call = refusals.call(refusal)
+    return Heard(NothingMade(refusal, call, detail, retry_after_s=raw.wait_s()), call, odd)
+
+
+# -- queries -------------------------------------------------------------------------------------------------------
+
+
+def task(raw: Raw) -> Heard[TaskAnswer]:
+    envelope = raw.envelope()
+    if envelope is not None:
+        record = wire.Record.read(envelope.data)
+        if record is not None:
+            return _judged(record)
+        if envelope.code in _FAILED_CODES:
+            return Heard(Failed(refusals.by_words(envelope.msg) is Refusal.CONTENT, _told(envelope)))
+    return _absent(raw, envelope) or _troubled(raw, envelope)
+
+
+def _judged(record: wire.Record) -> Heard[TaskAnswer]:
+    match record.state:
+        case "success":
+            urls = record.urls
+            done = Succeeded(urls, record.created_at, record.completed_at, record.param.prompt)
+            return Heard(done, odd=None if urls else Odd.SHAPE)
+        case "fail":
+            words = f"{record.fail_msg} {record.fail_code}"
+            content = refusals.by_words(words) is Refusal.CONTENT
+            return Heard(Failed(content, wire.said(f"{record.fail_code} {record.fail_msg}"), record.created_at))
+        case word:
+            odd = None if word in _RUNNING else Odd.STATE
+            return Heard(Running(wire.said(word), record.created_at), odd=odd)
+
+
+def song(raw: Raw) -> Heard[SongAnswer]:
+    envelope = raw.envelope()
+    record = wire.SunoRecord.read(envelope.data) if envelope is not None else None
+    if record is not None:
+        return _heard_song(record)
+    return _absent(raw, envelope) or _troubled(raw, envelope)
+
+
+def _heard_song(record: wire.SunoRecord) -> Heard[SongAnswer]:
+    if record.status in _SONG_MADE:
+        return Heard(SongFinal(record.covers))
+    if record.status in _SONG_FAILED or record.lost:
+        return Heard(SongFinal())
+    return Heard(SongPending(), odd=None if record.status in _SONG_RUNNING else Odd.STATE)
+
+
+def credit(raw: Raw) -> Heard[Credits | Trouble]:
+    envelope = raw.envelope()
+    balance = wire.balance(envelope.data) if envelope is not None and envelope.code == 200 else None
+    return Heard(Credits(balance)) if balance is not None else _troubled(raw, envelope)
+
+
+def _absent(raw: Raw, envelope: wire.Envelope | None) -> Heard[NotFound] | None:
+    """An edge's error is never believed to speak of presence or absence."""
+    if envelope is None or envelope.data is not None or _unsure(raw.status):
+        return None
+    if not refusals.absent(envelope.code, envelope.msg, null=envelope.null):
+        return None
+    return Heard(NotFound(_told(envelope)), Call.NOT_FOUND)
+
+
+def _troubled(raw: Raw, envelope: wire.Envelope | None) -> Heard[Trouble]:
+    if envelope is None:
+        return _unreadable_query(raw)
+    if envelope.code < 400:
+        odd = Odd.SHAPE if envelope.code == 200 else Odd.CODE
+        return _trouble(Call.MALFORMED, Refusal.OUTAGE, _told(envelope), raw, odd)
+    refusal = refusals.of(envelope.code, envelope.msg)
+    odd_code = None if refusals.known(envelope.code) else Odd.CODE
+    return _trouble(refusals.call(refusal), refusal, _told(envelope), raw, odd_code)
+
+
+def _unreadable_query(raw: Raw) -> Heard[Trouble]:
+    if _unsure(raw.status):
+        return _trouble(_call_of(raw.status), Refusal.OUTAGE, raw.text(), raw, Odd.STATUS)
+    if raw.status >= 400:
+        refusal = refusals.of_status(raw.status)
+        return _trouble(refusals.call(refusal), refusal, raw.text(), raw, Odd.STATUS)
+    return _trouble(Call.MALFORMED, Refusal.OUTAGE, raw.text(), raw, Odd.SHAPE)
+
+
+def _trouble(call: Call, refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[Trouble]:
+    return Heard(Trouble(call, detail, refusal, raw.wait_s()), call, odd)
+
+
+def _call_of(status: int) -> Call:
+    return Call.TIMEOUT if status in (408, 504) else Call.SERVER_ERROR
+
+
+def _told(envelope: wire.Envelope) -> str:
+    return wire.said(f"code {envelope.code}: {envelope.msg}")

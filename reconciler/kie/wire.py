@@ -1,0 +1,198 @@
+"""Kie's formats, read tolerantly: more keys than expected are fine, and whatever cannot be used is None or empty.
+
+Nothing here raises for any body. Source: recorded answers and documentation, November 2026.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+MAX_URLS = 6
+_MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
+_MAX_NESTING = 8
+_RESULT_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl", "image_url", "url"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECRET_PARTS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^\s?#]*)[?#]\S*", re.IGNORECASE)
+
+
+def said(text: str) -> str:
+    """A provider's text, safe to log and to show: one short line without control characters and without URL queries."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * _MAX_SAID])
+    return " ".join(_SECRET_PARTS.sub(r"\1\2", line).split())[:_MAX_SAID]
+
+
+def loads(text: str | bytes) -> Any:
+    """The JSON value, or None where there is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def unpacked(value: object) -> object:
+    """The value inside JSON text, as often as it was encoded; anything else as it is."""
+    for _ in range(_MAX_NESTING):
+        if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
+            break
+        value = loads(value)
+    return value
+
+
+# -- fields --------------------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
+def _moment(value: object) -> datetime | None:
+    """Epoch milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=value)
+    except OverflowError:
+        return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    value = unpacked(value)
+    return value if isinstance(value, dict) else {}
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Mapped = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def read(cls, value: object) -> Self | None:
+        """None when a field that decides is missing or of the wrong kind."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError:
+            return None
+
+
+class Envelope(_Wire):
+    """`data` None: missing or null."""
+
+    code: int
+    msg: Text = Field("", validation_alias=AliasChoices("msg", "message"))
+    data: Any = None
+
+    @property
+    def null(self) -> bool:
+        """There is a `data`, and it says null."""
+        return self.data is None and "data" in self.model_fields_set
+
+
+class Param(_Wire):
+    """What a task was ordered with."""
+
+    input: Mapped = Field(default_factory=dict)
+    call_back_url: str | None = Field(None, alias="callBackUrl")
+
+    @property
+    def prompt(self) -> str | None:
+        prompt = self.input.get("prompt")
+        return prompt if isinstance(prompt, str) else None
+
+
+class Record(_Wire):
+    """An image task. `state` decides; nothing else does."""
+
+    state: str
+    result: Any = Field(None, alias="resultJson")
+    response: Any = None
+    fail_code: Text = Field("", alias="failCode")
+    fail_msg: Text = Field("", alias="failMsg")
+    created_at: Moment = Field(None, alias="createTime")
+    completed_at: Moment = Field(None, alias="completeTime")
+    raw_param: Mapped = Field(default_factory=dict, validation_alias=AliasChoices("param", "paramJson"))
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return result_urls(self.result) or result_urls(self.response)
+
+    @property
+    def param(self) -> Param:
+        return Param.read(self.raw_param) or Param()
+
+
+class SunoRecord(_Wire):
+    """A music task; its songs in both casings, and wherever they are listed."""
+
+    status: str
+    error_code: Text = Field("", alias="errorCode")
+    error_message: Text = Field("", alias="errorMessage")
+    response: Any = None
+    data: Any = None
+
+    @property
+    def lost(self) -> bool:
+        """It names an error, whatever its status says."""
+        return self.error_code not in ("", "0") and bool(self.error_message.strip())
+
+    @property
+    def covers(self) -> tuple[str, ...]:
+        """The songs' own covers first, then the sources of these."""
+        songs = [song for song in self._songs() if isinstance(song, dict)]
+        keys = (("imageUrl", "image_url"), ("sourceImageUrl", "source_image_url"))
+        return _usable(song.get(key) for casings in keys for song in songs for key in casings)
+
+    def _songs(self) -> list[Any]:
+        response = _mapping(self.response)
+        lists = (response.get("sunoData"), response.get("suno_data"), response.get("data"), self.data)
+        return next((songs for songs in map(unpacked, lists) if isinstance(songs, list)), [])
+
+
+# -- values --------------------------------------------------------------------------------------------------------
+
+
+def task_id(data: object) -> str | None:
+    """Ids are opaque text; one that is not a short printable word cannot be asked for later and is none."""
+    found = _mapping(data)
+    text = _text(found.get("taskId")) or _text(found.get("task_id"))
+    return text if 0 < len(text) <= _MAX_ID and text.isprintable() and " " not in text else None
+
+
+def balance(data: object) -> float | None:
+    """The credits: a bare number."""
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        return None
+    try:
+        return float(data) if math.isfinite(data) else None
+    except OverflowError:
+        return None
+
+
+def result_urls(value: object) -> tuple[str, ...]:
+    """The pictures in a result, in whatever form it comes: text, object, list, or one inside the other."""
+    return _usable(_urls_in(value, _MAX_NESTING, named=True))
+
+
+def _urls_in(value: object, nesting: int, *, named: bool) -> Iterator[object]:
+    value = unpacked(value)
+    if isinstance(value, str) and named:
+        yield value
+    elif isinstance(value, list) and nesting:
+        for each in value:
+            yield from _urls_in(each, nesting - 1, named=named)
+    elif isinstance(value, dict) and nesting:
+        for key, each in value.items():
+            yield from _urls_in(each, nesting - 1, named=key in _RESULT_KEYS)
+
+
+def _usable(found: Iterable[object]) -> tuple[str, ...]:
+    urls = (url for url in found if isinstance(url, str) and len(url) <= _MAX_URL)
+    web = (url for url in urls if url.isprintable() and " " not in url and url.startswith(("https://", "http://")))
+    return tuple(dict.fromkeys(web))[:MAX_URLS]
