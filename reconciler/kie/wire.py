@@ -17,7 +17,7 @@ _MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
 _MAX_NESTING = 8
 _RESULT_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl", "image_url", "url"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECRET_PARTS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^\s?#]*)[?#]\S*", re.IGNORECASE)
+_SECRET_PARTS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^\s?#]*)(?:[?#]\S*)?", re.IGNORECASE)
 
 
 def said(text: str) -> str:
