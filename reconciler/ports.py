@@ -1,8 +1,8 @@
 """The few doors between the engine and the world. Each has a shipped stand-in and one conformance suite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -24,14 +24,8 @@ from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
 
 
-class Clock(Protocol):
-    """Aware UTC time, and waiting that `wake` can end."""
-
-    def now(self) -> datetime: ...
-
-    def wait(self, length: timedelta) -> None: ...
-
-    def wake(self) -> None: ...
+Clock = Callable[[], datetime]
+"""Aware UTC time."""
 
 
 # -- Kie -----------------------------------------------------------------------------------------------------------
@@ -85,7 +79,7 @@ class Pictures(Protocol):
 
     def measure_bytes(self, data: bytes) -> Sized | Flawed: ...
 
-    def fetch(self, url: str, *, bound: bool) -> bytes | Refused | Fault: ...
+    def fetch(self, url: str, *, bound: bool) -> bytes | Flawed | Refused | Fault: ...
 
     def prepare(self, data: bytes, *, interim: bool) -> Prepared | Flawed: ...
 
@@ -94,19 +88,11 @@ class StoreError(Exception):
     """The store failed; nothing is known of what it holds. The text says what and where."""
 
 
-class Store(Protocol):
+class StoreReader(Protocol):
     """Content-addressed pictures under `tracks/<id>/`. Every method raises StoreError and nothing else."""
 
     def check(self) -> str:
         """The marker's id; raises when the marker is missing or not readable."""
-        ...
-
-    def adopt(self, marker: str | None) -> str:
-        """Make the store ours: create the marker (`marker` or a new id) where there is none; return the id found."""
-        ...
-
-    def put(self, track_id: str, picture: Prepared) -> str:
-        """Store durably, read back, compare; return the key. Same bytes, same key, no second write."""
         ...
 
     def get(self, key: str) -> bytes | None:
@@ -115,6 +101,18 @@ class Store(Protocol):
 
     def keys(self, track_id: str) -> Sequence[str]:
         """What the store holds for a track, newest first."""
+        ...
+
+
+class Store(StoreReader, Protocol):
+    """The store with the right to write."""
+
+    def adopt(self, marker: str | None) -> str:
+        """Make the store ours: create the marker (`marker` or a new id) where there is none; return the id found."""
+        ...
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        """Store durably, read back, compare; return the key. Same bytes, same key, no second write."""
         ...
 
 

@@ -35,6 +35,8 @@ class Refusal(StrEnum):
     RATE = "rate"
     OUTAGE = "outage"
     """Server error, maintenance, queue full: the same again later."""
+    STORE = "store"
+    """Ours, not Kie's: nothing is ordered that could not be stored."""
 
 
 # -- answers of Kie ------------------------------------------------------------------------------------------------

@@ -1,0 +1,44 @@
+"""Which answers of Kie close the gate for every track, and for how long."""
+
+from datetime import datetime, timedelta
+
+from reconciler.domain.findings import Call, Finding, NothingMade, Refusal, Trouble
+from reconciler.domain.gate import Closure, GateName
+from reconciler.domain.policy import Policy
+
+KEY_RETRY = timedelta(minutes=10)
+CREDITS_RETRY = timedelta(minutes=10)
+CAP_RETRY = timedelta(hours=1)
+
+UNHEALTHY = frozenset({Call.SERVER_ERROR, Call.TIMEOUT, Call.CONNECT_ERROR, Call.MALFORMED})
+"""Outcomes that are the provider's own fault; the breaker counts them."""
+
+
+def closure_for(finding: Finding, shape: str | None, policy: Policy, now: datetime) -> Closure | None:
+    """What this answer closes. `shape`: what was ordered, None where only something was asked."""
+    match finding:
+        case NothingMade(refusal=refusal, detail=detail, retry_after_s=after):
+            return _closure(refusal, detail, after, shape, policy, now)
+        case Trouble(refusal=refusal, detail=detail, retry_after_s=after):
+            return _closure(refusal, detail, after, None, policy, now)
+        case _:
+            return None
+
+
+def _closure(
+    refusal: Refusal, detail: str, after_s: float | None, shape: str | None, policy: Policy, now: datetime
+) -> Closure | None:
+    match refusal:
+        case Refusal.RATE:
+            pause = max(policy.purchase_window, timedelta(seconds=min(after_s or 0.0, 3600.0)))
+            return Closure(GateName.RATE_LIMIT, now, now + pause, f"Kie: {detail}")
+        case Refusal.CREDITS:
+            return Closure(GateName.CREDITS, now, now + CREDITS_RETRY, f"Kie: {detail}")
+        case Refusal.KEY_CAP:
+            return Closure(GateName.CREDITS, now, now + CAP_RETRY, f"Kie, the key's own cap: {detail}")
+        case Refusal.KEY:
+            return Closure(GateName.KEY, now, now + KEY_RETRY, f"Kie refuses the key (kie.api_key): {detail}")
+        case Refusal.REQUEST if shape is not None:
+            return Closure(GateName.REQUEST_REJECTED, now, None, f"Kie calls the request wrong: {detail}", shape)
+        case _:
+            return None

@@ -1,0 +1,150 @@
+"""Carrying out one effect: the world is asked or changed, a finding comes back. No database, no decision."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol, assert_never
+
+from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, StoredKey
+from reconciler.domain.findings import (
+    Call,
+    Creation,
+    Fault,
+    Finding,
+    Flawed,
+    Listing,
+    NothingMade,
+    PictureFinding,
+    Refusal,
+    Refused,
+    SongAnswer,
+    Stored,
+    TaskAnswer,
+)
+from reconciler.domain.model import Purchase
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+from reconciler.ports import Kie, Order, Pictures, Store, StoreError, StoreReader
+
+Asking = Measure | AskTask | AskSong | ListStore
+"""Effects that cost nothing and change nothing."""
+
+Job = Asking | Fetch | Purchase
+
+
+class Answers(Protocol):
+    """The part of Kie that only answers."""
+
+    def task(self, task_id: str) -> TaskAnswer: ...
+
+    def song(self, song_id: str) -> SongAnswer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """What is needed to look without touching: nothing here can buy, store or write."""
+
+    kie: Answers
+    pictures: Pictures
+    store: StoreReader
+
+    def ask(self, track_id: str, effect: Asking) -> Finding:
+        match effect:
+            case Measure(source=StoredKey(key=key)):
+                return self._measure_stored(key)
+            case Measure(source=RowImage(url=url)):
+                return self.pictures.measure(url)
+            case AskTask(task_id=task_id):
+                return self.kie.task(task_id)
+            case AskSong(song_id=song_id):
+                return self.kie.song(song_id)
+            case ListStore():
+                return self._list(track_id)
+            case Measure(source=source):  # pragma: no cover
+                assert_never(source)
+            case _:  # pragma: no cover
+                assert_never(effect)
+
+    def read_stored(self, key: str) -> bytes | Refused | Fault:
+        """The stored bytes, compared with the hash that their key carries."""
+        try:
+            data = self.store.get(key)
+        except StoreError as error:
+            return Fault(Reason.STORAGE_FAILED, str(error))
+        if data is None:
+            return Refused(f"the store has no {key}")
+        if not hashlib.sha256(data).hexdigest().startswith(PurePosixPath(key).stem):
+            return Refused(f"the bytes of {key} are not the ones that were stored")
+        return data
+
+    def _measure_stored(self, key: str) -> PictureFinding:
+        data = self.read_stored(key)
+        return self.pictures.measure_bytes(data) if isinstance(data, bytes) else data
+
+    def _list(self, track_id: str) -> Listing | Fault:
+        try:
+            return Listing(tuple(self.store.keys(track_id)))
+        except StoreError as error:
+            return Fault(Reason.STORAGE_FAILED, str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What can fetch, store and buy."""
+
+    eyes: Eyes
+    kie: Kie
+    pictures: Pictures
+    store: Store
+    policy: Policy
+
+    def perform(self, track_id: str, job: Job) -> Finding:
+        match job:
+            case Fetch():
+                return self._fetch(track_id, job)
+            case Purchase():
+                return self._buy(job)
+            case Measure() | AskTask() | AskSong() | ListStore():
+                return self.eyes.ask(track_id, job)
+            case _:  # pragma: no cover
+                assert_never(job)
+
+    def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
+        if isinstance(fetch.source, StoredKey):
+            return self._recheck(fetch.source.key)
+        bound = not isinstance(fetch.source, RowImage)
+        data = self.pictures.fetch(fetch.source.url, bound=bound)
+        return self._keep(track_id, data, interim=fetch.interim) if isinstance(data, bytes) else data
+
+    def _keep(self, track_id: str, data: bytes, *, interim: bool) -> PictureFinding:
+        prepared = self.pictures.prepare(data, interim=False)
+        stand_in = interim and isinstance(prepared, Flawed)
+        if stand_in:
+            prepared = self.pictures.prepare(data, interim=True)
+        if isinstance(prepared, Flawed):
+            return prepared
+        try:
+            key = self.store.put(track_id, prepared)
+        except StoreError as error:
+            return Fault(Reason.STORAGE_FAILED, str(error))
+        return Stored(key, prepared.width, prepared.height, prepared.sha256, interim=stand_in)
+
+    def _recheck(self, key: str) -> PictureFinding:
+        data = self.eyes.read_stored(key)
+        if not isinstance(data, bytes):
+            return data
+        size = self.pictures.measure_bytes(data)
+        if isinstance(size, Flawed):
+            return size
+        interim = not self.policy.target.usable(size.width, size.height)
+        return Stored(key, size.width, size.height, hashlib.sha256(data).hexdigest(), interim)
+
+    def _buy(self, purchase: Purchase) -> Creation:
+        """Nothing is ordered that could not be stored."""
+        try:
+            self.store.check()
+        except StoreError as error:
+            return NothingMade(Refusal.STORE, Call.REJECTED, str(error), sent=False)
+        target = self.policy.target
+        order = Order(purchase.model, purchase.prompt, target.width, target.height, purchase.send_before)
+        return self.kie.create(order)

@@ -1,0 +1,112 @@
+"""What happens during a sweep, told to whoever counts, prints or logs. Values; the engine itself logs nothing."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.domain.actions import Write
+from reconciler.domain.findings import Finding
+from reconciler.domain.gate import Closure
+from reconciler.domain.model import Purchase
+from reconciler.domain.states import How, Reason, State
+from reconciler.engine.effects import Job
+from reconciler.ports import Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A step came back."""
+
+    track_id: str
+    job: Job
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A track stands somewhere, after a look or a step."""
+
+    track_id: str
+    state: State | None
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """The row was written, or a conflict kept it as it is. `stuck_for`: since the track was first seen in need."""
+
+    track_id: str
+    write: Write
+    outcome: Commit
+    stuck_for: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A picture that nobody had measured turned out good and durable."""
+
+    track_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overwritten:
+    """A write of ours was found undone."""
+
+    track_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An intent was committed; its order goes out now."""
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True, slots=True)
+class GateClosed:
+    closure: Closure
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsRead:
+    balance: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An exception that should not have been possible; the track's step counts as failed."""
+
+    track_id: str
+    error: Exception
+
+
+Event = Found | Moved | Wrote | Recognised | Overwritten | Ordered | GateClosed | CreditsRead | Mistake
+
+
+class Listener(Protocol):
+    def __call__(self, event: Event) -> None: ...
+
+
+@dataclass(slots=True)
+class Result:
+    """What one run did, and where it left the tracks it looked at."""
+
+    states: Mapping[tuple[State, Reason | None], int] = field(default_factory=dict)
+    resolved: Counter[How] = field(default_factory=Counter)
+    purchases: int = 0
+    repeats: int = 0
+    unknown: int = 0
+    credits_spent: float = 0.0
+    writes: int = 0
+    conflicts: int = 0
+    closures: dict[str, Closure] = field(default_factory=dict)
+    mistakes: int = 0
+    stopped: bool = False
+    """Ended by a signal or the time limit while there was still work to do."""
+
+    @property
+    def at_rest(self) -> bool:
+        return not self.stopped and all(state in (State.OK, State.SETTLING) for state, _ in self.states)

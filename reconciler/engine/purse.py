@@ -1,0 +1,109 @@
+"""The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
+
+from datetime import datetime, timedelta
+
+from reconciler.domain.actions import Buy
+from reconciler.domain.breaker import Breaker
+from reconciler.domain.closing import UNHEALTHY, closure_for
+from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.gate import GateName, GateView, Refusal, refusal
+from reconciler.domain.model import Purchase
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+from reconciler.engine.crew import Answer
+from reconciler.engine.events import CreditsRead, GateClosed, Listener
+from reconciler.ports import Clock, Gate, Lease
+
+FRESH_FOR = timedelta(seconds=1)
+
+
+class Purse:
+    def __init__(self, gate: Gate, policy: Policy, clock: Clock, listener: Listener, max_purchases: int | None) -> None:
+        self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
+        self._left = max_purchases
+        self._view: GateView | None = None
+        self.rests_until: datetime | None = None
+        """After a refused order the held back tracks are left alone for so long."""
+        self._credit_retry_at: datetime | None = None
+
+    def view(self) -> GateView:
+        """The gate as it was less than a second ago; `reserve` always looks afresh."""
+        now = self._clock()
+        if self._view is None or not timedelta(0) <= now - self._view.now < FRESH_FOR:
+            self._view = self._gate.view()
+        return self._view
+
+    def refusal(self, shape: str, price: float) -> Refusal | None:
+        return self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)
+
+    def opens_at(self, shape: str, price: float) -> datetime | None:
+        """When an order may be let through by itself, or None: not before the world changes."""
+        refused = self.refusal(shape, price)
+        if refused is None:
+            return self.rests_until or self._clock()
+        return refused.until or (self._credit_retry_at if self.view().balance is None else None)
+
+    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
+        spent = self._spent()
+        if spent is not None:
+            return spent
+        self._view = None
+        reserved = self._gate.reserve(lease, order)
+        if isinstance(reserved, Refusal):
+            self.rests_until = reserved.until or self._clock() + self._policy.purchase_window
+        elif self._left is not None:
+            self._left -= 1
+        return reserved
+
+    def _spent(self) -> Refusal | None:
+        if self._left is None or self._left > 0:
+            return None
+        return Refusal(Reason.BUDGET, None, "--max-purchases is spent")
+
+    @property
+    def key_refused_until(self) -> datetime | None:
+        """While Kie refuses the key, nothing is asked there either."""
+        now = self._clock()
+        shut = (c for c in self.view().closures if c.name is GateName.KEY and c.active(now))
+        return next((c.until for c in shut), None)
+
+    def wants_credit_call(self) -> bool:
+        """The free credit call is due: before buying on an old balance, and to try an open breaker."""
+        view, now = self.view(), self._clock()
+        resting = self._credit_retry_at is not None and now < self._credit_retry_at
+        if self._policy.per_day == 0 or view.paused or self._left == 0 or resting:
+            return False
+        return view.breaker.wants_free_call(now) or (
+            view.wants_balance(self._policy) and self.key_refused_until is None
+        )
+
+    def credit_answer(self, answer: Answer | Exception, asked_at: datetime) -> None:
+        self._view = None
+        if isinstance(answer, Credits):
+            self._gate.balance(answer.balance, asked_at)
+            self._gate.reopen(GateName.KEY)
+            self._tell(CreditsRead(answer.balance, asked_at))
+            self._hear(healthy=True, bought=False)
+            return
+        self._credit_retry_at = self._clock() + self._policy.retry_min
+        if isinstance(answer, Trouble):
+            self.heard(answer)
+
+    def heard(self, finding: Finding, shape: str | None = None) -> None:
+        """What an answer of Kie says of the provider and of the account. `shape`: it was an order."""
+        closure = closure_for(finding, shape, self._policy, self._clock())
+        if closure is not None:
+            self._view = None
+            self._gate.close(closure)
+            self._tell(GateClosed(closure))
+        match finding:
+            case Trouble(call=call) | AnswerLost(call=call) | NothingMade(call=call):
+                self._hear(healthy=call not in UNHEALTHY, bought=False)
+            case _:
+                self._hear(healthy=True, bought=isinstance(finding, Accepted))
+
+    def _hear(self, *, healthy: bool, bought: bool) -> None:
+        if healthy and self.view().breaker == Breaker():
+            return
+        self._view = None
+        self._gate.heard(healthy=healthy, bought=bought)

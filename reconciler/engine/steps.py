@@ -1,0 +1,257 @@
+"""One step of one track: leased, looked at, planned; then settled at once, or handed to the crew and finished later."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reconciler.domain.actions import (
+    Action,
+    AskSong,
+    AskTask,
+    Buy,
+    Fetch,
+    GiveUp,
+    ListStore,
+    Measure,
+    RowImage,
+    Wait,
+    Write,
+)
+from reconciler.domain.case import Case
+from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Trouble
+from reconciler.domain.learn import after_conflict, after_write, learn, notice
+from reconciler.domain.look import Good
+from reconciler.domain.model import Cell, Memory, Purchase, Track
+from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import COMPLETED
+from reconciler.domain.standing import Standing, standing
+from reconciler.domain.states import Reason
+from reconciler.engine.crew import Crew
+from reconciler.engine.effects import Hands, Job
+from reconciler.engine.events import Found, Listener, Mistake, Moved, Ordered, Overwritten, Recognised, Wrote
+from reconciler.engine.purse import Purse
+from reconciler.ports import Change, Clock, Commit, Held, Lease, Leases, RowWrite, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A step that the crew is at."""
+
+    lease: Lease
+    case: Case
+    job: Job
+    gone: bool = False
+
+
+class Steps:
+    """`ready`: tracks whose next step can be taken at once. `alone`: those to be taken while nothing else is.
+
+    `soonest`: the earliest time at which a track that was settled here is due again.
+    """
+
+    def __init__(
+        self, leases: Leases, hands: Hands, crew: Crew, purse: Purse, policy: Policy, clock: Clock, listener: Listener
+    ) -> None:
+        self._leases, self._hands, self._crew, self._purse = leases, hands, crew, purse
+        self._policy, self._clock, self._tell = policy, clock, listener
+        self.flights: dict[str, Flight] = {}
+        self.ready: deque[str] = deque()
+        self.alone: deque[str] = deque()
+        self.soonest: datetime | None = None
+        self._waiting_for_task: dict[str, list[str]] = {}
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def start(self, track_id: str) -> None:
+        held = self._leases.lease(track_id)
+        if held is None:
+            return
+        if held.track is None:
+            self._start_gone(held)
+            return
+        memory = notice(held.memory, held.track, self._policy, held.now)
+        if _undone(held.memory, held.track):
+            self._tell(Overwritten(track_id))
+        case = Case(held.track, memory, self._policy, held.now)
+        self._take(held.lease, case, plan_case(case))
+
+    def _start_gone(self, held: Held) -> None:
+        """The row is deleted: nothing is written or bought any more, tasks that run are followed to their end."""
+        action = farewell(held.memory, held.now)
+        nobody = Case(Track(held.lease.track_id, Cell(None)), held.memory, self._policy, held.now)
+        if isinstance(action, AskTask):
+            self._dispatch(Flight(held.lease, nobody, action, gone=True))
+        elif isinstance(action, Wait):
+            self._leases.commit(held.lease, Change(held.memory, Standing(None, None, action.until)))
+
+    def _take(self, lease: Lease, case: Case, action: Action) -> None:
+        match action:
+            case Wait() | GiveUp():
+                self._settle(lease, case, action)
+            case Write():
+                self._write(lease, case, action)
+            case Buy():
+                self._buy(lease, case, action)
+            case AskTask() | AskSong():
+                self._ask(lease, case, action)
+            case Measure() | Fetch():
+                self._picture(lease, case, action)
+            case ListStore():
+                self._dispatch(Flight(lease, case, action))
+
+    def _settle(self, lease: Lease, case: Case, action: Action) -> Commit:
+        where = standing(case, action, self._purse.view())
+        return self._stand(lease, case, where)
+
+    def _stand(self, lease: Lease, case: Case, where: Standing) -> Commit:
+        self._moved(case.track.id, where)
+        return self._leases.commit(lease, Change(case.memory, where))
+
+    def _moved(self, track_id: str, where: Standing) -> None:
+        if where.due_at is not None:
+            self.soonest = min(self.soonest or where.due_at, where.due_at)
+        self._tell(Moved(track_id, where.state, where.reason))
+
+    def _buy(self, lease: Lease, case: Case, order: Buy) -> None:
+        reserved = self._purse.reserve(lease, order)
+        if not isinstance(reserved, Purchase):
+            where = standing(case, order, self._purse.view())
+            if where.held is None and where.due_at == case.now:
+                where = replace(where, reason=reserved.reason, held=order.shape, due_at=None)
+            self._stand(lease, case, where)
+            return
+        self._tell(Ordered(reserved))
+        self._dispatch(Flight(lease, replace(case, memory=case.memory.with_purchase(reserved)), reserved))
+
+    def _ask(self, lease: Lease, case: Case, action: AskTask | AskSong) -> None:
+        """Two tracks that name one task are served by one question; nobody is asked with a key that is refused."""
+        until = self._purse.key_refused_until
+        if until is not None:
+            where = replace(standing(case, action, self._purse.view()), due_at=until)
+            self._stand(lease, case, where)
+        elif isinstance(action, AskTask) and action.task_id in self._waiting_for_task:
+            self._waiting_for_task[action.task_id].append(case.track.id)
+            self._settle(lease, case, action)
+        else:
+            if isinstance(action, AskTask):
+                self._waiting_for_task[action.task_id] = []
+            self._dispatch(Flight(lease, case, action))
+
+    def _picture(self, lease: Lease, case: Case, action: Measure | Fetch) -> None:
+        """A picture that once took the process down with it is tried again only while nothing else is at risk."""
+        if case.memory.interruptions and self.flights:
+            self.alone.append(case.track.id)
+            self._settle(lease, case, action)
+            return
+        if self._leases.begin(lease, Step.PICTURE):
+            self._dispatch(Flight(lease, case, action))
+
+    def _dispatch(self, flight: Flight) -> None:
+        track_id = flight.case.track.id
+        job = self._whole(track_id, flight.job)
+        self.flights[track_id] = flight
+        self._crew.submit(track_id, lambda: self._hands.perform(track_id, job))
+
+    def _whole(self, track_id: str, job: Job) -> Job:
+        """An inline picture is read from the row only now."""
+        if isinstance(job, Measure | Fetch) and isinstance(job.source, RowImage) and job.source.inline:
+            whole = self._leases.inline_image(track_id) or ""
+            return replace(job, source=replace(job.source, url=whole))
+        return job
+
+    # -- finishing ---------------------------------------------------------------------------------------------
+
+    def finish(self, track_id: str, answer: Finding | Exception) -> None:
+        flight = self.flights.pop(track_id)
+        finding = self._finding(track_id, flight.job, answer)
+        self._tell(Found(track_id, flight.job, finding))
+        self._teach_gate(flight.job, finding)
+        if isinstance(flight.job, AskTask):
+            self.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
+        case = replace(flight.case, now=self._clock())
+        case = replace(case, memory=learn(case, flight.job, finding))
+        if flight.gone:
+            until = farewell(case.memory, case.now)
+            due_at = until.until if isinstance(until, Wait) else case.now
+            self._leases.commit(flight.lease, Change(case.memory, Standing(None, None, due_at)))
+            return
+        case = replace(case, memory=notice(case.memory, case.track, self._policy, case.now))
+        if flight.case.memory.sighting is None and isinstance(case.look, Good):
+            self._tell(Recognised(track_id))
+        self._conclude(flight.lease, case)
+
+    def _conclude(self, lease: Lease, case: Case) -> None:
+        action = plan_case(case)
+        if isinstance(action, Write):
+            self._write(lease, case, action)
+            return
+        committed = self._settle(lease, case, action) is Commit.COMMITTED
+        if committed and self._can_go_on(action):
+            self.ready.append(case.track.id)
+
+    def _can_go_on(self, action: Action) -> bool:
+        if isinstance(action, Buy):
+            return self._purse.refusal(action.shape, action.price) is None
+        return not isinstance(action, Wait | GiveUp)
+
+    def _write(self, lease: Lease, case: Case, write: Write) -> None:
+        """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
+        written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
+        conflicted = replace(case, memory=after_conflict(case))
+        change, otherwise = self._change(written), self._change(conflicted)
+        outcome = self._leases.commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
+        stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
+        self._tell(Wrote(case.track.id, write, outcome, stuck_for))
+        where = change.standing if outcome is Commit.COMMITTED else otherwise.standing
+        self._moved(case.track.id, where)
+        if outcome is Commit.COMMITTED and where.due_at is not None and where.due_at <= case.now:
+            self.ready.append(case.track.id)
+
+    def _change(self, case: Case) -> Change:
+        return Change(case.memory, standing(case, plan_case(case), self._purse.view()))
+
+    def hand_back(self) -> None:
+        """Give up what the crew is still at: the leases end now, the tracks are due again at once."""
+        for flight in self.flights.values():
+            where = standing(flight.case, plan_case(flight.case), self._purse.view())
+            self._leases.commit(flight.lease, Change(flight.case.memory, where))
+        self.flights.clear()
+
+    def _teach_gate(self, job: Job, finding: Finding) -> None:
+        match job:
+            case Purchase(shape=shape):
+                self._purse.heard(finding, shape)
+            case AskTask() | AskSong():
+                self._purse.heard(finding)
+            case _:
+                pass
+
+    def _finding(self, track_id: str, job: Job, answer: Finding | Exception) -> Finding:
+        """A worker that raised is a mistake of ours; what it was doing is then not known to have happened or not."""
+        if not isinstance(answer, Exception):
+            return answer
+        self._tell(Mistake(track_id, answer))
+        detail = f"{type(answer).__name__}"
+        match job:
+            case Purchase():
+                return AnswerLost(Call.MALFORMED, detail)
+            case AskTask() | AskSong():
+                return Trouble(Call.MALFORMED, detail)
+            case _:
+                return Fault(Reason.DOWNLOAD_FAILED, detail)
+
+
+def _undone(memory: Memory, track: Track) -> bool:
+    return memory.written is not None and memory.seen == memory.written.url != track.image.identity
+
+
+def _as_written(case: Case, write: Write) -> Track:
+    track = case.track
+    return replace(
+        track,
+        image=Cell(write.url, len(write.url)) if write.url is not None else track.image,
+        resolution=write.resolution or track.resolution,
+        status=COMPLETED if write.revive else track.status,
+        updated_at=case.now,
+    )

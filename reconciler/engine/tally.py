@@ -1,0 +1,76 @@
+"""The result of one run, gathered from its events."""
+
+from collections import Counter
+
+from reconciler.domain.findings import Accepted, AnswerLost
+from reconciler.domain.model import Purchase
+from reconciler.domain.states import How, Reason, State
+from reconciler.engine.events import (
+    Event,
+    Found,
+    GateClosed,
+    Listener,
+    Mistake,
+    Moved,
+    Ordered,
+    Recognised,
+    Result,
+    Wrote,
+)
+from reconciler.ports import Commit
+
+
+class Tally:
+    """A listener that keeps the result and passes every event on."""
+
+    def __init__(self, onward: Listener) -> None:
+        self.result = Result()
+        self._onward = onward
+        self._where: dict[str, tuple[State, Reason | None]] = {}
+
+    def __call__(self, event: Event) -> None:
+        self._count(event)
+        self._onward(event)
+
+    def touched(self) -> Counter[tuple[State, Reason | None]]:
+        """Where the tracks that this run looked at stand."""
+        return Counter(self._where.values())
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case Moved(track_id=track_id, state=None):
+                self._where.pop(track_id, None)
+            case Moved(track_id=track_id, state=State() as state, reason=reason):
+                self._where[track_id] = (state, reason)
+            case GateClosed(closure=closure):
+                self.result.closures[closure.name] = closure
+            case Mistake():
+                self.result.mistakes += 1
+            case Recognised():
+                self.result.resolved[How.ALREADY_GOOD] += 1
+            case Wrote():
+                self._count_write(event)
+            case Ordered() | Found():
+                self._count_money(event)
+            case _:
+                pass
+
+    def _count_write(self, event: Wrote) -> None:
+        if event.outcome is not Commit.COMMITTED:
+            self.result.conflicts += 1
+            return
+        self.result.writes += 1
+        if event.write.how is not None:
+            self.result.resolved[event.write.how] += 1
+
+    def _count_money(self, event: Ordered | Found) -> None:
+        match event:
+            case Ordered(purchase=purchase):
+                self.result.purchases += 1
+                self.result.repeats += purchase.repeat_of is not None
+            case Found(job=Purchase(price=price), finding=Accepted()):
+                self.result.credits_spent += price
+            case Found(job=Purchase(), finding=AnswerLost()):
+                self.result.unknown += 1
+            case _:
+                pass

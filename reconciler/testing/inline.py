@@ -1,0 +1,44 @@
+"""One worker that works at once, on a clock that moves only by waiting: whole weeks pass in milliseconds, the same each time."""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from reconciler.engine.crew import Answer, Done, done
+
+
+class VirtualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) -> None:
+        self.time = start
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def advance(self, length: timedelta) -> None:
+        self.time += length
+
+
+class InlineCrew:
+    """A crew of one, without threads; waiting moves the clock."""
+
+    def __init__(self, clock: VirtualClock, size: int = 8) -> None:
+        self.size = size
+        self._clock = clock
+        self._done: deque[Done] = deque()
+
+    def submit(self, tag: str, job: Callable[[], Answer]) -> None:
+        self._done.append(done(tag, job))
+
+    def finished(self, wait: timedelta) -> Done | None:
+        if self._done:
+            return self._done.popleft()
+        self._clock.advance(max(wait, timedelta(milliseconds=1)))
+        return None
+
+    def wake(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._done.clear()
