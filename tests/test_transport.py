@@ -14,7 +14,7 @@ import pytest
 from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-SHORT = timedelta(milliseconds=150)
+SHORT = timedelta(milliseconds=200)
 LONG = timedelta(seconds=20)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: a\r\nx-odd: b\r\n\r\nhi"
 

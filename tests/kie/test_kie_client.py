@@ -1,0 +1,156 @@
+"""What the client puts on the wire, what it keeps to itself, and what it tells of a call."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.domain.findings import Accepted, AnswerLost, Call, Failed, NothingMade, Refusal, Trouble
+from reconciler.domain.models import MODELS
+from reconciler.kie.client import KieClient, Unobserved
+from reconciler.ports import Order
+from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+KEY, MUSIC_KEY = "image-account-key", "music-account-key"
+MODEL = "bytedance/seedream-v4-text-to-image"
+ORDER = Order(MODEL, "Mist – ä", 2048, 1152, NOW, "https://ops.example/callback/token")
+
+
+class Wire:
+    """Answers every request with `reply`, or raises it, and keeps what was asked."""
+
+    def __init__(self, reply: Reply | TransportError) -> None:
+        self.reply = reply
+        self.asked: list[Request] = []
+
+    def __call__(self, request: Request) -> Reply:
+        self.asked.append(request)
+        if isinstance(self.reply, TransportError):
+            raise self.reply
+        return self.reply
+
+    def client(self, base_url: str = "https://api.kie.ai", suno_api_key: str = MUSIC_KEY) -> KieClient:
+        transport = Transport(user_agent="reconciler/1", clock=lambda: NOW, handler=self)
+        return KieClient(transport, base_url=base_url, api_key=KEY, suno_api_key=suno_api_key)
+
+
+def body(value: object, **headers: str) -> Reply:
+    return Reply(200, headers, json.dumps(value).encode(), complete=True)
+
+
+OK = body({"code": 200, "msg": "success", "data": {"taskId": "t1"}})
+
+
+def test_a_creation_is_one_post_with_the_models_own_fields() -> None:
+    wire = Wire(OK)
+    assert wire.client(base_url="https://api.kie.ai/").create(ORDER) == Accepted("t1")
+    (request,) = wire.asked
+    assert (request.method, request.url) == ("POST", "https://api.kie.ai/api/v1/jobs/createTask")
+    assert request.not_after == ORDER.send_before
+    assert request.headers["Authorization".lower()] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"] == "reconciler/1"
+    assert json.loads(request.body or b"") == {
+        "model": MODEL,
+        "input": MODELS[MODEL].request("Mist – ä", 2048, 1152),
+        "callBackUrl": "https://ops.example/callback/token",
+    }
+
+
+def test_without_a_callback_none_is_named() -> None:
+    wire = Wire(OK)
+    wire.client().create(Order(MODEL, "Mist", 2048, 1152, NOW))
+    assert set(json.loads(wire.asked[0].body or b"")) == {"model", "input"}
+
+
+def test_each_query_has_its_path_and_its_key() -> None:
+    wire = Wire(OK)
+    client = wire.client()
+    client.task("a/b c")
+    client.song("s1")
+    client.credit()
+    assert [(request.method, request.url, request.headers["authorization"]) for request in wire.asked] == [
+        ("GET", "https://api.kie.ai/api/v1/jobs/recordInfo?taskId=a%2Fb%20c", f"Bearer {KEY}"),
+        ("GET", "https://api.kie.ai/api/v1/generate/record-info?taskId=s1", f"Bearer {MUSIC_KEY}"),
+        ("GET", "https://api.kie.ai/api/v1/chat/credit", f"Bearer {KEY}"),
+    ]
+    wire.client(suno_api_key="").song("s1")
+    assert wire.asked[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_key_never_leaves_its_origin_by_a_redirect() -> None:
+    wire = Wire(Reply(302, {"location": "https://elsewhere.example/"}, b"", complete=True))
+    client = wire.client()
+    assert isinstance(client.create(ORDER), AnswerLost)
+    assert isinstance(client.credit(), Trouble)
+    assert {request.url.split("/")[2] for request in wire.asked} == {"api.kie.ai"}
+
+
+def test_a_key_that_is_repeated_to_us_is_blotted_out() -> None:
+    wire = Wire(body({"code": 401, "msg": f"Unknown key {KEY}, or {MUSIC_KEY}", "data": None}))
+    client = wire.client()
+    answer = client.credit()
+    assert isinstance(answer, Trouble)
+    assert answer.detail == "code 401: Unknown key ***, or ***"
+    assert KEY not in repr(client)
+
+
+def test_a_providers_link_loses_its_query() -> None:
+    wire = Wire(body({"code": 500, "msg": "see https://files.example/x?signature=secret\nnow", "data": None}))
+    answer = wire.client().task("t1")
+    assert isinstance(answer, Trouble)
+    assert answer.detail == "code 500: see https://files.example/x now"
+
+
+def test_retry_after_is_passed_on() -> None:
+    wire = Wire(body({"code": 430, "msg": "", "data": None}, **{"retry-after": "9"}))
+    made = wire.client().create(ORDER)
+    assert isinstance(made, NothingMade)
+    assert made.retry_after_s == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        (NotSent("refused"), Call.CONNECT_ERROR),
+        (Forbidden("private"), Call.CONNECT_ERROR),
+        (Broken("x", sent=False), Call.CONNECT_ERROR),
+    ],
+)
+def test_what_was_surely_not_sent_made_nothing(error: TransportError, call: Call) -> None:
+    wire = Wire(error)
+    made = wire.client().create(ORDER)
+    assert made == NothingMade(Refusal.OUTAGE, call, error.detail, sent=False)
+    assert wire.client().task("t1") == Trouble(call, error.detail)
+
+
+@pytest.mark.parametrize(("error", "call"), [(TimedOut("slow"), Call.TIMEOUT), (Broken("reset"), Call.CONNECT_ERROR)])
+def test_what_may_have_been_sent_is_unknown_and_never_repeated(error: TransportError, call: Call) -> None:
+    wire = Wire(error)
+    assert wire.client().create(ORDER) == AnswerLost(call, error.detail)
+    assert len(wire.asked) == 1
+
+
+def test_an_answer_is_capped() -> None:
+    filler = " " * 1024 * 1024
+    wire = Wire(Reply(200, {}, OK.body + filler.encode(), complete=True))
+    assert isinstance(wire.client().create(ORDER), AnswerLost)
+
+
+def test_nobody_need_listen() -> None:
+    Unobserved().called("create", Call.OK, 0.1)
+    Unobserved().unexpected("state")
+
+
+def test_a_prompt_of_any_text_can_be_sent() -> None:
+    wire = Wire(OK)
+    wire.client().create(Order(MODEL, "\ud800\x00", 2048, 1152, NOW))
+    assert json.loads(wire.asked[0].body or b"")["input"]["prompt"] == "\ud800\x00"
+
+
+def test_a_failed_record_is_cleaned_too() -> None:
+    data = {"state": "fail", "failMsg": f"flagged\x1b[31m {'x' * 999}"}
+    answer = Wire(body({"code": 200, "msg": "", "data": data})).client().task("t1")
+    assert isinstance(answer, Failed)
+    assert answer.detail == f"flagged [31m {'x' * 999}"[:300]
