@@ -50,18 +50,14 @@ class Eyes:
 
     def ask(self, track_id: str, effect: Asking) -> Finding:
         match effect:
-            case Measure(source=StoredKey(key=key)):
-                return self._measure_stored(key)
-            case Measure(source=RowImage(url=url)):
-                return self.pictures.measure(url)
+            case Measure(source=source):
+                return self._measure(source)
             case AskTask(task_id=task_id):
                 return self.kie.task(task_id)
             case AskSong(song_id=song_id):
                 return self.kie.song(song_id)
             case ListStore():
                 return self._list(track_id)
-            case Measure(source=source):  # pragma: no cover
-                assert_never(source)
             case _:  # pragma: no cover
                 assert_never(effect)
 
@@ -77,8 +73,10 @@ class Eyes:
             return Refused(f"the bytes of {key} are not the ones that were stored")
         return data
 
-    def _measure_stored(self, key: str) -> PictureFinding:
-        data = self.read_stored(key)
+    def _measure(self, source: StoredKey | RowImage) -> PictureFinding:
+        if isinstance(source, RowImage):
+            return self.pictures.measure(source.url)
+        data = self.read_stored(source.key)
         return self.pictures.measure_bytes(data) if isinstance(data, bytes) else data
 
     def _list(self, track_id: str) -> Listing | Fault:

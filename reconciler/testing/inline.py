@@ -1,4 +1,4 @@
-"""One worker that works at once, on a clock that moves only by waiting: whole weeks pass in milliseconds, the same each time."""
+"""One worker that works at once, on a clock that moves only by waiting: weeks pass in milliseconds."""
 
 from collections import deque
 from collections.abc import Callable
