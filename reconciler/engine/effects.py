@@ -1,9 +1,9 @@
 """Carrying out one effect: the world is asked or changed, a finding comes back. No database, no decision."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, StoredKey
 from reconciler.domain.findings import (
@@ -30,6 +30,16 @@ Asking = Measure | AskTask | AskSong | ListStore
 """Effects that cost nothing and change nothing."""
 
 Job = Asking | Fetch | Purchase
+
+
+J = TypeVar("J", Asking, Job)
+
+
+def whole(job: J, inline: str | None) -> J:
+    """The job with an inline picture's whole value in the place of its head."""
+    if isinstance(job, Measure | Fetch) and isinstance(job.source, RowImage) and job.source.inline:
+        return replace(job, source=replace(job.source, url=inline or ""))
+    return job
 
 
 class Answers(Protocol):

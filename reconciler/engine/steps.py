@@ -28,7 +28,7 @@ from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
 from reconciler.engine.crew import Crew
-from reconciler.engine.effects import Hands, Job
+from reconciler.engine.effects import Hands, Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Moved, Ordered, Overwritten, Recognised, Wrote
 from reconciler.engine.purse import Purse
 from reconciler.ports import Change, Clock, Commit, Held, Lease, Leases, RowWrite, Step
@@ -149,16 +149,14 @@ class Steps:
 
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
-        job = self._whole(track_id, flight.job)
+        job = whole(flight.job, self._inline(track_id, flight.job))
         self.flights[track_id] = flight
         self._crew.submit(track_id, lambda: self._hands.perform(track_id, job))
 
-    def _whole(self, track_id: str, job: Job) -> Job:
+    def _inline(self, track_id: str, job: Job) -> str | None:
         """An inline picture is read from the row only now."""
-        if isinstance(job, Measure | Fetch) and isinstance(job.source, RowImage) and job.source.inline:
-            whole = self._leases.inline_image(track_id) or ""
-            return replace(job, source=replace(job.source, url=whole))
-        return job
+        source = job.source if isinstance(job, Measure | Fetch) else None
+        return self._leases.inline_image(track_id) if isinstance(source, RowImage) and source.inline else None
 
     # -- finishing ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,108 @@
+"""The dry run: what would be done to a track, found out by looking only.
+
+Nothing here can buy, write or store: it has eyes and no hands. Free questions are asked and learned from in memory
+alone, until the next thing to do would cost, change something, or take time.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, GiveUp, ListStore, Measure, Wait, Write
+from reconciler.domain.case import Case
+from reconciler.domain.gate import GateView
+from reconciler.domain.learn import learn, notice
+from reconciler.domain.plan import plan_case
+from reconciler.domain.standing import Standing, standing
+from reconciler.domain.states import State
+from reconciler.engine.effects import Asking, Eyes, whole
+
+QUESTIONS_PER_TRACK = 12
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A track to look at. `inline`: the whole of a picture held inline, which the case has only the head of."""
+
+    case: Case
+    inline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What would be done next to one track, and where it stands until then."""
+
+    case: Case
+    action: Action
+    standing: Standing
+
+    @property
+    def price(self) -> float:
+        """Credits."""
+        return self.action.price if isinstance(self.action, Buy) else 0.0
+
+    @property
+    def is_work(self) -> bool:
+        return self.standing.state not in (None, State.OK, State.SETTLING)
+
+
+def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Iterator[Forecast]:
+    """One forecast per subject, in order. `eyes` None: offline, nothing is asked."""
+    if eyes is None:
+        yield from (_forecast(subject.case, gate) for subject in subjects)
+        return
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
+        pending = iter(subjects)
+        running = [pool.submit(_look_around, subject, eyes, gate) for subject in islice(pending, AT_ONCE)]
+        while running:
+            yield running.pop(0).result()
+            running += [pool.submit(_look_around, subject, eyes, gate) for subject in islice(pending, 1)]
+
+
+def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
+    case = subject.case
+    for _ in range(QUESTIONS_PER_TRACK):
+        action = plan_case(case)
+        if not isinstance(action, Measure | AskTask | AskSong | ListStore):
+            break
+        case = _asked(case, whole(action, subject.inline), eyes)
+    return _forecast(case, gate)
+
+
+def _asked(case: Case, action: Asking, eyes: Eyes) -> Case:
+    case = replace(case, memory=learn(case, action, eyes.ask(case.track.id, action)))
+    return replace(case, memory=notice(case.memory, case.track, case.policy, case.now))
+
+
+def _forecast(case: Case, gate: GateView) -> Forecast:
+    action = plan_case(case)
+    return Forecast(case, action, standing(case, action, gate))
+
+
+def describe(action: Action) -> str:
+    """The action in a few words, for people."""
+    match action:
+        case Measure():
+            return "measure the picture"
+        case Fetch(source=source):
+            return f"fetch and store the picture from {type(source).__name__}"
+        case AskTask(task_id=task_id):
+            return f"ask image task {task_id}"
+        case AskSong(song_id=song_id):
+            return f"ask music task {song_id}"
+        case ListStore():
+            return "look into the store"
+        case Buy(model=model, price=price):
+            return f"buy from {model} for {price:g} credits"
+        case Write(url=None, resolution=resolution):
+            return f"set resolution to {resolution}"
+        case Write(how=how):
+            return f"write the stored picture ({how or 'interim'})"
+        case GiveUp(reason=reason):
+            return f"nothing: given up, {reason}"
+        case Wait(until=None):
+            return "nothing"
+        case Wait(until=until):
+            return f"wait until {until:%Y-%m-%d %H:%M:%S}Z"
