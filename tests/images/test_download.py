@@ -13,10 +13,11 @@ from PIL import Image
 
 from reconciler import __version__
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
-from reconciler.domain.policy import Policy
+from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import Flaw, Reason
 from reconciler.images import download, pictures
 from reconciler.images.addresses import vetting
+from reconciler.images.fit import prepare
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.ports import Pictures
 from reconciler.transport import Forbidden, Reply, Request, Transport
@@ -37,6 +38,11 @@ class Page:
     hold: bool = False
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Clients hang up in the middle: that is what is tried here."""
+
+
 class Site:
     """A file host on loopback that remembers what it was asked and how much it sent."""
 
@@ -45,7 +51,7 @@ class Site:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.sent = 0
         self.over = Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
+        self.server = _Quiet(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
@@ -84,9 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = page.cut is not None
 
     def _write(self, body: bytes) -> None:
+        self.site.sent += len(body)  # before: the client may be done with it before we are
         try:
             self.wfile.write(body)
-            self.site.sent += len(body)
         except OSError:
             self.close_connection = True
 
@@ -260,6 +266,16 @@ def test_a_part_is_not_the_whole(site: Site, web: Pictures, paint: Paint, encode
         Fault(Reason.DOWNLOAD_FAILED, "127.0.0.1 sent a part only"),
         Sized(64, 36),
     )
+
+
+def test_bytes_at_hand(paint: Paint, encode: Encode) -> None:
+    """A picture in the row itself, or in our store."""
+    web = in_process(Policy(), never)
+    data = encode(paint())
+    assert web.measure_bytes(data) == Sized(2048, 1152)
+    assert isinstance(web.measure_bytes(data[:-2]), Flawed)
+    assert web.measure_bytes(b"") == Flawed(Flaw.FORMAT, "empty")
+    assert web.prepare(data, interim=False) == prepare(data, Target(), interim=False)
 
 
 # -- how much is read ----------------------------------------------------------------------------------------------
