@@ -1,12 +1,16 @@
 """The transport against real sockets on loopback: what happened, whether it was sent, and that every call ends."""
 
 import logging
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,6 +207,40 @@ def test_tls_that_never_comes_about_is_not_sent(serve: Serve, transport: Transpo
     assert isinstance(failure(transport, post(url)), NotSent)
     silent = serve(lambda server, connection: drain(connection)).url.replace("http", "https", 1)
     assert isinstance(failure(transport, post(silent), SHORT), NotSent)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's side of TLS for `localhost`, trusted by way of SSL_CERT_FILE."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", str(key), "-out", str(cert)]
+    named = ["-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([openssl, "req", "-x509", *made, *named], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    return context
+
+
+def test_tls_is_checked_against_the_name_although_an_address_is_dialled(
+    serve: Serve, make: Callable[..., Transport], certificate: ssl.SSLContext
+) -> None:
+    def script(server: Server, connection: socket.socket) -> None:
+        with certificate.wrap_socket(connection, server_side=True) as wrapped:
+            answer(OK)(server, wrapped)
+
+    server, transport = serve(script), make()
+    url = f"https://localhost:{server.port}/"
+    for _ in range(2):
+        assert transport.send(post(url, NOW), deadline=LONG, max_bytes=1000).body == b"hi"
+    assert isinstance(failure(transport, post(url, NOW - timedelta(seconds=1))), NotSent)
+    stranger = failure(transport, post(url.replace("localhost", "127.0.0.1")))
+    assert isinstance(stranger, NotSent)
+    assert "certificate" in stranger.detail
+    assert len(server.requests) == 2
 
 
 def drain(connection: socket.socket) -> None:
