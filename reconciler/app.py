@@ -1,0 +1,189 @@
+"""The one place where the parts are put together."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+
+from reconciler import __version__
+from reconciler.config import Settings, policy_of
+from reconciler.database import Database, open_database
+from reconciler.domain.case import Case
+from reconciler.domain.learn import notice
+from reconciler.domain.policy import Policy
+from reconciler.engine.crew import Threads
+from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.events import Event, Result
+from reconciler.engine.preview import Forecast, Subject, forecasts
+from reconciler.engine.sweep import Bounds, Parts, Sweep
+from reconciler.images.local_store import LocalReader, LocalStore
+from reconciler.images.pictures import WebPictures, vetted_transport
+from reconciler.kie.client import KieClient, KieReader, Observer
+from reconciler.ports import StoreError
+from reconciler.transport import Transport
+
+WORKERS = 12
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class StoreUnfit(Exception):
+    """The store is not the one that the database knows, or cannot be used; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """How far a one-off run may go; all limits are the operator's."""
+
+    timeout: timedelta = timedelta(minutes=10)
+    only: tuple[str, ...] | None = None
+    limit: int | None = None
+    max_purchases: int | None = None
+    audit: bool = True
+
+
+@contextmanager
+def opened(settings: Settings, *, readonly: bool = False) -> Iterator[Database]:
+    """The app's database, its tables looked at. DatabaseError says what is wrong with it."""
+    database = open_database(
+        settings.database.url.get_secret_value(),
+        table=settings.database.table,
+        columns=_renamed(settings),
+        policy=policy_of(settings),
+        now=utc_now,
+        owner=_owner(),
+        readonly=readonly,
+    )
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _renamed(settings: Settings) -> dict[str, str]:
+    named = settings.database.columns.model_dump()
+    return {field: name for field, name in named.items() if field != name}
+
+
+def _owner() -> str:
+    """Who holds a lease: legible for people, unique for the fencing."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+
+
+def open_store(settings: Settings, database: Database) -> LocalStore:
+    """The store that the database knows by its marker; one that neither knows is adopted."""
+    store = LocalStore(Path(settings.storage.path), now=utc_now)
+    try:
+        known = database.marker()
+        found = store.adopt(None) if known is None else store.check()
+    except StoreError as error:
+        raise StoreUnfit(f"storage.path: {error}") from error
+    if known is None:
+        database.remember_marker(found)
+    elif known != found:
+        raise StoreUnfit(
+            f"storage.path: {settings.storage.path} is another store than the database knows (marker {found}, "
+            f"expected {known}); mount the right volume, or see the README on moving a store"
+        )
+    return store
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The ways to Kie and to its files."""
+
+    api: Transport
+    files: Transport
+    settings: Settings
+    policy: Policy
+
+    def reader(self) -> KieReader:
+        return KieReader(self.api, **self._access())
+
+    def client(self, observer: Observer | None = None) -> KieClient:
+        return KieClient(self.api, **self._access(), observer=observer)
+
+    def _access(self) -> dict[str, object]:
+        kie = self.settings.kie
+        return {
+            "base_url": kie.base_url,
+            "api_key": kie.api_key.get_secret_value(),
+            "suno_api_key": kie.suno_api_key.get_secret_value(),
+            "request_timeout": kie.request_timeout,
+        }
+
+    def pictures(self) -> WebPictures:
+        return WebPictures(self.policy, self.files)
+
+
+@contextmanager
+def provider(settings: Settings) -> Iterator[Provider]:
+    policy = policy_of(settings)
+    api = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    files = vetted_transport(policy, utc_now)
+    try:
+        yield Provider(api, files, settings, policy)
+    finally:
+        api.close()
+        files.close()
+
+
+def run_once(
+    settings: Settings, narrowed: Narrowed, listener: Callable[[Event], None], started: Callable[[Sweep], None]
+) -> Result:
+    """One sweep and one audit pass. `started` gets the sweep, to stop it."""
+    with opened(settings) as database, provider(settings) as outside:
+        database.migrate()
+        store = open_store(settings, database)
+        kie, pictures = outside.client(), outside.pictures()
+        hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
+        crew = Threads(WORKERS)
+        parts = Parts(database.finder, database.leases, database.gate, hands, crew, outside.policy, utc_now)
+        sweep = Sweep(parts, _bounds(narrowed, database), listener)
+        started(sweep)
+        try:
+            return sweep.run()
+        finally:
+            database.remember_progress("audit", sweep.audit_key)
+            crew.close()
+
+
+def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
+    return Bounds(
+        until=utc_now() + narrowed.timeout,
+        only=narrowed.only,
+        limit=narrowed.limit,
+        max_purchases=narrowed.max_purchases,
+        audit=narrowed.audit,
+        audit_from=database.progress("audit") if narrowed.only is None else None,
+    )
+
+
+def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Forecast]:
+    """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
+    with opened(settings, readonly=True) as database, provider(settings) as outside:
+        eyes = None if offline else Eyes(outside.reader(), outside.pictures(), LocalReader(Path(settings.storage.path)))
+        yield from forecasts(_subjects(database, outside.policy, narrowed), eyes, database.gate_view())
+
+
+def _subjects(database: Database, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
+    after: str | None = None
+    given = 0
+    while True:
+        page = database.finder.page(after, 200, narrowed.only)
+        for track_id in page.work:
+            held = database.peek(track_id)
+            if held.track is not None and (narrowed.limit is None or given < narrowed.limit):
+                given += 1
+                memory = notice(held.memory, held.track, policy, held.now)
+                inline = database.inline_image(track_id) if held.track.image.digest is not None else None
+                yield Subject(Case(held.track, memory, policy, held.now), inline)
+        after = page.last
+        if after is None:
+            return
