@@ -61,8 +61,8 @@ class _Silence:
 _NO_KEY = _Silence(Call.UNAUTHORIZED, "there is no API key: set kie.api_key or RECONCILER_KIE__API_KEY", Refusal.KEY)
 
 
-class KieClient:
-    """Implements `ports.Kie`. The keys go to `base_url` alone; `suno_api_key`, if given, asks for songs."""
+class KieReader:
+    """The part of Kie that only answers. The keys go to `base_url` alone; `suno_api_key`, if given, asks for songs."""
 
     def __init__(
         self,
@@ -81,23 +81,7 @@ class KieClient:
         self._observer = observer or Unobserved()
 
     def __repr__(self) -> str:
-        return f"KieClient({self._base!r})"
-
-    def create(self, order: Order) -> Creation:
-        model = MODELS.get(order.model)
-        if model is None:
-            detail = f"kie.model: {order.model!r} is not a model that we know"
-            return _creation_unheard(_Silence(Call.REJECTED, detail, Refusal.REQUEST))
-        picture = model.request(order.prompt, order.target_width, order.target_height)
-        callback = {"callBackUrl": order.callback_url} if order.callback_url is not None else {}
-        request = Request(
-            "POST",
-            f"{self._base}/api/v1/jobs/createTask",
-            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
-            json.dumps({"model": model.name, "input": picture, **callback}).encode(),
-            order.send_before,
-        )
-        return self._ask("create", request, answers.creation, _creation_unheard)
+        return f"{type(self).__name__}({self._base!r})"
 
     def task(self, task_id: str) -> TaskAnswer:
         request = self._query(f"/api/v1/jobs/recordInfo?taskId={_quoted(task_id)}", self._key)
@@ -144,6 +128,26 @@ class KieClient:
             if len(key) >= _SHORTEST_SECRET:
                 body = body.replace(key.encode(errors="replace"), b"***")
         return Raw(reply.status, body, reply.headers.get("retry-after"), reply.complete)
+
+
+class KieClient(KieReader):
+    """Implements `ports.Kie`: what can ask, and can buy."""
+
+    def create(self, order: Order) -> Creation:
+        model = MODELS.get(order.model)
+        if model is None:
+            detail = f"kie.model: {order.model!r} is not a model that we know"
+            return _creation_unheard(_Silence(Call.REJECTED, detail, Refusal.REQUEST))
+        picture = model.request(order.prompt, order.target_width, order.target_height)
+        callback = {"callBackUrl": order.callback_url} if order.callback_url is not None else {}
+        request = Request(
+            "POST",
+            f"{self._base}/api/v1/jobs/createTask",
+            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+            json.dumps({"model": model.name, "input": picture, **callback}).encode(),
+            order.send_before,
+        )
+        return self._ask("create", request, answers.creation, _creation_unheard)
 
 
 def _quoted(identity: str) -> str:
