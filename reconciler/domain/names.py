@@ -17,6 +17,7 @@ _LIKENESS = frozenset(
     ("portrait", "painting", "photo", "picture", "image", "illustration", "drawing", "silhouette", "statue")
 )
 _SOMEBODY = frozenset(("a", "A", "an", "An", "one", "One", "lone", "lonely", "young", "old"))
+_AUTHORSHIP = [["by"], ["von"], ["par"], ["por"], ["da"], ["di"], ["and"], ["und"], ["y"], ["et"], ["и"]]
 _VERB = re.compile(r"(?:s|ing|ed)\b")
 _EDGES = "()[]{},.;:!?…|*_~'’‘"
 
@@ -57,10 +58,15 @@ class _Word:
         return self.tail.endswith((".", "!", "?", ":", ";", "|", "…"))
 
 
+def german(text: str) -> bool:
+    """Every noun has a capital."""
+    return len(_GERMAN.findall(text)) >= 2
+
+
 def without_names(text: str) -> str:
     """Runs of capitalised words go, with the words that led up to them; a person in view becomes `a figure`."""
     words = [_Word(word) for word in text.split()]
-    nouns_are_capital = len(_GERMAN.findall(text)) >= 2
+    nouns_are_capital = german(text)
     kept: list[str] = []
     at = 0
     while at < len(words):
@@ -97,13 +103,15 @@ def _is_name(run: list[_Word], opening: bool, nouns_are_capital: bool) -> bool:
 
 def _replaced(kept: list[str], run: list[_Word], following: str, opening: bool) -> list[str]:
     ending = ("’s" if run[-1].possessive else "") + run[-1].tail
-    led_up = kept[len(_without_links(kept)) :]
-    bare = kept[: len(kept) - len(led_up)]
-    if opening or (led_up[-1:] == ["of"] and bare and bare[-1].lower() in _LIKENESS):
+    bare = _without_links(kept)
+    led_up = kept[len(bare) :]
+    noun = following[:1].isalpha() and following == following.lower() and following not in _LINKS
+    acting = not noun or _VERB.search(following)
+    if acting and (opening or (led_up[-1:] == ["of"] and bare and bare[-1].lower() in _LIKENESS)):
         return [*kept, f"a figure{ending}"]
-    if not led_up and _SOMEBODY.intersection(kept[-3:]) and (following in _LINKS or _VERB.search(following)):
+    if acting and not led_up and following and _SOMEBODY.intersection(kept[-3:]):
         return [*kept, f"figure{ending}"]
-    if following and following == following.lower() and following not in _LINKS:
+    if noun and led_up[-1:] not in _AUTHORSHIP:
         return kept
     return [*bare[:-1], bare[-1] + run[-1].tail] if bare else bare
 

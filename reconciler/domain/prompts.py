@@ -13,8 +13,8 @@ __all__ = ["fit_length", "ladder", "original"]
 _VISUAL = re.compile(
     r"(?:^|\|) ?visual ?: ?(.*?) ?(?=\|? ?image_task_id ?:|\| ?visual ?:|\| ?music ?:|$)", re.IGNORECASE
 )
-_SECTION = re.compile(r"\[[^\]]{0,40}\]")
-"""Lyrics carry [Verse 1] and [Chorus]."""
+_SECTION = re.compile(r"\[[^\]]{0,40}\]|^Generated (?:Track|Vibe) ?[:–-] ?", re.IGNORECASE)
+"""Lyrics carry [Verse 1] and [Chorus], some prompts a filler in front."""
 _SCENE = "One clear subject in a wide cinematic scene, evocative light, rich texture and depth."
 _PLAIN = "No text, no lettering."
 

@@ -2,7 +2,7 @@
 
 import re
 
-from reconciler.domain.names import NAME, without_names
+from reconciler.domain.names import NAME, german, without_names
 from reconciler.domain.wording import collapse, fit_length, said
 from reconciler.domain.wordlists import HARSH, LINKS, NAMES, STYLES, UNSPACED
 
@@ -20,25 +20,38 @@ def _whole(words: str) -> str:
     return rf"(?<!\w){_pattern(words)}(?!\w)"
 
 
-_WEB = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|@\w[\w.]*|(?<!\S)--\w+(?: [\w:.]+)?|#(?=\w)", re.IGNORECASE)
+_WEB = re.compile(
+    r"(?:https?://|www\.)\S+|[^\s@]{1,64}@[^\s@]+\.\w+|@\w[\w.]*|(?<!\S)--\w+(?: [\w:.]+)?|#(?=\w)", re.IGNORECASE
+)
 """Addresses, handles, and the switches of other picture services."""
+_CAPTION = r"(?:(?:with )?(?:the )?(?:words?|text|title|caption|slogan|lettering)(?: (?:saying|reading))? )?"
 _QUOTED = re.compile(
-    r"“[^“”]*[”“]|„[^„“”]*[“”]|(?<!\d)\"[^\"]*\"|«[^«»]*»|»[^«»]*«|「[^「」]*」|『[^『』]*』|《[^《》]*》|`[^`]*`"
-    r"|(?<!\w)['‘‚][^'‘’‚]{1,200}['’‘](?!\w)"
+    _CAPTION + r"(?:“[^“”]*[”“]|„[^„“”]*[“”]|(?<!\d)\"[^\"]*\"|«[^«»]*»|»[^«»]*«|『[^『』]*』|《[^《》]*》|`[^`]*`"
+    r"|「[^「」]*」(?:という(?:文字|言葉|名前))?|(?<!\w)['‘‚][^'‘’‚]{1,200}['’‘](?!\w))",
+    re.IGNORECASE,
 )
 _QUOTES = re.compile(r"[“”„\"«»「」『』《》`]")
 _MARKED = re.compile(r"[^\s,.;:!?]* ?[™®©℠]")
 _BEYOND = "with|and|at|in|on|over|under|of|through|showing|mit|und|con|y|avec|et|с|и"
+_PLACES = "in|at|on|near|over|under|for|im|am|auf|vor|en|sur|sous|dans|na|em|на|в"
 _STYLED = re.compile(
     rf"(?<!\w){_pattern(STYLES)} .*?(?=[,.;:!?|()]|$| (?:{_BEYOND})(?!\w))",
     re.IGNORECASE,
 )
-_KNOWN = re.compile(_whole(NAMES), re.IGNORECASE)
-_HARSH = re.compile(rf"{_whole(HARSH)}|{_pattern(UNSPACED)}", re.IGNORECASE)
+_KNOWN = re.compile(rf"{_whole(NAMES)}(?:[ -](?:styled?|inspired|esque|aesthetics?)(?!\w))?", re.IGNORECASE)
+_HARSH_CLAUSE = re.compile(
+    rf"(?:^|(?<=[,.;:] ))(?:(?:the|an?) )?{_whole(HARSH)} (?:{_PLACES}|everywhere)(?!\w)[^,.;:!?]*", re.IGNORECASE
+)
+_HARSH = re.compile(
+    rf"(?:(?<!\w)an? )?{_whole(HARSH)}|{_pattern(UNSPACED)}(?:风格的?|風格的?|風の?|のような|스타일의?)?", re.IGNORECASE
+)
+
+_UNWANTED = (_WEB, _QUOTED, _QUOTES, _MARKED, _STYLED, _HARSH_CLAUSE, _HARSH)
 
 _STRANDED = re.compile(rf"(?<!\w)(?:(?:{_pattern(LINKS)})(?!\w) ?)+(?=[,.;:!?)|]|$)", re.IGNORECASE)
 _ORPHAN = re.compile(
-    r"(?<!\w)(?:an?|the|by|of|holding|wearing) (?=(?:of|in|at|on|by|with|from|and|or|for|near)(?!\w))", re.IGNORECASE
+    rf"(?<!\w)(?:an?|the|by|of|with|holding|wearing|mit|con|avec|com) (?=(?:{_PLACES}|of|by|with|and|or|from)(?!\w))",
+    re.IGNORECASE,
 )
 _HOLLOW = re.compile(r"[(\[][\s,.;:]*[)\]]")
 _LOOSE = re.compile(r" +(?=[,.;:!?)])|(?<=[(\[]) +")
@@ -54,9 +67,13 @@ def soften(prompt: str) -> str:
 
 def neutral(mood: str | None, vibe: str | None) -> str:
     """A picture that nobody can object to, in the track's mood and vibe where those are mild."""
-    tones = (("Mood", _mild(said(mood), 60, title_from=1)), ("Vibe", _mild(said(vibe), 90, title_from=1)))
+    tones = (("Mood", _tone(mood, 60)), ("Vibe", _tone(vibe, 90)))
     notes = (f"{name}: {tone.rstrip('.!?')}." for name, tone in tones if _says(tone))
     return " ".join((_NEUTRAL, *notes, _EMPTY_OF))
+
+
+def _tone(text: str | None, limit: int) -> str:
+    return _mild(said(text)[: 4 * limit], limit, title_from=1)
 
 
 def _mild(text: str, limit: int, title_from: int) -> str:
@@ -68,7 +85,7 @@ def _mild(text: str, limit: int, title_from: int) -> str:
 
 def _once(text: str, title_from: int) -> str:
     text = _plain_case(text, title_from)
-    for pattern in (_WEB, _QUOTED, _QUOTES, _MARKED, _STYLED, _HARSH):
+    for pattern in _UNWANTED:
         text = pattern.sub("", text)
     return _tidy(without_names(_KNOWN.sub(NAME, text)))
 
@@ -77,14 +94,15 @@ def _plain_case(text: str, title_from: int) -> str:
     """Where All Words Are Capitals, capitals say nothing about names."""
     words = re.findall(r"[^\W\d_]{4,}", text)
     capitals = sum(word[0] != word[0].lower() for word in words)
-    return text.lower() if len(words) >= title_from and capitals >= _TITLE_SHARE * len(words) else text
+    titled = len(words) >= title_from and capitals >= _TITLE_SHARE * len(words)
+    return text.lower() if titled and not german(text) else text
 
 
 def _tidy(text: str) -> str:
     text = collapse(_HOLLOW.sub("", text))
     text = _STRANDED.sub("", _ORPHAN.sub("", text))
     text = _REPEATED.sub(r"\1", _LOOSE.sub("", text))
-    return text.lstrip(" ,.;:!?-–—|)&").rstrip(" ,;:-–—|(&")
+    return text.lstrip(" ,.;:!?-–—|)&、，،。").rstrip(" ,;:-–—|(&、，،")
 
 
 def _paints(text: str) -> bool:

@@ -12,7 +12,7 @@ _FILLER = re.compile(
     r"|n/?a|nan|\[object object\])?[\W\d_]*",
     re.IGNORECASE,
 )
-_DANGLING = " ,;:-–—|/&(“‘\t\r\n"
+_DANGLING = " ,;:-–—|/&(“‘、，،"
 
 
 def collapse(text: str | None) -> str:
@@ -27,11 +27,12 @@ def said(text: str | None) -> str:
 
 
 def fit_length(text: str, limit: int) -> str:
-    """At most `limit` UTF-16 units, as Java and JavaScript count, cut between words where that loses less than half."""
-    units = text.strip().encode("utf-16-le", "ignore")
-    whole = units.decode("utf-16-le")
+    """Collapsed, at most `limit` UTF-16 units (Java counts so), cut between words where those are short."""
+    whole = collapse(text)
+    units = whole.encode("utf-16-le")
     if len(units) <= 2 * limit:
         return whole
     head = units[: 2 * max(limit, 0)].decode("utf-16-le", "ignore")
-    words = head if whole[len(head)].isspace() or not head else head.rsplit(None, 1)[0]
+    between_words = " " in whole[max(len(head) - 1, 0) : len(head) + 1]
+    words = head if between_words else head.rpartition(" ")[0]
     return (words if 2 * len(words) > len(head) else head).rstrip(_DANGLING)

@@ -46,9 +46,10 @@ UNSPACED = r"""
 
 LINKS = r"""
 a|an|the|of|in|at|on|by|with|from|for|to|near|like|and|or|as|feat|ft|featuring|starring|holding|wearing|called|named
-|titled|der|die|das|den|dem|des|ein|eine|einen|einem|einer|von|vom|mit|bei|im|am|für|und|namens
-|el|la|los|las|un|una|de|del|con|por|en|para|y|e|le|les|une|du|avec|par|dans|et|pour
-|il|lo|gli|uno|di|da|della|dal|do|dos|em|na|com|um|uma|à|и|с|в|на|от
+|titled|over|under|above|below|behind|through|across|into|onto|against|during|after|before|until|while|full of
+|der|die|das|den|dem|des|ein|eine|einen|einem|einer|von|vom|mit|bei|im|am|für|und|namens|vor|hinter|über|unter|nach|aus
+|auf|el|la|los|las|un|una|de|del|al|con|por|en|para|y|e|sobre|bajo|entre|le|les|une|du|avec|par|dans|et|pour|sous|sur
+|il|lo|gli|uno|di|da|della|dal|nel|nella|sul|sulla|do|dos|em|na|no|ao|com|um|uma|à|и|с|в|на|от|над|под
 """
 """Words that want another one behind them."""
 
