@@ -28,5 +28,4 @@ def policy_of(settings: Settings) -> Policy:
         retry_min=settings.schedule.retry_min,
         retry_max=settings.schedule.retry_max,
         public_url=settings.storage.public_url,
-        keeps_pictures=settings.storage.kind != "none",
     )

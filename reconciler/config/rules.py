@@ -146,8 +146,8 @@ def _store(s: Settings) -> Iterator[Clash]:
 def _not_built(s: Settings) -> Iterator[Clash]:
     if not s.database.is_sqlite:
         yield Clash(("database.url",), "PostgreSQL is not built yet", "Use sqlite:///")
-    if s.storage.kind == "s3":
-        yield Clash(("storage.kind",), "s3 is not built yet", "Use local")
+    if s.storage.kind != "local":
+        yield Clash(("storage.kind",), f"{s.storage.kind} is not built yet", "Use local")
     for path in NOT_BUILT:
         section, key = path.split(".")
         if getattr(getattr(s, section), key) != getattr(getattr(_DEFAULTS, section), key):

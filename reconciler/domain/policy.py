@@ -79,8 +79,6 @@ class Policy:
     retry_max: timedelta = timedelta(hours=6)
 
     public_url: str = "http://127.0.0.1:9464/images"
-    keeps_pictures: bool = True
-    """False with `storage.kind = "none"`: the provider's URL is written, and dies."""
 
     @property
     def send_within(self) -> timedelta:

@@ -299,7 +299,6 @@ def test_every_key_but_a_columns_name_is_explained() -> None:
 
 def test_the_core_is_given_what_the_operator_decided() -> None:
     assert policy_of(Settings()) == Policy()
-    keep = Settings.model_validate({"storage": {"kind": "none"}, "target": {"fit": "keep"}, "budget": {"per_day": 1}})
-    assert not policy_of(keep).keeps_pictures
+    keep = Settings.model_validate({"target": {"fit": "keep"}, "budget": {"per_day": 1}})
     assert policy_of(keep).target.fit == "keep"
     assert policy_of(keep).per_day == 1
