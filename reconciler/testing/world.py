@@ -1,0 +1,145 @@
+"""The whole program in one process, on a virtual clock: a real database file and store, the simulated Kie behind the
+real client, and no threads. A run can be cut like a process that is killed, and begun anew on what it left."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from reconciler import __version__
+from reconciler.database import Database, open_database
+from reconciler.domain.policy import Policy
+from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.events import Event, Result
+from reconciler.engine.sweep import Bounds, Parts, Sweep
+from reconciler.images.addresses import vetting
+from reconciler.images.local_store import LocalStore
+from reconciler.images.pictures import WebPictures
+from reconciler.kie.client import KieClient
+from reconciler.kie.simulated import API_KEY, Settings, SimulatedKie
+from reconciler.testing.handler import handler_for
+from reconciler.testing.inline import InlineCrew, VirtualClock
+from reconciler.transport import Transport
+
+FILES_URL = "https://tempfile.aiquickdraw.com"
+PUBLIC_URL = "https://covers.example/pictures"
+
+Wrap = Callable[[str, Any], Any]
+"""Puts something around a port, told by its name."""
+
+
+class World:
+    """One install: database, store, account at Kie. `policy` may be changed between runs."""
+
+    def __init__(
+        self, folder: Path, *, policy: Policy | None = None, kie: Settings | None = None, seed: int = 0
+    ) -> None:
+        self.clock = VirtualClock()
+        self.policy = policy or Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000)
+        self.kie = SimulatedKie(self.clock, seed=seed, settings=kie or Settings(credits=100_000))
+        self.kie.files_url = FILES_URL
+        self.path = folder / "app.db"
+        self.store = LocalStore(folder / "images", now=self.clock)
+        self.events: list[Event] = []
+        schema = files("reconciler.demo").joinpath("app-schema-sqlite.sql").read_text()
+        with sqlite3.connect(self.path) as connection:
+            connection.executescript(schema)
+        connection.close()
+
+    # -- the app's side ----------------------------------------------------------------------------------------
+
+    def add(self, track_id: str, *, age: timedelta = timedelta(days=2), **columns: Any) -> None:
+        """A finished song, as old as `age`, unless the columns say otherwise."""
+        born = self.clock() - age
+        row = {
+            "id": track_id,
+            "title": f"Song {track_id}",
+            "prompt": "Generated Vibe",
+            "status": "completed",
+            "audio_url": "https://example.com/a.mp3",
+            "created_at": born.isoformat(),
+            "updated_at": born.astimezone(UTC).replace(tzinfo=None).isoformat(" "),
+            "extended_prompt_image": f"a lighthouse called {track_id} in morning mist",
+            **columns,
+        }
+        names = ", ".join(row)
+        self.sql(f"INSERT INTO tracks ({names}) VALUES ({', '.join('?' * len(row))})", *row.values())  # noqa: S608
+
+    def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        connection = sqlite3.connect(self.path)
+        connection.row_factory = sqlite3.Row
+        try:
+            with connection:
+                return [dict(row) for row in connection.execute(statement, values)]
+        finally:
+            connection.close()
+
+    def row(self, track_id: str) -> dict[str, Any]:
+        return self.sql("SELECT * FROM tracks WHERE id = ?", track_id)[0]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.sql("SELECT * FROM tracks ORDER BY id")
+
+    def picture(self, track_id: str) -> bytes | None:
+        """The bytes behind the row's URL, where that is in our store."""
+        key = self.policy.key_of(self.row(track_id)["image_url"] or "")
+        return self.store.get(key) if key is not None else None
+
+    # -- our side ----------------------------------------------------------------------------------------------
+
+    def open(self, owner: str = "one") -> Database:
+        return open_database(
+            f"sqlite:///{self.path}",
+            table="tracks",
+            columns={},
+            policy=self.policy,
+            now=self.clock,
+            owner=owner,
+        )
+
+    def run(
+        self, length: timedelta = timedelta(minutes=10), *, wrap: Wrap | None = None, owner: str = "one", **bounds: Any
+    ) -> Result:
+        """`run --once`, with `length` of virtual time."""
+        around = wrap or (lambda _, port: port)
+        database = self.open(owner)
+        try:
+            database.migrate()
+            self.store.adopt(None)
+            sweep = Sweep(self._parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
+            return sweep.run()
+        finally:
+            database.close()
+
+    def _parts(self, database: Database, around: Wrap) -> Parts:
+        def transport(**extra: Any) -> Transport:
+            handler = handler_for(self.kie)
+            return Transport(user_agent=f"reconciler/{__version__}", clock=self.clock, handler=handler, **extra)
+
+        kie = around("kie", KieClient(transport(), base_url="https://api.kie.ai", api_key=API_KEY))
+        pictures = around("pictures", WebPictures(self.policy, transport(vet=vetting(()))))
+        store = around("store", self.store)
+        hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, self.policy)
+        return Parts(
+            around("finder", database.finder),
+            around("leases", database.leases),
+            around("gate", database.gate),
+            hands,
+            InlineCrew(self.clock),
+            self.policy,
+            self.clock,
+        )
+
+    def settle(self, days: int = 3) -> Result:
+        """Runs until nothing more happens by itself within the time."""
+        return self.run(timedelta(days=days))
+
+    def with_policy(self, **changes: Any) -> None:
+        self.policy = replace(self.policy, **changes)
+
+    def pass_time(self, length: timedelta) -> datetime:
+        self.clock.advance(length)
+        return self.clock()
