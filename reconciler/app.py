@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -46,6 +46,19 @@ class Narrowed:
     limit: int | None = None
     max_purchases: int | None = None
     audit: bool = True
+
+
+class NoStore:
+    """What a database that knows no store yet has kept: nothing."""
+
+    def check(self) -> str:
+        return ""
+
+    def get(self, key: str) -> bytes | None:
+        return None
+
+    def keys(self, track_id: str) -> Sequence[str]:
+        return ()
 
 
 @contextmanager
@@ -168,7 +181,8 @@ def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
 def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Forecast]:
     """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
     with opened(settings, readonly=True) as database, provider(settings) as outside:
-        eyes = None if offline else Eyes(outside.reader(), outside.pictures(), LocalReader(Path(settings.storage.path)))
+        store = NoStore() if database.marker() is None else LocalReader(Path(settings.storage.path))
+        eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
         yield from forecasts(_subjects(database, outside.policy, narrowed), eyes, database.gate_view())
 
 

@@ -73,7 +73,10 @@ class Prepared:
 
 
 class Pictures(Protocol):
-    """Getting and judging pictures. `bound`: the URL is from an answer of Kie and must lie on `file_hosts`."""
+    """Getting and judging pictures.
+
+    A URL may be a `data:` URI, unless it is `bound`: from an answer of Kie, and so to lie on `file_hosts`.
+    """
 
     def measure(self, url: str) -> Sized | Flawed | Refused | Fault: ...
 

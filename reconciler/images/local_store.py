@@ -16,41 +16,14 @@ _LEFTOVER_AGE = timedelta(days=1)
 _PART = ".part"
 
 
-class LocalStore:
-    """ports.Store over a directory of any file system that renames atomically.
+class LocalReader:
+    """ports.StoreReader over a directory."""
 
-    A file under its final name is whole: it is written under another name, synced and renamed.
-    """
-
-    def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._now = now
 
     def check(self) -> str:
         return marker.read(self.root)
-
-    def adopt(self, wanted: str | None) -> str:
-        found = marker.ensure(self.root, wanted or token_hex(16))
-        with explained("prepare the store", self.root):
-            (self.root / "tracks").mkdir(exist_ok=True)
-            sync(self.root)
-        self._clean()
-        return found
-
-    def put(self, track_id: str, picture: Prepared) -> str:
-        self.check()
-        key = key_of(track_id, picture)
-        path = self.root / key
-        with explained("store a picture", path):
-            self.make_folder(path.parent)
-            if not self.holds(path, picture):
-                part = path.parent / f".{path.name}.{token_hex(8)}{_PART}"
-                self.write(part, picture)
-                self.rename(part, path)
-            # Also for a file that was there: who renamed it may have died before this.
-            self.settle(path.parent)
-            self.compare(path, picture)
-        return key
 
     def get(self, key: str) -> bytes | None:
         self.check()
@@ -74,6 +47,40 @@ class LocalStore:
                 self.check()
                 return []
         return sorted(ages, key=lambda key: (ages[key], key), reverse=True)
+
+
+class LocalStore(LocalReader):
+    """ports.Store over a directory of any file system that renames atomically.
+
+    A file under its final name is whole: it is written under another name, synced and renamed.
+    """
+
+    def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(root)
+        self._now = now
+
+    def adopt(self, wanted: str | None) -> str:
+        found = marker.ensure(self.root, wanted or token_hex(16))
+        with explained("prepare the store", self.root):
+            (self.root / "tracks").mkdir(exist_ok=True)
+            sync(self.root)
+        self._clean()
+        return found
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        self.check()
+        key = key_of(track_id, picture)
+        path = self.root / key
+        with explained("store a picture", path):
+            self.make_folder(path.parent)
+            if not self.holds(path, picture):
+                part = path.parent / f".{path.name}.{token_hex(8)}{_PART}"
+                self.write(part, picture)
+                self.rename(part, path)
+            # Also for a file that was there: who renamed it may have died before this.
+            self.settle(path.parent)
+            self.compare(path, picture)
+        return key
 
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
 

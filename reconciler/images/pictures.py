@@ -12,6 +12,7 @@ from reconciler.images.addresses import vetting
 from reconciler.images.download import MAX_BYTES, Downloader, Head
 from reconciler.images.fit import prepare
 from reconciler.images.formats import Short
+from reconciler.images.inline import SCHEME, decoded
 from reconciler.images.probe import probe, probe_whole, sized
 from reconciler.ports import Prepared
 from reconciler.transport import Transport
@@ -33,6 +34,9 @@ class WebPictures:
         self._downloads = Downloader(transport, policy, monotonic)
 
     def measure(self, url: str) -> Sized | Flawed | Refused | Fault:
+        if url.startswith(SCHEME):
+            data = decoded(url)
+            return self.measure_bytes(data) if isinstance(data, bytes) else data
         ends, needed = self._downloads.deadline(), 0
         for wanted in _STEPS:
             if wanted < needed:
@@ -51,6 +55,8 @@ class WebPictures:
         return sized(probe_whole(data))
 
     def fetch(self, url: str, *, bound: bool) -> bytes | Flawed | Refused | Fault:
+        if url.startswith(SCHEME) and not bound:
+            return decoded(url)
         got = self._downloads.whole(url, bound=bound, ends=self._downloads.deadline())
         return got.data if isinstance(got, Head) else got
 
