@@ -54,10 +54,10 @@ class NoStore:
     def check(self) -> str:
         return ""
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str) -> bytes | None:  # noqa: ARG002
         return None
 
-    def keys(self, track_id: str) -> Sequence[str]:
+    def keys(self, track_id: str) -> Sequence[str]:  # noqa: ARG002
         return ()
 
 

@@ -382,7 +382,6 @@ HOSTILE = [
     "http://example.com/a.png",
     "ftp://example.com/a.png",
     "file:///etc/passwd",
-    "data:image/png;base64,AAAA",
     "//example.com/a.png",
     "/a.png",
     "",
@@ -434,6 +433,12 @@ HOSTILE = [
 
 def never(_: Request) -> Reply:
     raise AssertionError("nothing may be sent")
+
+
+def test_an_answer_of_kie_cannot_hold_a_picture_itself(transport: Recording, web: Pictures) -> None:
+    answer = web.fetch("data:image/png;base64,AAAA", bound=True)
+    assert refused(answer), answer
+    assert transport.read == []
 
 
 @pytest.mark.parametrize("url", HOSTILE, ids=lambda url: url[:40])
