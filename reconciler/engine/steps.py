@@ -126,23 +126,26 @@ class Steps:
 
     def _ask(self, lease: Lease, case: Case, action: AskTask | AskSong) -> None:
         """Two tracks that name one task are served by one question; nobody is asked with a key that is refused."""
-        until = self._purse.key_refused_until
-        if until is not None:
-            where = replace(standing(case, action, self._purse.view()), due_at=until)
-            self._stand(lease, case, where)
-        elif isinstance(action, AskTask) and action.task_id in self._waiting_for_task:
-            self._waiting_for_task[action.task_id].append(case.track.id)
-            self._settle(lease, case, action)
+        task_id = action.task_id if isinstance(action, AskTask) else None
+        refused_until = self._purse.key_refused_until
+        if refused_until is not None:
+            self._put_off(lease, case, action, refused_until)
+        elif task_id in self._waiting_for_task:
+            self._waiting_for_task[task_id].append(case.track.id)
+            self._put_off(lease, case, action, case.now + self._policy.request_timeout)
         else:
-            if isinstance(action, AskTask):
-                self._waiting_for_task[action.task_id] = []
+            if task_id is not None:
+                self._waiting_for_task[task_id] = []
             self._dispatch(Flight(lease, case, action))
+
+    def _put_off(self, lease: Lease, case: Case, action: Action, until: datetime) -> None:
+        self._stand(lease, case, replace(standing(case, action, self._purse.view()), due_at=until))
 
     def _picture(self, lease: Lease, case: Case, action: Measure | Fetch) -> None:
         """A picture that once took the process down with it is tried again only while nothing else is at risk."""
         if case.memory.interruptions and self.flights:
             self.alone.append(case.track.id)
-            self._settle(lease, case, action)
+            self._put_off(lease, case, action, case.now + self._policy.lease)
             return
         if self._leases.begin(lease, Step.PICTURE):
             self._dispatch(Flight(lease, case, action))
