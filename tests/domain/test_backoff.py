@@ -8,7 +8,7 @@ from reconciler.domain.backoff import delay, poll_after, spin_of
 
 spins = st.floats(0, 1, exclude_max=True)
 counts = st.integers(-5, 10**9)
-lengths = st.timedeltas(timedelta(milliseconds=1), timedelta(days=900_000))
+lengths = st.timedeltas(timedelta(milliseconds=1), timedelta(days=9_000))
 ages = st.timedeltas(timedelta(days=-9), timedelta(days=900_000))
 MINUTE, SIX_HOURS = timedelta(minutes=1), timedelta(hours=6)
 

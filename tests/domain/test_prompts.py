@@ -13,7 +13,6 @@ from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import fit_length, ladder, original
 from reconciler.domain.soften import neutral, soften
-from reconciler.domain.urls import image_task_ids
 from reconciler.domain.wording import collapse, said
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
@@ -73,9 +72,8 @@ def test_the_ladder_keeps_every_models_limit(track: Track) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 50_000, "word " * 20_000, "🌊" * 30_000, "🌊 " * 30_000, "| visual:" * 9_000])
 def test_the_ladder_keeps_every_models_limit_for_huge_columns(text: str) -> None:
-    track = replace(
-        EMPTY, **dict.fromkeys(("mood", "vibe", "summary", "extended_prompt", "extended_prompt_image"), text)
-    )
+    columns = ("mood", "vibe", "summary", "extended_prompt", "extended_prompt_image")
+    track = row(**dict.fromkeys(columns, text))
     for name, prompt in ladder(track, Policy(fallback_models=tuple(MODELS))):
         assert len(prompt.encode("utf-16-le")) // 2 <= MODELS[name].prompt_limit
     original(replace(track, extended_prompt_image=None))

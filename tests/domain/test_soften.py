@@ -52,7 +52,7 @@ def test_softening_is_bounded_final_and_never_empty(text: str) -> None:
     st.sampled_from(["Batman", "taylor swift", "blood", "nackte", "宫崎骏", "“Blue Train”", "@me", "www.h.org"]), odd
 )
 def test_no_unwanted_word_survives_between_others(word: str, rest: str) -> None:
-    assert word not in soften(f"a lake at dawn {word} {rest}")
+    assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", soften(f"a lake at dawn {word} {rest}"))
 
 
 @pytest.mark.parametrize(
