@@ -1,0 +1,77 @@
+"""After the clock was set back, times that lie ahead count as now: they must not block the gate until they come."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.database import codec
+from reconciler.database.connection import Connection
+from reconciler.database.memories import Memories
+from reconciler.database.statements import Slot
+from reconciler.database.tables import Bought, Closed, GateRow
+from reconciler.domain.breaker import Breaker
+from reconciler.domain.model import Purchase
+from reconciler.domain.policy import Policy
+
+_CLOSURE = (Closed.name, Closed.shape, Closed.at, Closed.until)
+_GATE = (GateRow.balance_at, GateRow.breaker)
+
+
+class ClockJumps:
+    """Works inside the caller's transaction."""
+
+    def __init__(self, connection: Connection, policy: Policy, memories: Memories) -> None:
+        self.policy, self.memories = policy, memories
+        beyond = (Bought.at > Slot("now")) | (Bought.over_at > Slot("latest"))
+        bought = Bought.select(*codec.PURCHASE_COLUMNS).where((Bought.over_at > Slot("now")) & beyond)
+        this = (Closed.name == Slot("name")) & (Closed.shape == Slot("shape"))
+        shifted = {Closed.at: Slot("at"), Closed.until: Slot("until")}
+        gate = {GateRow.balance_at: Slot("balance_at"), GateRow.breaker: Slot("breaker")}
+        self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
+        self._closed = connection.statement(Closed.select(*_CLOSURE).where(Closed.at > Slot("now")), *_CLOSURE)
+        self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
+        self._shift = connection.statement(Closed.update(shifted).where(this))
+        self._save_gate = connection.statement(GateRow.update(gate))
+
+    def found(self, now: datetime) -> bool:
+        """Something lies further ahead than it could."""
+        return bool(self._purchases(now)) or bool(self._closed.rows(now=now)) or self._gate_ahead(now) is not None
+
+    def mend(self, now: datetime) -> None:
+        for purchase in self._purchases(now):
+            self.memories.save_purchase(_purchase(purchase, self.policy, now))
+        for name, shape, at, until in self._closed.rows(now=now):
+            self._shift.run(name=name, shape=shape, at=now, until=now + (until - at) if until else None)
+        gate = self._gate_ahead(now)
+        if gate is not None:
+            self._save_gate.run(balance_at=gate[0], breaker=codec.dump_breaker(gate[1]))
+
+    def _purchases(self, now: datetime) -> list[Purchase]:
+        latest = now + self.policy.send_within + self.policy.request_timeout
+        return [Purchase(**row) for row in self._bought.dicts(now=now, latest=latest)]
+
+    def _gate_ahead(self, now: datetime) -> tuple[datetime | None, Breaker] | None:
+        """The gate's row as it should be, or None if it is."""
+        balance_at, doc = self._gate.one() or (None, None)
+        before = balance_at, codec.load_breaker(doc)
+        after = min(balance_at, now) if balance_at else None, _breaker(before[1], self.policy, now)
+        return None if before == after else after
+
+
+def _purchase(purchase: Purchase, policy: Policy, now: datetime) -> Purchase:
+    send_before = min(purchase.send_before, now + policy.send_within)
+    return replace(
+        purchase,
+        at=min(purchase.at, now),
+        send_before=send_before,
+        deadline=min(purchase.deadline, send_before + policy.request_timeout),
+        answered_at=min(purchase.answered_at, now) if purchase.answered_at else None,
+    )
+
+
+def _breaker(breaker: Breaker, policy: Policy, now: datetime) -> Breaker:
+    retry_at, since = breaker.retry_at, breaker.ramp_since
+    return replace(
+        breaker,
+        retry_at=min(retry_at, now + policy.retry_max) if retry_at else None,
+        ramp_since=min(since, now) if since else None,
+    )

@@ -1,0 +1,60 @@
+"""Memory, purchases and tasks as rows, and back."""
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from reconciler.database.tables import Bought, Polled
+from reconciler.domain.breaker import Breaker
+from reconciler.domain.model import Memory, Purchase, Task
+
+ELSEWHERE = {"purchases", "tasks", "handed", "host_suspect"}
+"""What a memory's document does not hold: it is in tables of its own, or drawn from them."""
+
+_MEMORY = TypeAdapter(Memory)
+_BREAKER = TypeAdapter(Breaker)
+_PURCHASE = tuple(f.name for f in fields(Purchase))
+_TASK = tuple(f.name for f in fields(Task))
+
+PURCHASE_COLUMNS = tuple(getattr(Bought, name) for name in _PURCHASE)
+TASK_COLUMNS = tuple(getattr(Polled, name) for name in _TASK)
+
+
+def dump_memory(memory: Memory) -> str:
+    """Values at their defaults are left out: most tracks need little."""
+    return _MEMORY.dump_json(memory, exclude=ELSEWHERE, exclude_defaults=True).decode()
+
+
+def load_memory(doc: str) -> Memory:
+    return _MEMORY.validate_json(doc)
+
+
+def dump_breaker(breaker: Breaker) -> str:
+    return _BREAKER.dump_json(breaker).decode()
+
+
+def load_breaker(doc: str | None) -> Breaker:
+    return Breaker() if doc is None else _BREAKER.validate_json(doc)
+
+
+def purchase_row(purchase: Purchase) -> dict[str, Any]:
+    """`over_at`: a late answer does not prolong the time in which the request may have been under way."""
+    over_at = min(purchase.answered_at or purchase.deadline, purchase.deadline)
+    return _row(purchase, _PURCHASE) | {"over_at": over_at}
+
+
+def task_row(task: Task) -> dict[str, Any]:
+    return _row(task, _TASK)
+
+
+def _row(value: Purchase | Task, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: _storable(getattr(value, name)) for name in names}
+
+
+def _storable(value: object) -> object:
+    """Texts from a JSON answer may hold halves of surrogate pairs, which no database takes."""
+    if isinstance(value, str) and not isinstance(value, StrEnum) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value

@@ -1,0 +1,63 @@
+"""Points in time as databases write them: read in any usual form, written in the form that is found."""
+
+from datetime import UTC, datetime
+
+_MILLISECONDS_FROM = 100_000_000_000
+"""As seconds this would be the year 5138."""
+
+
+def parse(value: object) -> datetime | None:
+    """Aware UTC. Naive values are UTC, numbers are seconds or milliseconds since 1970; None for what is no time."""
+    try:
+        match value:
+            case datetime():
+                return _aware(value)
+            case bool():
+                return None
+            case int() | float():
+                return _from_epoch(value)
+            case bytes():
+                return parse(value.decode("ascii"))
+            case str():
+                return _from_text(value.strip())
+            case _:
+                return None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def own(value: datetime) -> str:
+    """The form in our own tables: of fixed width, so that the order of texts is that of times."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def like(value: datetime, sample: object, declared: str) -> str | int:
+    """`value` in the form of `sample`, the column's present value, else in that of its declared type."""
+    value = value.astimezone(UTC)
+    if isinstance(sample, int | float) or (sample is None and "INT" in declared.upper()):
+        milliseconds = isinstance(sample, int | float) and abs(sample) >= _MILLISECONDS_FROM
+        return int(value.timestamp() * 1000) if milliseconds else int(value.timestamp())
+    text = sample if isinstance(sample, str) and parse(sample) is not None else ""
+    naive = value.replace(tzinfo=None).isoformat(sep="T" if "T" in text else " ", timespec="microseconds")
+    return naive + _offset(text)
+
+
+def _offset(text: str) -> str:
+    if text.endswith(("Z", "z")):
+        return "Z"
+    return "+00:00" if "+" in text or text.count("-") > 2 else ""
+
+
+def _from_text(text: str) -> datetime:
+    digits = text.replace(".", "", 1)
+    if digits.isdecimal() and len(digits) > 8:
+        return _from_epoch(float(text))
+    return _aware(datetime.fromisoformat(text))
+
+
+def _from_epoch(number: float) -> datetime:
+    return datetime.fromtimestamp(number / 1000 if abs(number) >= _MILLISECONDS_FROM else number, UTC)
+
+
+def _aware(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,163 @@
+"""The only door to money: every check and the intent in one transaction, under the database's write lock."""
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+from reconciler.database import codec
+from reconciler.database.clock_jumps import ClockJumps
+from reconciler.database.connection import Connection
+from reconciler.database.gate_view import GateReader
+from reconciler.database.leases import MINE
+from reconciler.database.memories import Memories
+from reconciler.database.statements import Slot
+from reconciler.database.tables import Closed, GateRow, Remembered, Shape
+from reconciler.domain import purchases
+from reconciler.domain.actions import Buy
+from reconciler.domain.breaker import heard
+from reconciler.domain.gate import Closure, GateName, GateView, Refusal, refusal
+from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+from reconciler.ports import Lease
+
+_LEASED = Remembered.select(Remembered.doc).where(MINE & (Remembered.lease_until > Slot("now")))
+
+
+class SqlGate:
+    def __init__(self, connection: Connection, policy: Policy) -> None:
+        self.connection, self.policy = connection, policy
+        self.memories = Memories(connection, policy)
+        self.reader = GateReader(connection, policy)
+        self.jumps = ClockJumps(connection, policy, self.memories)
+        self._leased = connection.statement(_LEASED, Remembered.doc)
+        self._breaker = connection.statement(GateRow.select(GateRow.breaker), GateRow.breaker)
+
+    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
+        with self.connection.writing() as now:
+            self.jumps.mend(now)
+            memory = self._memory(lease, now)
+            if memory is None:
+                return Refusal(Reason.IN_FLIGHT, None, "somebody else works this track now")
+            view = self.reader.view(now)
+            refused = _track_refuses(memory, order, self.policy, now) or refusal(
+                view, order.shape, order.price, self.policy, repeat=order.repeat_of is not None
+            )
+            return refused or self._intend(lease.track_id, order, now)
+
+    def view(self) -> GateView:
+        with self.connection.snapshot() as now:
+            if not self.jumps.found(now):
+                return self.reader.view(now)
+        with self.connection.writing() as now:
+            self.jumps.mend(now)
+            return self.reader.view(now)
+
+    def balance(self, credits: float, asked_at: datetime) -> None:
+        """An older answer that comes late is not taken."""
+        with self.connection.writing():
+            newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
+            self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
+
+    def close(self, closure: Closure) -> None:
+        row = {
+            Closed.name: closure.name,
+            Closed.shape: closure.shape or "",
+            Closed.at: closure.at,
+            Closed.until: closure.until,
+            Closed.detail: closure.detail,
+        }
+        with self.connection.writing():
+            self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
+
+    def reopen(self, name: GateName) -> None:
+        with self.connection.writing():
+            self.connection.run(Closed.delete().where(Closed.name == name))
+
+    def heard(self, *, healthy: bool, bought: bool) -> None:
+        """Most calls change nothing, and then nothing is written."""
+        with self.connection.snapshot() as now:
+            if self._breaker_after(now, healthy=healthy, bought=bought) is None:
+                return
+        with self.connection.writing() as now:
+            doc = self._breaker_after(now, healthy=healthy, bought=bought)
+            if doc is not None:
+                self.connection.run(GateRow.update(breaker=doc))
+
+    def pause(self, *, paused: bool) -> None:
+        with self.connection.writing():
+            self.connection.run(GateRow.update(paused=paused))
+
+    def grant(self, shape: str) -> None:
+        """Allow one more try of a shape that was refused by verification."""
+        with self.connection.writing():
+            row = {Shape.shape: shape, Shape.granted: 1}
+            more = {Shape.granted: Shape.granted + 1}
+            self.connection.run(Shape.insert(row).on_conflict(conflict_target=[Shape.shape], update=more))
+
+    def _breaker_after(self, now: datetime, *, healthy: bool, bought: bool) -> str | None:
+        before = codec.load_breaker((self._breaker.one() or (None,))[0])
+        after = heard(before, healthy=healthy, bought=bought, now=now, policy=self.policy)
+        return None if after == before else codec.dump_breaker(after)
+
+    def _memory(self, lease: Lease, now: datetime) -> Memory | None:
+        row = self._leased.one(id=lease.track_id, owner=lease.owner, number=lease.generation, now=now)
+        return None if row is None else self.memories.load(lease.track_id, None, row[0], now)
+
+    def _intend(self, track_id: str, order: Buy, now: datetime) -> Purchase:
+        send_before = now + self.policy.send_within
+        purchase = Purchase(
+            token=secrets.token_urlsafe(24),
+            track_id=track_id,
+            model=order.model,
+            shape=order.shape,
+            prompt=order.prompt,
+            price=order.price,
+            at=now,
+            send_before=send_before,
+            deadline=send_before + self.policy.request_timeout,
+            repeat_of=order.repeat_of,
+            song=order.song,
+        )
+        self.memories.save_purchase(purchase)
+        shape: Any = Shape.insert({Shape.shape: order.shape, Shape.granted: 0})
+        self.connection.run(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
+        return purchase
+
+
+def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:
+    """What the plan should have seen, checked again where it cannot be stale."""
+    waiting = purchases.unanswered(memory.purchases, now)
+    if waiting is not None:
+        return Refusal(Reason.IN_FLIGHT, waiting.deadline, "a purchase for this track waits for its answer")
+    return _running(memory, policy, now) or _lost(memory, order, policy, now) or _spent(memory, order, policy)
+
+
+def _running(memory: Memory, policy: Policy, now: datetime) -> Refusal | None:
+    own = (memory.tasks.get(p.task_id or "") for p in memory.purchases if p.outcome is Outcome.ACCEPTED)
+    live = (t for t in own if t is not None and t.state is TaskState.RUNNING and not purchases.overdue(t, policy, now))
+    task = next(live, None)
+    return None if task is None else Refusal(Reason.IN_FLIGHT, task.next_poll, f"task {task.id} of this track runs")
+
+
+def _lost(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:
+    lost = purchases.lost_attempt(memory.purchases, now)
+    if not lost:
+        return Refusal(Reason.IN_FLIGHT, now, "there is nothing to repeat") if order.repeat_of else None
+    until = lost[0].held_until(policy.hold_unknown)
+    if len(lost) == 1 and order.repeat_of == lost[0].token and until <= now:
+        return None
+    text = "the answer to a purchase of this track was lost"
+    return Refusal(Reason.UNKNOWN_PURCHASE, until if until > now and len(lost) == 1 else None, text)
+
+
+def _spent(memory: Memory, order: Buy, policy: Policy) -> Refusal | None:
+    """A repeat is no new attempt."""
+    if order.repeat_of is not None:
+        return None
+    mine_, granted = memory.purchases, memory.granted
+    if purchases.spent(mine_) >= policy.per_track + granted:
+        return Refusal(Reason.ATTEMPTS_SPENT, None, f"budget.per_track = {policy.per_track} is spent")
+    if purchases.attempts(mine_) >= policy.attempts_per_track + granted:
+        return Refusal(Reason.ATTEMPTS_SPENT, None, f"budget.attempts_per_track = {policy.attempts_per_track} is spent")
+    return None

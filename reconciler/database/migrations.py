@@ -1,0 +1,85 @@
+"""Making our own tables, and bringing older ones up to date.
+
+A database without them gets the tables as they are now. Others get the steps from their version on: a change of
+`tables` comes with a step, which works on SQL and not on the models, since those move on.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import peewee
+
+from reconciler.database.connection import Connection
+from reconciler.database.errors import SchemaError
+from reconciler.database.tables import ALL, GateRow, SchemaVersion
+
+VERSION = 1
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {}
+"""By the version that each leads to."""
+
+
+def own_tables_exist(connection: Connection) -> bool:
+    with connection.reading():
+        return bool(connection.db.table_exists("reconciler_schema"))
+
+
+def version(connection: Connection) -> int:
+    """0 where there are no own tables."""
+    if not own_tables_exist(connection):
+        return 0
+    with connection.reading():
+        return int(connection.one(SchemaVersion.select(peewee.fn.max(SchemaVersion.version)))[0] or 0)
+
+
+def migrate(connection: Connection) -> None:
+    """Create or update the own tables, all or nothing. A newer schema is refused."""
+    if refuse_newer(connection) == VERSION:
+        return
+    with connection.writing() as now:
+        # Somebody else may have migrated while we waited for the lock.
+        found = refuse_newer(connection)
+        if found == VERSION:
+            return
+        if found == 0:
+            create(connection)
+        for step in range(found + 1, VERSION + 1) if found else ():
+            STEPS[step](connection)
+        connection.run(SchemaVersion.insert(version=VERSION, applied_at=now))
+
+
+def refuse_newer(connection: Connection) -> int:
+    found = version(connection)
+    if found > VERSION:
+        problem = f"the reconciler's tables have version {found}, this program knows {VERSION}"
+        raise SchemaError([problem], connection.place, "Install the newer program")
+    return found
+
+
+def refuse_older(connection: Connection) -> None:
+    """For connections that may not migrate."""
+    found = version(connection)
+    if 0 < found < VERSION:
+        problem = f"the reconciler's tables have version {found}, this program needs {VERSION}"
+        raise SchemaError([problem], connection.place, "Run `reconciler schema --apply`")
+
+
+def create(connection: Connection, *, temporary: bool = False) -> None:
+    """`temporary`: in memory, for a connection that may only read; nothing of it reaches the file."""
+    for model in ALL:
+        manager = peewee.SchemaManager(model, connection.db)
+        manager.create_table(safe=False, temporary=temporary)
+        if not temporary:
+            manager.create_indexes(safe=False)
+    connection.run(GateRow.insert(id=1))
+
+
+def schema_sql(db: peewee.Database) -> str:
+    """The statements that `create` runs, in the database's dialect."""
+    statements = []
+    for model in ALL:
+        manager: Any = peewee.SchemaManager(model, db)
+        # peewee has no public way to the text of a statement that is not run.
+        contexts = (manager._create_table(safe=False), *manager._create_indexes(safe=False))  # noqa: SLF001
+        statements += [context.query()[0] + ";" for context in contexts]
+    return "\n".join(statements) + "\n"

@@ -1,0 +1,183 @@
+"""Our own tables, beside the app's. Ids are text, whatever the app's are."""
+
+from peewee import SQL, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
+
+from reconciler.database.fields import InstantField, ListField, WordField
+from reconciler.domain.gate import GateName
+from reconciler.domain.model import Outcome, TaskState, Verdict
+from reconciler.domain.states import Reason, State
+from reconciler.ports import Step
+
+
+class Own(Model):
+    class Meta:
+        legacy_table_names = False
+        """Names of indexes begin with the table's."""
+
+
+class SchemaVersion(Own):
+    class Meta:
+        table_name = "reconciler_schema"
+
+    version = IntegerField(primary_key=True)
+    applied_at = InstantField()
+
+
+class Remembered(Own):
+    """One track: where it stands, who works it, and `doc`, the rest of its memory as JSON."""
+
+    class Meta:
+        table_name = "reconciler_memory"
+        indexes = ((("held", "tried_at"), False), (("state", "reason"), False))
+
+    track_id = TextField(primary_key=True)
+    state = WordField(State, null=True)
+    """None: not in scope."""
+    reason = WordField(Reason, null=True)
+    held = TextField(null=True)
+    due_at = InstantField(null=True, index=True)
+    settles_at = InstantField(null=True)
+    expires_at = InstantField(null=True)
+    tried_at = InstantField(null=True)
+    first_seen = InstantField()
+    needy_since = InstantField(null=True)
+    seen = TextField(null=True)
+    ignored = BooleanField(default=False)
+    lease_owner = TextField(null=True)
+    lease_until = InstantField(null=True, index=True)
+    lease_step = WordField(Step, null=True)
+    generation = IntegerField(default=0)
+    doc = TextField()
+
+
+class Bought(Own):
+    """Every field of Purchase. `over_at`: from then on no request of it is under way."""
+
+    class Meta:
+        table_name = "reconciler_purchase"
+        indexes = ((("shape", "verdict"), False), (("verdict", "outcome"), False))
+
+    token = TextField(primary_key=True)
+    track_id = TextField(index=True)
+    model = TextField()
+    shape = TextField()
+    prompt = TextField()
+    price = FloatField()
+    at = InstantField()
+    send_before = InstantField()
+    deadline = InstantField()
+    repeat_of = TextField(null=True)
+    song = TextField(null=True)
+    answered_at = InstantField(null=True)
+    outcome = WordField(Outcome)
+    sent = BooleanField()
+    task_id = TextField(null=True)
+    urls = ListField()
+    refusal = WordField(Reason, null=True)
+    detail = TextField()
+    verdict = WordField(Verdict)
+    ended_at = InstantField(null=True)
+    over_at = InstantField(index=True)
+
+
+class Polled(Own):
+    """Every field of Task."""
+
+    class Meta:
+        table_name = "reconciler_task"
+
+    id = TextField(primary_key=True)
+    first_seen = InstantField()
+    created_at = InstantField(null=True)
+    state = WordField(TaskState)
+    urls = ListField()
+    failure = WordField(Reason, null=True)
+    detail = TextField()
+    polls = IntegerField()
+    next_poll = InstantField(null=True)
+    not_found = IntegerField()
+    first_not_found = InstantField(null=True)
+    faults = IntegerField()
+    first_fault = InstantField(null=True)
+    completed_at = InstantField(null=True)
+
+
+class HandedOver(Own):
+    """Public: the app inserts image tasks that it started."""
+
+    class Meta:
+        table_name = "reconciler_image_task"
+        primary_key = CompositeKey("track_id", "task_id")
+
+    track_id = TextField()
+    task_id = TextField()
+    created_at = TextField(null=True, constraints=[SQL("DEFAULT CURRENT_TIMESTAMP")])
+
+
+class GateRow(Own):
+    """One row."""
+
+    class Meta:
+        table_name = "reconciler_gate"
+
+    id = IntegerField(primary_key=True)
+    paused = BooleanField(default=False)
+    balance = FloatField(null=True)
+    balance_at = InstantField(null=True)
+    breaker = TextField(null=True)
+
+
+class Closed(Own):
+    """Every field of Closure; `shape` '' where all are meant."""
+
+    class Meta:
+        table_name = "reconciler_closure"
+        primary_key = CompositeKey("name", "shape")
+
+    name = WordField(GateName)
+    shape = TextField()
+    at = InstantField()
+    until = InstantField(null=True)
+    detail = TextField()
+
+
+class Shape(Own):
+    """Every shape ever ordered, and the tries that an operator granted it."""
+
+    class Meta:
+        table_name = "reconciler_shape"
+
+    shape = TextField(primary_key=True)
+    granted = IntegerField(default=0)
+
+
+class SuspectHost(Own):
+    class Meta:
+        table_name = "reconciler_host"
+
+    host = TextField(primary_key=True)
+    since = InstantField()
+
+
+class Note(Own):
+    """Single values: the store's marker, the key that an audit reached."""
+
+    class Meta:
+        table_name = "reconciler_note"
+
+    name = TextField(primary_key=True)
+    value = TextField()
+
+
+ALL: tuple[type[Own], ...] = (
+    SchemaVersion,
+    Remembered,
+    Bought,
+    Polled,
+    HandedOver,
+    GateRow,
+    Closed,
+    Shape,
+    SuspectHost,
+    Note,
+)
