@@ -27,6 +27,8 @@ class Breaker:
     stage: Stage = Stage.CLOSED
     faults: int = 0
     """In a row."""
+    orders: int = 0
+    """Faults of purchases in a row; questions that are answered in between do not end it."""
     trips: int = 0
     """How often it opened without closing in between."""
     retry_at: datetime | None = None
@@ -54,12 +56,14 @@ class Breaker:
 def heard(breaker: Breaker, *, healthy: bool, bought: bool, now: datetime, policy: Policy) -> Breaker:
     """The breaker after one call. `bought`: the call was a purchase. Faults are the provider's, never refusals."""
     if not healthy:
-        return _after_fault(breaker, now, policy)
+        return _after_fault(breaker, now, policy, bought=bought)
     match breaker.stage:
         case Stage.CLOSED:
-            return replace(breaker, faults=0)
-        case Stage.OPEN:
+            return replace(breaker, faults=0, orders=0 if bought else breaker.orders)
+        case Stage.OPEN if breaker.wants_free_call(now):
             return replace(breaker, stage=Stage.PROBING, faults=0, retry_at=None)
+        case Stage.OPEN:
+            return breaker
         case Stage.PROBING:
             return replace(breaker, stage=Stage.RAMPING, ramp_since=now) if bought else breaker
         case Stage.RAMPING:
@@ -68,10 +72,12 @@ def heard(breaker: Breaker, *, healthy: bool, bought: bool, now: datetime, polic
             assert_never(breaker.stage)
 
 
-def _after_fault(breaker: Breaker, now: datetime, policy: Policy) -> Breaker:
-    faults = breaker.faults + 1
-    if breaker.stage is Stage.CLOSED and faults < FAULTS_TO_OPEN:
-        return replace(breaker, faults=faults)
+def _after_fault(breaker: Breaker, now: datetime, policy: Policy, *, bought: bool) -> Breaker:
+    """Calls that were under way when it opened say nothing new: only a try that was due makes the pause longer."""
+    faults, orders = breaker.faults + 1, breaker.orders + bought
+    closed = breaker.stage is Stage.CLOSED and max(faults, orders) < FAULTS_TO_OPEN
+    if closed or (breaker.stage is Stage.OPEN and not breaker.wants_free_call(now)):
+        return replace(breaker, faults=faults, orders=orders)
     trips = breaker.trips + 1
     pause = delay(trips, policy.retry_min, policy.retry_max, spin=0.5)
     return Breaker(stage=Stage.OPEN, faults=faults, trips=trips, retry_at=now + pause)

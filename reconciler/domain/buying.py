@@ -6,8 +6,8 @@ from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
-from reconciler.domain.model import TaskState
-from reconciler.domain.models import MODELS
+from reconciler.domain.model import Outcome, Purchase, TaskState
+from reconciler.domain.models import MODELS, Model
 from reconciler.domain.prompts import ladder
 from reconciler.domain.states import Reason, State
 
@@ -43,9 +43,15 @@ def _answer_lost(case: Case) -> Action | None:
         return GiveUp(Reason.UNKNOWN_PURCHASE)
     if first.held_until(case.policy.hold_unknown) > case.now:
         return Wait(first.held_until(case.policy.hold_unknown), State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
-    return _settle_first(case) or Buy(
-        first.model, first.prompt, first.shape, first.price, case.track.task_id, repeat_of=first.token
-    )
+    return _settle_first(case) or _repeat(case, first)
+
+
+def _repeat(case: Case, first: Purchase) -> Action:
+    """In the same words, unless they were for another song or for a model that is no more."""
+    model = MODELS.get(first.model)
+    if model is None or not case.for_this_song(first.song):
+        return _order(case, first.token)
+    return _suspended(case) or _purchase(case, model, first.prompt, first.token)
 
 
 def _settle_first(case: Case) -> Action | None:
@@ -61,7 +67,8 @@ def _limits(case: Case) -> Action | None:
     if not failed:
         return None
     reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
-    if all(p.ended_at is not None and p.task_id is None for p in failed) and case.long_faulty(failed[0].at):
+    nothing_made = all(p.outcome is Outcome.NOTHING and p.refusal is not Reason.STORAGE_FAILED for p in failed)
+    if nothing_made and case.long_faulty(failed[0].at):
         return _give_up(case, reason)
     pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
     until = (failed[-1].ended_at or failed[-1].at) + pause
@@ -70,12 +77,12 @@ def _limits(case: Case) -> Action | None:
 
 def _replacement(case: Case) -> Action | None:
     late = [task for task in case.tasks if purchases.overdue(task, case.policy, case.now)]
-    if len(late) <= REPLACEMENTS:
+    if len(late) <= REPLACEMENTS or not any(task in case.bought for task in late):
         return None
     return Wait(min(t.next_poll for t in late if t.next_poll is not None), State.AWAITING, Reason.OVERDUE)
 
 
-def _order(case: Case) -> Action:
+def _order(case: Case, repeat_of: str | None = None) -> Action:
     options = ladder(case.track, case.policy)
     if not options:
         return _give_up(case, Reason.NO_PROMPT)
@@ -83,10 +90,16 @@ def _order(case: Case) -> Action:
     choice = next((option for option in options if option not in refused), None)
     if choice is None:
         return _give_up(case, Reason.CONTENT_REJECTED)
-    if case.memory.host_suspect:
-        return Wait(None, None, Reason.HOST_SUSPECT)
-    model = MODELS[choice[0]]
-    return Buy(model.name, choice[1], model.shape(case.policy.target), model.price, case.track.task_id)
+    return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
+
+
+def _suspended(case: Case) -> Wait | None:
+    """So many pictures of one host died at once that a mistake is likelier than their death."""
+    return Wait(None, None, Reason.HOST_SUSPECT) if case.memory.host_suspect else None
+
+
+def _purchase(case: Case, model: Model, prompt: str, repeat_of: str | None) -> Buy:
+    return Buy(model.name, prompt, model.shape(case.policy.target), model.price, case.track.task_id, repeat_of)
 
 
 def _give_up(case: Case, reason: Reason) -> GiveUp:

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from reconciler.domain import urls
-from reconciler.domain.actions import Fetch, GiveUp, Source, Wait
+from reconciler.domain.actions import Fetch, GiveUp, Source, TaskResult, Wait
 from reconciler.domain.look import Look, look_at
-from reconciler.domain.model import Ailment, Memory, Outcome, Task, Track
+from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import in_scope, settles_at
-from reconciler.domain.states import How, State
+from reconciler.domain.states import Flaw, How, Reason, State
 
 GIVE_UP_AFTER = timedelta(days=7)
 
@@ -64,9 +64,20 @@ class Case:
     def pursue(self, source: Source, *, interim: bool = False) -> Fetch | Wait | GiveUp | None:
         """Get this source's picture; None when it is known to hold none that we take, or we hold it already."""
         ailment = self.memory.ailing(source.name)
-        if ailment.dead or ailment.flaw is not None or any(k.origin == source.name for k in self.memory.kept):
+        taken = ailment.flaw is None or (interim and ailment.flaw in (Flaw.TOO_SMALL, Flaw.ASPECT))
+        if ailment.dead or not taken or self.holds(source):
             return None
-        return self.hopeless(ailment) or self.later(ailment) or Fetch(source, interim=interim)
+        result = isinstance(source, TaskResult) and ailment.reason in (Reason.DOWNLOAD_FAILED, Reason.STORAGE_FAILED)
+        waiting = self.later(ailment, State.FETCHING if result else State.BACKING_OFF)
+        return self.hopeless(ailment) or waiting or Fetch(source, interim=interim)
+
+    def holds(self, source: Source) -> bool:
+        """Our store has this source's picture; of a picture in the store itself: one that was fitted from it."""
+        return any(kept.origin == source.name and self.intact(kept) for kept in self.memory.kept)
+
+    def intact(self, kept: Kept) -> bool:
+        ailment = self.memory.ailing(f"store:{kept.key}")
+        return not ailment.dead and ailment.flaw is None
 
     def later(self, ailment: Ailment, state: State | None = State.BACKING_OFF) -> Wait | None:
         if ailment.retry_at is None or ailment.retry_at <= self.now:
@@ -74,8 +85,8 @@ class Case:
         return Wait(ailment.retry_at, state, ailment.reason if state is not None else None)
 
     def hopeless(self, ailment: Ailment) -> GiveUp | None:
-        """Given up after seven days of nothing but faults."""
-        if ailment.reason is None or not self.long_faulty(ailment.first_fault):
+        """Given up after seven days of nothing but faults. A store that fails is no fault of the track's."""
+        if ailment.reason in (None, Reason.STORAGE_FAILED) or not self.long_faulty(ailment.first_fault):
             return None
         return GiveUp(ailment.reason)
 

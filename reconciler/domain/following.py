@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from reconciler.domain import purchases
-from reconciler.domain.actions import Action, AskSong, AskTask, Fetch, GiveUp, ListStore, Wait
+from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, ListStore, Wait
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent
 from reconciler.domain.model import Song, Task, TaskState
-from reconciler.domain.sources import suno_covers, task_results
+from reconciler.domain.sources import paid_results, suno_covers, task_results
 from reconciler.domain.states import Reason, State
 
 
@@ -26,17 +26,27 @@ def list_store(case: Case) -> Action | None:
     if case.memory.listed:
         return None
     ailment = case.memory.ailing("store")
-    return case.hopeless(ailment) or case.later(ailment) or ListStore()
+    return case.later(ailment) or ListStore()
 
 
 def follow_tasks(case: Case) -> Action | None:
     """Fetch what is finished, ask what runs, wait for what cannot be asked yet; overdue tasks hold nobody up."""
     fetches = [case.pursue(result) for result in task_results(case)]
-    actions: list[Action | None] = [*fetches, *(_follow(case, task) for task in case.tasks)]
-    doing = next((a for a in actions if isinstance(a, Fetch | AskTask)), None)
-    waits = [a for a in actions if isinstance(a, Wait) and a.until is not None]
-    given_up = next((a for a in actions if isinstance(a, GiveUp)), None)
-    return doing or min(waits, key=lambda wait: wait.until or case.now, default=None) or given_up
+    actions = [*fetches, *(_follow(case, task) for task in case.tasks)]
+    return _first(actions) or next((a for a in actions if isinstance(a, GiveUp)), None)
+
+
+def late_results(case: Case) -> Action | None:
+    """A paid task that still runs, or a result of one that was not fetched yet: it goes into the store."""
+    return _first([*(case.pursue(result) for result in paid_results(case)), polls(case.bought, case.now)])
+
+
+def _first(actions: Iterable[Action | None]) -> Action | None:
+    """The first thing to do, else the shortest wait."""
+    possible = [a for a in actions if a is not None and not isinstance(a, GiveUp)]
+    waits = [(a.until, a) for a in possible if isinstance(a, Wait) and a.until is not None]
+    doing = next((a for a in possible if not isinstance(a, Wait)), None)
+    return doing or min(waits, key=lambda wait: wait[0], default=(None, None))[1]
 
 
 def _follow(case: Case, task: Task) -> Action | None:
@@ -65,10 +75,10 @@ def follow_music(case: Case) -> Action | None:
 
 
 def _ask_again(case: Case, song: Song) -> Action:
-    if case.long_faulty(song.first_fault):
-        return GiveUp(Reason.PROVIDER_FAILED)
     if song.next_ask is None or song.next_ask <= case.now:
         return AskSong(song.id)
+    if case.long_faulty(song.first_fault):
+        return GiveUp(Reason.PROVIDER_FAILED, recheck=song.next_ask)
     if song.faults:
         return Wait(song.next_ask, State.BACKING_OFF, Reason.PROVIDER_FAILED)
     return Wait(song.next_ask)

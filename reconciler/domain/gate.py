@@ -162,7 +162,7 @@ def _broken(view: GateView, policy: Policy, *, repeat: bool) -> Refusal | None:
         return None
     probing = breaker.stage is Stage.PROBING and view.open > 0
     if repeat or probing or len(view.window) >= breaker.allowance(view.now, policy):
-        until = breaker.retry_at or view.now + policy.purchase_window
+        until = max(breaker.retry_at or view.now, view.now + policy.purchase_window)
         return Refusal(Reason.GATE_CLOSED, until, f"the provider failed; breaker {breaker.stage}", GateName.BREAKER)
     return None
 
@@ -177,7 +177,8 @@ def _over_budget(view: GateView, policy: Policy) -> Refusal | None:
 
 def _crowded(view: GateView, policy: Policy) -> Refusal | None:
     if view.running >= policy.max_concurrent_tasks:
-        return Refusal(Reason.GATE_CLOSED, None, f"kie.max_concurrent_tasks = {view.running} are running")
+        text = f"{view.running} tasks run, kie.max_concurrent_tasks = {policy.max_concurrent_tasks}"
+        return Refusal(Reason.GATE_CLOSED, None, text)
     excess = len(view.window) - policy.purchase_limit
     if excess >= 0:
         return Refusal(Reason.GATE_CLOSED, view.window[excess], f"{policy.purchase_limit} purchases per window")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, Write
+from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, StoredKey, Write
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
@@ -38,9 +38,14 @@ def learn(case: Case, done: Done, finding: Finding) -> Memory:
 
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
-    """The memory after a look at the row: another picture, another song, in need or not."""
+    """The memory after a look at the row: another picture, another song, in need or not.
+
+    What the store holds was made for the song before, so it is not listed for the new one.
+    """
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
-        memory = replace(memory, song=None, kept=(), written=None, restores=())
+        memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True)
+    if memory.seen not in (None, track.image.identity):
+        memory = replace(memory, interruptions=0)
     memory = replace(memory, song_id=track.task_id or memory.song_id, seen=track.image.identity)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
@@ -51,7 +56,7 @@ def after_write(case: Case, write: Write) -> Memory:
     """The memory once the write is committed together with it."""
     memory = replace(case.memory, conflicts=0, ailments=_without(case.memory, "write"))
     url = write.url or case.track.image.text or ""
-    memory = replace(memory, written=Written(url, write.key, case.now, case.now))
+    memory = replace(memory, written=Written(url, write.key or _own_key(case), case.now, case.now))
     kept = next((k for k in memory.kept if k.key == write.key), None)
     if write.url is None or kept is None:
         return memory
@@ -63,6 +68,12 @@ def after_write(case: Case, write: Write) -> Memory:
         restores=(*memory.restores[-9:], case.now) if write.restore else memory.restores,
         needy_since=memory.needy_since if kept.interim else None,
     )
+
+
+def _own_key(case: Case) -> str | None:
+    """The key of the row's picture where that lies in our store."""
+    source = case.look.source if isinstance(case.look, Good) else None
+    return source.key if isinstance(source, StoredKey) else None
 
 
 def after_conflict(case: Case) -> Memory:

@@ -1,7 +1,7 @@
 """What is learned from Kie's answers about tasks, songs and purchases."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.domain.backoff import delay, poll_after, spin_of
 from reconciler.domain.case import Case
@@ -36,12 +36,13 @@ def learn_task(case: Case, task_id: str, finding: Finding) -> Memory:
 def _followed(case: Case, task: Task, finding: Finding) -> Task:
     match finding:
         case Running(created_at=created):
-            task = _answered(replace(task, created_at=task.created_at or created, not_found=0, first_not_found=None))
+            task = replace(task, created_at=task.created_at or _past(case, created), not_found=0, first_not_found=None)
+            task = _answered(task)
             age = max(case.now - task.since(), timedelta(0))
             return replace(task, next_poll=case.now + poll_after(age, task.polls, spin_of(task.id, task.polls)))
         case Succeeded():
-            ended = finding.completed_at or case.now
-            created = task.created_at or finding.created_at
+            ended = _past(case, finding.completed_at) or case.now
+            created = task.created_at or _past(case, finding.created_at)
             task = replace(task, urls=finding.urls, completed_at=ended, created_at=created)
             return replace(_answered(task), state=TaskState.SUCCEEDED, next_poll=None)
         case Failed():
@@ -54,6 +55,11 @@ def _followed(case: Case, task: Task, finding: Finding) -> Task:
             return _troubled(case, task, finding)
         case _:
             raise TypeError(f"a task cannot come back with {type(finding).__name__}")
+
+
+def _past(case: Case, at: datetime | None) -> datetime | None:
+    """A date by Kie's clock, at the latest now: a task from the future would never be overdue or gone."""
+    return None if at is None else min(at, case.now)
 
 
 def _answered(task: Task) -> Task:
@@ -140,8 +146,12 @@ def learn_creation(case: Case, purchase: Purchase, finding: Finding) -> Memory:
             raise TypeError(f"a purchase cannot come back with {type(finding).__name__}")
 
 
-_REFUSALS = {Refusal.CONTENT: Reason.CONTENT_REJECTED, Refusal.OUTAGE: Reason.PROVIDER_FAILED}
-"""The refusals that say something of this track's request; the others close the gate for all."""
+_REFUSALS = {
+    Refusal.CONTENT: Reason.CONTENT_REJECTED,
+    Refusal.OUTAGE: Reason.PROVIDER_FAILED,
+    Refusal.STORE: Reason.STORAGE_FAILED,
+}
+"""The refusals that say something of this track's request, or that no closed gate answers for."""
 
 
 def _new_task(case: Case, task_id: str, found: tuple[str, ...]) -> Task:

@@ -23,9 +23,9 @@ TRIES_OF_BROKEN_BYTES = 3
 def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
     match finding:
         case Sized():
-            return _well(_sighted(case, finding), source)
-        case Stored():
-            return _well(_kept(case, source, finding), source)
+            return _well(_sighted(case, finding), source.name)
+        case Stored(key=key):
+            return _well(_kept(case, source, finding), source.name, f"store:{key}")
         case Flawed():
             return _ill(case, source, _flawed(case, source, finding))
         case Refused():
@@ -47,8 +47,7 @@ def learn_listing(case: Case, finding: Finding) -> Memory:
     found = tuple(
         Kept(key, 0, 0, "", How.RESTORED, memory.song_id, case.now, None) for key in finding.keys if key not in known
     )
-    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != "store"}
-    return replace(memory, listed=True, kept=(*memory.kept, *found), ailments=ailments)
+    return replace(_well(memory, "store"), listed=True, kept=(*memory.kept, *found))
 
 
 def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
@@ -76,7 +75,7 @@ def _sighted(case: Case, size: Sized) -> Memory:
 def _kept(case: Case, source: Source, stored: Stored) -> Memory:
     """The picture joins what we keep; one known already keeps its history."""
     before = next((kept for kept in case.memory.kept if kept.key == stored.key), None)
-    how, song, origin = _provenance(case, source)
+    how, song, origin = _provenance(case, source, stored)
     kept = Kept(
         key=stored.key,
         width=stored.width,
@@ -93,10 +92,11 @@ def _kept(case: Case, source: Source, stored: Stored) -> Memory:
     return replace(case.memory, kept=(*(k for k in case.memory.kept if k.key != stored.key), kept))
 
 
-def _provenance(case: Case, source: Source) -> tuple[How, str | None, str]:
+def _provenance(case: Case, source: Source, stored: Stored) -> tuple[How, str | None, str]:
+    """A picture in the store that came back under another key was fitted to another target."""
     match source:
-        case StoredKey(song=song):
-            return How.RESTORED, song, ""
+        case StoredKey(key=key, song=song):
+            return How.RESTORED, song, "" if key == stored.key else source.name
         case RowImage():
             return How.REHOSTED, case.track.task_id, source.name
         case TaskResult(how=how, song=song):
@@ -109,7 +109,7 @@ def _provenance(case: Case, source: Source) -> tuple[How, str | None, str]:
 
 def _flawed(case: Case, source: Source, flawed: Flawed) -> Ailment:
     before = case.memory.ailing(source.name)
-    tries = before.faults + 1
+    tries = before.faults + 1 if before.reason is Reason.IMAGE_REJECTED else 1
     transient = flawed.flaw in (Flaw.TRUNCATED, Flaw.UNDECODABLE) and not _at_hand(source)
     final = not transient or tries >= TRIES_OF_BROKEN_BYTES
     return Ailment(
@@ -158,8 +158,8 @@ def _ill(case: Case, source: Source, ailment: Ailment) -> Memory:
     return _with(case.memory, source.name, ailment)
 
 
-def _well(memory: Memory, source: Source) -> Memory:
-    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != source.name}
+def _well(memory: Memory, *sources: str) -> Memory:
+    ailments = {name: ailment for name, ailment in memory.ailments.items() if name not in sources}
     return replace(memory, ailments=ailments)
 
 

@@ -71,7 +71,7 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
         return Unmeasured(source, ailment)
     if not policy.target.met_by(sighting.width, sighting.height):
         return Larger(source) if policy.target.usable(sighting.width, sighting.height) else Small()
-    if _dies(track, policy, kind, source):
+    if _dies(kind, source):
         return Dying(source, urls.known_life(kind, track.image.text or "", track.newest()))
     resolution = f"{sighting.width}x{sighting.height}"
     return Good(source, ailment, resolution, _measure_at(sighting, policy))
@@ -79,7 +79,8 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
 
 def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Place | None:
     text = track.image.text or ""
-    key = policy.key_of(text) or (memory.written.key if memory.written and memory.written.url == text else None)
+    ours = policy.key_of(text) if kind is urls.Kind.OURS else None
+    key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
     if key is not None:
         return StoredKey(key, memory.song_id)
     if kind in (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE):
@@ -87,11 +88,11 @@ def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Pl
     return RowImage(text, inline=kind is urls.Kind.INLINE, identity=track.image.identity)
 
 
-def _dies(track: Track, policy: Policy, kind: urls.Kind, source: Place) -> bool:
-    """A URL of our store dies when `public_url` moved away from it."""
+def _dies(kind: urls.Kind, source: Place) -> bool:
+    """A URL of our store dies when `public_url` moved away from it; an inline picture is to be a URL."""
     if isinstance(source, StoredKey):
-        return policy.key_of(track.image.text or "") is None
-    return urls.dies(kind)
+        return kind is not urls.Kind.OURS
+    return kind is urls.Kind.INLINE or urls.dies(kind)
 
 
 def _measure_at(sighting: Sighting, policy: Policy) -> datetime:

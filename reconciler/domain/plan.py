@@ -5,20 +5,20 @@ store holds; follow known image tasks; ask the music task; buy; give up. Grace f
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import Action, Fetch, GiveUp, Measure, Wait, Write
+from reconciler.domain.actions import Action, GiveUp, Measure, Wait
 from reconciler.domain.buying import buy
 from reconciler.domain.case import Case
-from reconciler.domain.following import follow_music, follow_tasks, list_store, polls
+from reconciler.domain.following import follow_music, follow_tasks, late_results, list_store, polls
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import enters_scope
-from reconciler.domain.sources import task_results
-from reconciler.domain.states import How, Reason, State
-from reconciler.domain.writing import write_own_copy, write_stored
+from reconciler.domain.states import Reason, State
+from reconciler.domain.writing import write_own_copy, write_resolution, write_stored
 
 INTERRUPTIONS = 3
 """A picture that killed the process so often is not touched again."""
@@ -31,12 +31,14 @@ def plan(track: Track, memory: Memory, policy: Policy, now: datetime) -> Action:
 
 
 def plan_case(case: Case) -> Action:
-    if case.track.flaw is not None:
-        return Wait(None, State.INVALID, Reason.INVALID_ROW)
-    if not case.in_scope:
-        return _let_end(case)
     if case.memory.interruptions >= INTERRUPTIONS:
-        return GiveUp(Reason.IMAGE_REJECTED)
+        return GiveUp(Reason.IMAGE_REJECTED) if case.in_scope and case.track.flaw is None else _stay_away(case)
+    if not case.in_scope or case.track.flaw is not None:
+        return _meanwhile(case, _stay_away(case))
+    return _meanwhile(case, _climb(case))
+
+
+def _climb(case: Case) -> Action:
     match case.look:
         case Unmeasured(source=source, ailment=ailment):
             return case.hopeless(ailment) or case.later(ailment) or Measure(source)
@@ -58,28 +60,36 @@ def farewell(memory: Memory, now: datetime) -> Action:
     return polls(own, now) or Wait(None)
 
 
-def _let_end(case: Case) -> Action:
+def _stay_away(case: Case) -> Wait:
+    if case.in_scope:
+        return Wait(None, State.INVALID, Reason.INVALID_ROW)
     enters = enters_scope(case.track, case.memory, case.policy)
-    waiting = Wait(enters if case.track.audio_url and enters > case.now else None)
-    return polls(case.bought, case.now) or waiting
+    return Wait(enters if case.track.audio_url and enters > case.now else None)
+
+
+def _meanwhile(case: Case, action: Action) -> Action:
+    """Whatever holds the track up, what was paid for is asked for and fetched before it dies."""
+    if not isinstance(action, Wait | GiveUp):
+        return action
+    late = late_results(case)
+    if not isinstance(late, Wait):
+        return late or action
+    if isinstance(action, Wait):
+        return replace(action, until=_sooner(action.until, late.until))
+    return replace(action, recheck=_sooner(action.recheck, late.until))
+
+
+def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((at for at in (one, other) if at is not None), default=None)
 
 
 def _keep(case: Case, good: Good) -> Action:
-    """Set the resolution right, look again in time, let paid tasks end."""
+    """Set the resolution right, look again in time."""
     if case.track.has_resolution and case.track.resolution != good.resolution:
-        return Wait(case.settles_at) if case.settles_at is not None else Write(None, good.resolution, None)
+        return write_resolution(case, good.resolution)
     if good.measure_at <= case.now:
-        return case.later(good.ailment, None) or Measure(good.source)
-    late = _late_results(case)
-    if isinstance(late, Wait) and late.until is not None:
-        return Wait(min(good.measure_at, late.until))
-    return late or Wait(good.measure_at)
-
-
-def _late_results(case: Case) -> Action | None:
-    """A paid task that still runs, or a result not fetched yet: it goes into the store, unwritten."""
-    fetches = (case.pursue(result) for result in task_results(case) if result.how is How.GENERATED)
-    return next((f for f in fetches if isinstance(f, Fetch)), None) or polls(case.bought, case.now)
+        return case.hopeless(good.ailment) or case.later(good.ailment, None) or Measure(good.source)
+    return Wait(good.measure_at)
 
 
 def _rehost(case: Case, source: Place) -> Action | None:

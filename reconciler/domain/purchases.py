@@ -28,13 +28,11 @@ def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
     if purchase.verdict is not Verdict.PENDING or purchase.outcome is not Outcome.ACCEPTED:
         return purchase.verdict
     task = memory.tasks.get(purchase.task_id or "")
+    if purchase.urls or (task is not None and task.state is TaskState.SUCCEEDED):
+        return _verdict_of_results(results_of(purchase, memory), memory)
     if task is not None and task.state is TaskState.FAILED:
         return Verdict.CONTENT if task.failure is Reason.CONTENT_REJECTED else Verdict.FAILED
-    if task is not None and task.state is TaskState.GONE:
-        return Verdict.LOST
-    if task is not None and task.state is TaskState.RUNNING and not purchase.urls:
-        return Verdict.PENDING
-    return _verdict_of_results(results_of(purchase, memory), memory)
+    return Verdict.LOST if task is not None and task.state is TaskState.GONE else Verdict.PENDING
 
 
 def _verdict_of_results(results: tuple[str, ...], memory: Memory) -> Verdict:
@@ -60,9 +58,10 @@ def lost_attempt(purchases: Iterable[Purchase], now: datetime) -> tuple[Purchase
     """The latest attempt of which every sent order stayed unanswered: the purchase, and its repeat if any."""
     attempts: dict[str, list[Purchase]] = {}
     for p in purchases:
-        if p.outcome is not Outcome.NOTHING and p.verdict is Verdict.PENDING:
+        if p.outcome is not Outcome.NOTHING:
             attempts.setdefault(p.attempt, []).append(p)
-    lost = [tuple(group) for group in attempts.values() if all(p.lost(now) for p in group)]
+    unresolved = (group for group in attempts.values() if all(p.verdict is Verdict.PENDING for p in group))
+    lost = [tuple(group) for group in unresolved if all(p.lost(now) for p in group)]
     return lost[-1] if lost else ()
 
 

@@ -18,12 +18,14 @@ def in_scope(track: Track, memory: Memory, policy: Policy, now: datetime) -> boo
         return True
     if track.status == ARCHIVED:
         return policy.restore_archived and bool(track.audio_url)
+    if track.flaw is not None:
+        return True
     return track.status in UNFINISHED and bool(track.audio_url) and now >= enters_scope(track, memory, policy)
 
 
 def enters_scope(track: Track, memory: Memory, policy: Policy) -> datetime:
     """When an unfinished row with audio counts as left behind."""
-    return (track.created_at or memory.first_seen) + policy.stale_after
+    return min(track.created_at or memory.first_seen, memory.first_seen) + policy.stale_after
 
 
 def settles_at(track: Track, memory: Memory, policy: Policy, now: datetime) -> datetime | None:

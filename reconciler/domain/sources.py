@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from reconciler.domain.actions import Source, StoredKey, SunoCover, TaskResult
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Dying, Larger
-from reconciler.domain.model import TaskState
+from reconciler.domain.model import Kept, Outcome, TaskState, Verdict
+from reconciler.domain.purchases import results_of
 from reconciler.domain.states import How
 
 
@@ -15,8 +16,14 @@ def sources(case: Case) -> Sequence[Source]:
 
 
 def stored(case: Case) -> Sequence[StoredKey]:
-    mine = (k for k in case.memory.kept if case.for_this_song(k.song) and not k.interim)
-    return [StoredKey(k.key, k.song) for k in mine if not case.memory.ailing(f"store:{k.key}").dead]
+    return [StoredKey(kept.key, kept.song) for kept in copies(case) if not kept.interim]
+
+
+def copies(case: Case) -> Sequence[Kept]:
+    """What our store holds for this song and the row does not show; not what is lost or was fitted anew."""
+    mine = [k for k in case.memory.kept if case.for_this_song(k.song) and case.intact(k)]
+    shown = case.track.image.text
+    return [k for k in mine if case.policy.url_of(k.key) != shown and not case.holds(StoredKey(k.key))]
 
 
 def row_image(case: Case) -> Sequence[Source]:
@@ -36,6 +43,17 @@ def immediate_results(case: Case) -> list[TaskResult]:
     """Results that came in the creation's own answer."""
     mine = [p for p in reversed(case.memory.purchases) if p.urls and case.for_this_song(p.song)]
     return [TaskResult(url, p.task_id or p.token, How.GENERATED, p.song) for p in mine for url in p.urls]
+
+
+def paid_results(case: Case) -> Sequence[TaskResult]:
+    """Results of our purchases, whichever song they were for, of which none was judged yet."""
+    accepted = (p for p in reversed(case.memory.purchases) if p.outcome is Outcome.ACCEPTED)
+    pending = (p for p in accepted if p.verdict is Verdict.PENDING)
+    return [
+        TaskResult(url, p.task_id or p.token, How.GENERATED, p.song)
+        for p in pending
+        for url in results_of(p, case.memory)
+    ]
 
 
 def suno_covers(case: Case) -> Sequence[SunoCover]:

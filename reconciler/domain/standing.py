@@ -9,6 +9,7 @@ from reconciler.domain.actions import (
     AskSong,
     AskTask,
     Buy,
+    Effect,
     Fetch,
     GiveUp,
     ListStore,
@@ -77,10 +78,12 @@ Place = tuple[State | None, Reason | None]
 
 
 def _place(case: Case, action: Action, gate: GateView) -> Place:
-    if case.track.flaw is not None:
-        return State.INVALID, Reason.INVALID_ROW
     if not case.in_scope:
         return None, None
+    if case.track.flaw is not None:
+        return State.INVALID, Reason.INVALID_ROW
+    if isinstance(action, GiveUp):
+        return State.FAILED, action.reason
     if isinstance(case.look, Good):
         return State.OK, None
     if isinstance(case.look, Dying):
@@ -88,10 +91,8 @@ def _place(case: Case, action: Action, gate: GateView) -> Place:
     return _stuck(case, action, gate)
 
 
-def _stuck(case: Case, action: Action, gate: GateView) -> Place:
+def _stuck(case: Case, action: Effect | Write | Wait, gate: GateView) -> Place:
     match action:
-        case GiveUp(reason=reason):
-            return State.FAILED, reason
         case Wait(state=State() as state, reason=reason):
             return state, reason
         case Wait(reason=reason):

@@ -8,48 +8,62 @@ from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Place
 from reconciler.domain.model import Kept
 from reconciler.domain.scope import ARCHIVED
-from reconciler.domain.sources import stored
+from reconciler.domain.sources import copies
 from reconciler.domain.states import How, Reason, State
 
 RESTORES_PER_WEEK = 3
+WEEK = timedelta(days=7)
 CONFLICTS = 6
 """So many conflicts in a row are somebody who rewrites the row all the time."""
 
 
 def write_own_copy(case: Case, source: Place) -> Action | None:
     """The row's own picture lies in our store already, and only the row still names the old place."""
-    copies = (k for k in case.memory.kept if source.name in (k.origin, f"store:{k.key}") and not k.interim)
-    copy = next(copies, None)
+    mine = (k for k in copies(case) if not k.interim and source.name in (k.origin, f"store:{k.key}"))
+    copy = next((k for k in mine if _fits(case, k)), None)
     if copy is None:
         return None
-    how = How.RESTORED if source.name == f"store:{copy.key}" else How.REHOSTED
-    return _write(case, copy, how, restore=False)
+    if isinstance(source, StoredKey):
+        return _write(case, copy, How.RESTORED, restore=False)
+    return _restore(case, copy) if copy.was_written else _write(case, copy, How.REHOSTED, restore=False)
 
 
 def write_stored(case: Case) -> Action | None:
-    for source in stored(case):
-        kept = next(k for k in case.memory.kept if k.key == source.key)
-        if kept.checked_at is not None and not case.policy.target.usable(kept.width, kept.height):
-            continue
-        if kept.was_written:
-            return _restore(case, kept)
-        return _write(case, kept, kept.how, restore=False)
+    for kept in copies(case):
+        if not kept.interim and _fits(case, kept):
+            return _restore(case, kept) if kept.was_written else _write(case, kept, kept.how, restore=False)
+        if not kept.interim and case.policy.target.usable(kept.width, kept.height):
+            return case.pursue(StoredKey(kept.key, kept.song))
     return _write_interim(case)
 
 
+def write_resolution(case: Case, resolution: str) -> Action:
+    if case.settles_at is not None:
+        return Wait(case.settles_at)
+    match _fought(case):
+        case Wait(until=until) | GiveUp(recheck=until):
+            return Wait(until)
+        case None:
+            return Write(None, resolution, None)
+
+
+def _fits(case: Case, kept: Kept) -> bool:
+    """It can be written as it is, or nobody knows yet: then its bytes are read first."""
+    return kept.checked_at is None or case.policy.target.met_by(kept.width, kept.height)
+
+
 def _write_interim(case: Case) -> Action | None:
-    if not case.policy.interim_thumbnail or not isinstance(case.look, Absent):
-        return None
-    fresh = (k for k in case.memory.kept if k.interim and not k.was_written and case.for_this_song(k.song))
-    kept = next(fresh, None)
-    return _write(case, kept, None, restore=False) if kept is not None else None
+    """Only over nothing, once; in grace there is better to do than to wait."""
+    wanted = case.policy.interim_thumbnail and isinstance(case.look, Absent) and case.settles_at is None
+    kept = next((k for k in copies(case) if k.interim and not k.was_written), None)
+    return _write(case, kept, None, restore=False) if wanted and kept is not None else None
 
 
 def _restore(case: Case, kept: Kept) -> Action:
     """Somebody undid our write. Not fought for ever: each restore waits longer, the fourth in a week is not made."""
-    recent = [at for at in case.memory.restores if at > case.now - timedelta(days=7)]
+    recent = [at for at in case.memory.restores if at > case.now - WEEK]
     if len(recent) >= RESTORES_PER_WEEK:
-        return GiveUp(Reason.WRITE_CONFLICT, recheck=min(recent) + timedelta(days=7))
+        return GiveUp(Reason.WRITE_CONFLICT, recheck=min(recent) + WEEK)
     if recent:
         policy = case.policy
         pause = delay(len(recent), policy.retry_min, policy.retry_max, spin_of(case.track.id, len(recent)))
@@ -58,13 +72,20 @@ def _restore(case: Case, kept: Kept) -> Action:
     return _write(case, kept, How.RESTORED, restore=True)
 
 
+def _fought(case: Case) -> Wait | GiveUp | None:
+    """Somebody else writes the row whenever we are about to: later each time, then once a week."""
+    ailment = case.memory.ailing("write")
+    if case.memory.conflicts < CONFLICTS or ailment.retry_at is None:
+        return case.later(ailment)
+    again = ailment.retry_at + WEEK
+    return GiveUp(Reason.WRITE_CONFLICT, recheck=again) if again > case.now else None
+
+
 def _write(case: Case, kept: Kept, how: How | None, *, restore: bool) -> Action:
     """Write the URL of a stored picture, its bytes compared since the row last changed."""
-    if case.memory.conflicts >= CONFLICTS:
-        return GiveUp(Reason.WRITE_CONFLICT)
-    later = case.later(case.memory.ailing("write"))
-    if later is not None:
-        return later
+    fought = _fought(case)
+    if fought is not None:
+        return fought
     if case.settles_at is not None:
         return Wait(case.settles_at, None if restore else State.FETCHING, None if restore else Reason.IN_FLIGHT)
     if kept.checked_at is None or case.now - kept.checked_at > case.policy.step_deadline:
