@@ -1,29 +1,28 @@
 """The one place where the parts are put together."""
 
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from secrets import token_hex
+from typing import TypedDict
 
 from reconciler import __version__
 from reconciler.config import Settings, policy_of
-from reconciler.database import Database, open_database
+from reconciler.database import AUDIT_REACHED, MARKER, Database, Reader, open_database, open_reader
+from reconciler.database.app_tracks import AppTracks
 from reconciler.domain.case import Case
 from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Threads
 from reconciler.engine.effects import Eyes, Hands
-from reconciler.engine.events import Event, Result
+from reconciler.engine.events import Listener, Result
 from reconciler.engine.preview import Forecast, Subject, forecasts
 from reconciler.engine.sweep import Bounds, Parts, Sweep
 from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.kie.client import KieClient, KieReader, Observer
-from reconciler.ports import StoreError
+from reconciler.ports import Clock, StoreError
 from reconciler.transport import Transport
 
 WORKERS = 12
@@ -62,49 +61,55 @@ class NoStore:
 
 
 @contextmanager
-def opened(settings: Settings, *, readonly: bool = False) -> Iterator[Database]:
-    """The app's database, its tables looked at. DatabaseError says what is wrong with it."""
-    database = open_database(
-        settings.database.url.get_secret_value(),
-        table=settings.database.table,
-        columns=_renamed(settings),
-        policy=policy_of(settings),
-        now=utc_now,
-        owner=_owner(),
-        readonly=readonly,
-    )
+def looked_into(settings: Settings) -> Iterator[Reader]:
+    """The app's database, only to read. DatabaseError says what is wrong with it."""
+    reader = open_reader(*_database(settings))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The app's database to work in; our tables are created or updated. DatabaseError says what is wrong with it."""
+    database = open_database(*_database(settings))
     try:
         yield database
     finally:
         database.close()
 
 
-def _renamed(settings: Settings) -> dict[str, str]:
+def _database(settings: Settings) -> tuple[str, str, dict[str, str], Policy, Clock]:
     named = settings.database.columns.model_dump()
-    return {field: name for field, name in named.items() if field != name}
-
-
-def _owner() -> str:
-    """Who holds a lease: legible for people, unique for the fencing."""
-    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+    renamed = {field: name for field, name in named.items() if field != name}
+    url = settings.database.url.get_secret_value()
+    return url, settings.database.table, renamed, policy_of(settings), utc_now
 
 
 def open_store(settings: Settings, database: Database) -> LocalStore:
     """The store that the database knows by its marker; one that neither knows is adopted."""
     store = LocalStore(Path(settings.storage.path), now=utc_now)
     try:
-        known = database.marker()
+        known = database.notes.get(MARKER)
         found = store.adopt(None) if known is None else store.check()
     except StoreError as error:
         raise StoreUnfit(f"storage.path: {error}") from error
     if known is None:
-        database.remember_marker(found)
+        database.notes.put(MARKER, found)
     elif known != found:
         raise StoreUnfit(
             f"storage.path: {settings.storage.path} is another store than the database knows (marker {found}, "
             f"expected {known}); mount the right volume, or see the README on moving a store"
         )
     return store
+
+
+class _Access(TypedDict):
+    base_url: str
+    api_key: str
+    suno_api_key: str
+    request_timeout: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class Provider:
     def client(self, observer: Observer | None = None) -> KieClient:
         return KieClient(self.api, **self._access(), observer=observer)
 
-    def _access(self) -> dict[str, object]:
+    def _access(self) -> _Access:
         kie = self.settings.kie
         return {
             "base_url": kie.base_url,
@@ -147,12 +152,9 @@ def provider(settings: Settings) -> Iterator[Provider]:
         files.close()
 
 
-def run_once(
-    settings: Settings, narrowed: Narrowed, listener: Callable[[Event], None], started: Callable[[Sweep], None]
-) -> Result:
+def run_once(settings: Settings, narrowed: Narrowed, listener: Listener, started: Callable[[Sweep], None]) -> Result:
     """One sweep and one audit pass. `started` gets the sweep, to stop it."""
     with opened(settings) as database, provider(settings) as outside:
-        database.migrate()
         store = open_store(settings, database)
         kie, pictures = outside.client(), outside.pictures()
         hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
@@ -163,8 +165,8 @@ def run_once(
         try:
             return sweep.run()
         finally:
-            database.remember_progress("audit", sweep.audit_key)
             crew.close()
+            database.notes.put(AUDIT_REACHED, sweep.audit_key)
 
 
 def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
@@ -174,30 +176,35 @@ def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
         limit=narrowed.limit,
         max_purchases=narrowed.max_purchases,
         audit=narrowed.audit,
-        audit_from=database.progress("audit") if narrowed.only is None else None,
+        audit_from=database.notes.get(AUDIT_REACHED) if narrowed.only is None else None,
     )
 
 
 def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Forecast]:
     """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
-    with opened(settings, readonly=True) as database, provider(settings) as outside:
-        store = NoStore() if database.marker() is None else LocalReader(Path(settings.storage.path))
+    with looked_into(settings) as reader, provider(settings) as outside:
+        store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
-        yield from forecasts(_subjects(database, outside.policy, narrowed), eyes, database.gate_view())
+        yield from forecasts(_subjects(reader, outside.policy, narrowed), eyes, reader.view())
 
 
-def _subjects(database: Database, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
+def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
     after: str | None = None
     given = 0
     while True:
-        page = database.finder.page(after, 200, narrowed.only)
+        page = reader.finder.page(after, 200, narrowed.only)
         for track_id in page.work:
-            held = database.peek(track_id)
+            held = reader.peek(track_id)
             if held.track is not None and (narrowed.limit is None or given < narrowed.limit):
                 given += 1
                 memory = notice(held.memory, held.track, policy, held.now)
-                inline = database.inline_image(track_id) if held.track.image.digest is not None else None
+                inline = _whole_image(reader, track_id) if held.track.image.digest is not None else None
                 yield Subject(Case(held.track, memory, policy, held.now), inline)
         after = page.last
         if after is None:
             return
+
+
+def _whole_image(reader: Reader, track_id: str) -> str | None:
+    with reader.connection.reading():
+        return AppTracks(reader.connection, reader.app).whole_image(track_id)

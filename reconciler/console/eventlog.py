@@ -1,0 +1,145 @@
+"""The events of a run as log lines. What concerns everybody is said once per run, with what to do about it.
+
+Names of events: moved, step, purchase, accepted, answer_lost, trouble, written, conflict, lease_lost, recognised,
+overwritten, gate_closed, credits, mistake.
+"""
+
+import traceback
+from collections.abc import Hashable
+from typing import Any, assert_never
+
+from loguru import logger
+
+from reconciler.console.text import moment, plain
+from reconciler.domain import urls
+from reconciler.domain.advice import advice, gate_advice
+from reconciler.domain.findings import Accepted, AnswerLost, Fault, Trouble
+from reconciler.domain.gate import Closure
+from reconciler.domain.model import Purchase
+from reconciler.domain.states import Reason, State
+from reconciler.engine.events import (
+    CreditsRead,
+    Event,
+    Found,
+    GateClosed,
+    Mistake,
+    Moved,
+    Ordered,
+    Overwritten,
+    Recognised,
+    Wrote,
+)
+from reconciler.ports import Commit
+
+
+class EventLog:
+    """A listener for one run."""
+
+    def __init__(self) -> None:
+        self._said: set[Hashable] = set()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Found():
+                self._found(event)
+            case Moved(track_id=track_id, state=state, reason=reason):
+                _say("DEBUG", "moved", track=track_id, state=state, reason=reason)
+            case Wrote():
+                _wrote(event)
+            case Recognised(track_id=track_id):
+                _say("INFO", "recognised", track=track_id)
+            case Overwritten(track_id=track_id):
+                _say("INFO", "overwritten", track=track_id)
+            case Ordered(purchase=purchase):
+                _ordered(purchase)
+            case GateClosed(closure=closure):
+                self._closed(closure)
+            case CreditsRead(balance=balance):
+                _say("DEBUG", "credits", balance=balance)
+            case Mistake():
+                self._mistake(event)
+            case _:  # pragma: no cover
+                assert_never(event)
+
+    def _once(self, *cause: Hashable) -> bool:
+        fresh = cause not in self._said
+        self._said.add(cause)
+        return fresh
+
+    def _found(self, event: Found) -> None:
+        job, finding = type(event.job).__name__.lower(), event.finding
+        _say("DEBUG", "step", track=event.track_id, step=job, answer=_answer(finding), detail=_detail(finding))
+        match event.job, finding:
+            case Purchase(), Accepted(task_id=task_id):
+                _say("INFO", "accepted", track=event.track_id, task=task_id)
+            case Purchase(), AnswerLost(call=call):
+                self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
+            case _, Trouble(call=call):
+                self._trouble("trouble", call, event, "Nothing: it is asked again later.")
+            case _, Fault(reason=Reason.STORAGE_FAILED):
+                self._trouble("trouble", Reason.STORAGE_FAILED, event, advice(None, Reason.STORAGE_FAILED))
+            case _:
+                pass
+
+    def _trouble(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
+        if self._once(name, cause):
+            _say("WARNING", name, track=event.track_id, cause=cause, detail=_detail(event.finding), todo=todo)
+
+    def _closed(self, closure: Closure) -> None:
+        if self._once("gate_closed", closure.name, closure.shape):
+            _say(
+                "WARNING",
+                "gate_closed",
+                gate=closure.name,
+                shape=closure.shape,
+                until=moment(closure.until),
+                detail=closure.detail,
+                todo=gate_advice(closure.name),
+            )
+
+    def _mistake(self, event: Mistake) -> None:
+        error = event.error
+        if not self._once("mistake", type(error), place_of(error)):
+            return
+        todo = "Please report it; --log-level DEBUG shows the traceback."
+        _say("ERROR", "mistake", track=event.track_id, error=type(error).__name__, place=place_of(error), todo=todo)
+        logger.opt(exception=error).debug("mistake")
+
+
+def place_of(error: BaseException) -> str:
+    """The file and line that raised, and nothing of what was worked on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "reconciler" in frame.filename] or frames
+    return f"{ours[-1].filename.rpartition('reconciler/')[2]}:{ours[-1].lineno}" if ours else "unknown"
+
+
+def _wrote(event: Wrote) -> None:
+    write = event.write
+    url = urls.redact(write.url) if write.url is not None else None
+    match event.outcome:
+        case Commit.COMMITTED:
+            _say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
+        case Commit.CONFLICT:
+            _say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
+        case Commit.LEASE_LOST:
+            _say("INFO", "lease_lost", track=event.track_id)
+        case _:  # pragma: no cover
+            assert_never(event.outcome)
+
+
+def _ordered(purchase: Purchase) -> None:
+    repeat = True if purchase.repeat_of is not None else None
+    _say("INFO", "purchase", track=purchase.track_id, model=purchase.model, credits=purchase.price, repeat=repeat)
+
+
+def _answer(finding: object) -> str:
+    return type(finding).__name__.lower()
+
+
+def _detail(finding: object) -> str | None:
+    return plain(getattr(finding, "detail", "")) or None
+
+
+def _say(level: str, name: str, **fields: Any) -> None:
+    shown = {key: plain(value) if isinstance(value, str) else value for key, value in fields.items()}
+    logger.bind(**shown).log(level, name)

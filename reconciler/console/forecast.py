@@ -1,0 +1,64 @@
+"""What a dry run found."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.console.text import amount, plain
+from reconciler.engine.preview import Forecast, describe
+
+NO_MEMORY = "Our tables are not in the database yet, so nothing is known of earlier purchases: memory is taken as empty."
+
+
+def document(forecasts: Sequence[Forecast], *, remembers: bool) -> dict[str, Any]:
+    return {
+        "tracks": [_entry(forecast) for forecast in forecasts],
+        "purchases": sum(forecast.price > 0 for forecast in forecasts),
+        "credits": _credits(forecasts),
+        "memory": "known" if remembers else "empty",
+    }
+
+
+def _entry(forecast: Forecast) -> dict[str, Any]:
+    where = forecast.standing
+    return {
+        "track": forecast.case.track.id,
+        "state": where.state,
+        "reason": where.reason,
+        "next": describe(forecast.action),
+        "credits": forecast.price,
+        "work": forecast.is_work,
+    }
+
+
+def render(forecasts: Sequence[Forecast], *, remembers: bool) -> Iterator[RenderableType]:
+    if not remembers:
+        yield Text(NO_MEMORY)
+    if forecasts:
+        yield _table(forecasts)
+    buys, work = sum(forecast.price > 0 for forecast in forecasts), sum(forecast.is_work for forecast in forecasts)
+    yield Text(
+        f"{len(forecasts)} tracks need a look, {work} of them work. "
+        f"Would buy {buys} pictures for {amount(_credits(forecasts))} credits at most now; nothing was changed."
+    )
+
+
+def _credits(forecasts: Sequence[Forecast]) -> float:
+    return round(sum(forecast.price for forecast in forecasts), 2)
+
+
+def _table(forecasts: Sequence[Forecast]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("track", "state", "next"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("credits", justify="right")
+    for forecast in forecasts:
+        where = forecast.standing
+        state = " ".join(filter(None, (where.state or "out of scope", where.reason)))
+        price = amount(forecast.price) if forecast.price else ""
+        table.add_row(plain(forecast.case.track.id, 60), state, plain(describe(forecast.action), 120), price)
+    return table

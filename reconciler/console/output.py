@@ -1,0 +1,30 @@
+"""stdout for results, stderr for the rest. Nothing in a text is taken for markup."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+
+def out() -> Console:
+    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+
+
+def err() -> Console:
+    return Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+
+
+def show(*parts: RenderableType) -> None:
+    console = out()
+    for part in parts:
+        console.print(part)
+
+
+def show_json(document: Any) -> None:
+    """One document; control characters are escaped by the format itself."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False).translate(_HARMFUL) + "\n")
+
+
+_HARMFUL = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""What JSON lets through and a terminal would act on."""

@@ -1,0 +1,52 @@
+"""Signals: the first asks for an orderly end, the second ends at once (exit code 128 + its number: 130, 143)."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopping:
+    """`on_stop` is called once, in the signal handler, or at once where the signal came before."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._stop: Callable[[], None] | None = None
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        if self.asked:
+            stop()
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            os._exit(128 + number)
+        self.asked = True
+        if self._stop is not None:
+            self._stop()
+
+
+@contextmanager
+def stopping() -> Iterator[Stopping]:
+    found = Stopping()
+    before = {number: signal.signal(number, found.handle) for number in SIGNALS}
+    try:
+        yield found
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(code: int) -> None:
+    """End the process, without waiting for a worker that still hangs in a call."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    alive = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if alive:
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,103 @@
+"""What a run did and where it left the tracks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.console.text import amount, moment, plain
+from reconciler.domain.advice import advice, gate_advice
+from reconciler.domain.states import AT_REST, Reason, State
+from reconciler.engine.events import Result
+
+_ORDER = tuple(State)
+
+
+def document(result: Result) -> dict[str, Any]:
+    """The result as JSON."""
+    return {
+        "states": [
+            {"state": state, "reason": reason, "tracks": tracks} for state, reason, tracks in _states(result)
+        ],
+        "resolved": dict(result.resolved),
+        "purchases": result.purchases,
+        "repeat_purchases": result.repeats,
+        "unknown_purchases": result.unknown,
+        "credits_spent": round(result.credits_spent, 2),
+        "writes": result.writes,
+        "conflicts": result.conflicts,
+        "mistakes": result.mistakes,
+        "gate_closed": [
+            {"name": c.name, "shape": c.shape, "until": moment(c.until), "detail": c.detail}
+            for c in result.closures.values()
+        ],
+        "stopped": result.stopped,
+        "at_rest": result.at_rest,
+        "next": next_step(result),
+    }
+
+
+def render(result: Result) -> Iterator[RenderableType]:
+    """The result for people, 80 columns wide."""
+    if result.states:
+        yield _table(result)
+    yield Text(_did(result))
+    for closure in result.closures.values():
+        until = f" until {moment(closure.until)}" if closure.until else ""
+        yield Text(f"Purchases stopped{until} ({closure.name}): {plain(closure.detail)}")
+    yield Text(next_step(result))
+
+
+def next_step(result: Result) -> str:
+    """What to do next, in a sentence or two."""
+    said = [gate_advice(closure.name) for closure in result.closures.values()]
+    if result.mistakes:
+        said.append(f"{result.mistakes} steps failed by a mistake in this program; please report it.")
+    if result.stopped:
+        said.append("The run was ended with work left; run it again to go on.")
+    if said:
+        return " ".join(dict.fromkeys(said))
+    if not result.states:
+        return "No track was looked at: none in scope needs anything, or none has the ids named."
+    return "Nothing: every track is good or within grace." if result.at_rest else _for_most(result)
+
+
+def _for_most(result: Result) -> str:
+    """Advice for what holds up most tracks."""
+    (state, reason), tracks = max(
+        ((where, n) for where, n in result.states.items() if where[0] not in AT_REST), key=lambda each: each[1]
+    )
+    return f"{tracks} {state}{f' ({reason})' if reason else ''}: {advice(state, reason)}"
+
+
+def _states(result: Result) -> Iterator[tuple[State, Reason | None, int]]:
+    for state, reason in sorted(result.states, key=lambda where: (_ORDER.index(where[0]), where[1] or "")):
+        yield state, reason, result.states[state, reason]
+
+
+def _table(result: Result) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("state")
+    table.add_column("reason")
+    table.add_column("tracks", justify="right")
+    for state, reason, tracks in _states(result):
+        table.add_row(state, reason or "", str(tracks), style="red" if state is State.FAILED else "")
+    return table
+
+
+def _did(result: Result) -> str:
+    resolved = ", ".join(f"{tracks} {how.replace('_', ' ')}" for how, tracks in sorted(result.resolved.items()))
+    extra = [
+        f"{number} {what}"
+        for number, what in (
+            (result.repeats, "repeats of a lost order"),
+            (result.unknown, "with a lost answer"),
+        )
+        if number
+    ]
+    bought = f"bought {result.purchases}{f' ({", ".join(extra)})' if extra else ''}"
+    wrote = f"wrote {result.writes} rows{f', left {result.conflicts} that others changed' if result.conflicts else ''}"
+    return f"Resolved: {resolved or 'none'}. This run {bought} for {amount(result.credits_spent)} credits and {wrote}."

@@ -1,0 +1,98 @@
+"""What would change where a track stands, or why nothing is bought: for people, a sentence or two."""
+
+from typing import assert_never
+
+from reconciler.domain.gate import GateName
+from reconciler.domain.states import Reason, State
+
+
+def advice(state: State | None, reason: Reason | None) -> str:
+    """What goes on by itself, and what an operator can do."""
+    return " ".join(filter(None, (_by_itself(state), _to_do(reason) if reason is not None else "")))
+
+
+def _by_itself(state: State | None) -> str:
+    match state:
+        case None:
+            return "It is out of scope by its status, its age or an operator's word, until that changes."
+        case State.OK:
+            return "Nothing is to be done; the picture is measured again in time."
+        case State.EXPIRING:
+            return "The next run takes its picture into the store before the URL dies."
+        case State.UNVERIFIED:
+            return "The next run measures its picture."
+        case State.SETTLING:
+            return "It is left to the app's own writers until grace (database.grace) ends."
+        case State.FAILED:
+            return "It is given up; a change of the row (picture, music task, prompt) re-opens it."
+        case State.INVALID:
+            return "It is worked again when the row is mended."
+        case State.BACKING_OFF:
+            return "It is tried again by itself, each time after a longer pause."
+        case State.UNKNOWN:
+            return "After budget.hold_unknown the order may be repeated, once."
+        case State.MISSING | State.BELOW_TARGET | State.SUBMITTING | State.AWAITING | State.FETCHING:
+            return ""
+        case _:  # pragma: no cover
+            assert_never(state)
+
+
+def _to_do(reason: Reason) -> str:
+    return _HELD.get(reason) or _TROUBLE[reason]
+
+
+_HELD = {
+    Reason.DUE: "The next run takes the next step.",
+    Reason.BUDGET: "It goes on when the rolling hour or day has room; raise budget.per_hour or budget.per_day to buy "
+    "sooner (0 never buys).",
+    Reason.OUT_OF_CREDITS: "Top up the account at Kie or lower budget.min_credits; the balance is read again before "
+    "anything is bought.",
+    Reason.UNAUTHORIZED: "Kie refuses the key: put a valid one into kie.api_key or the credential kie_api_key.",
+    Reason.GATE_CLOSED: "Purchases pause for a rate limit, for tasks that run or for an outage at Kie, and go on by "
+    "themselves.",
+    Reason.PAUSED: "An operator paused all purchases and writes; `reconciler resume` ends it.",
+    Reason.MODEL_UNPROVEN: "No result of the model was good: choose another kie.model or change [target].",
+    Reason.REQUEST_REJECTED: "Kie calls the request wrong: choose another kie.model, or install a newer reconciler.",
+    Reason.HOST_SUSPECT: "Many pictures of its host died at once: see whether the host is down before they are "
+    "replaced.",
+    Reason.IN_FLIGHT: "It is under way and goes on by itself.",
+    Reason.UNKNOWN_PURCHASE: "The answer to an order was lost: look for its task in Kie's list.",
+    Reason.OVERDUE: "Its task still runs at Kie after kie.task_timeout; it is asked ever more slowly, and replaced "
+    "once at most.",
+}
+_TROUBLE = {
+    Reason.DOWNLOAD_FAILED: "Its picture could not be fetched: see whether the host answers.",
+    Reason.STORAGE_FAILED: "The store failed: check storage.path, its rights and its disk with `reconciler check`.",
+    Reason.PROVIDER_FAILED: "Kie failed or ended its tasks without a picture.",
+    Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row.",
+    Reason.IMAGE_REJECTED: "The pictures that came were damaged, blank or of the wrong size.",
+    Reason.WRITE_CONFLICT: "Somebody else keeps changing the row: find out who writes its image_url.",
+    Reason.HOST_REFUSED: "Its picture lies where we may not ask: not https, a private address, or none of "
+    "kie.file_hosts.",
+    Reason.NO_PROMPT: "The row holds nothing that a picture could be asked for with: give it a title or an image "
+    "prompt.",
+    Reason.ATTEMPTS_SPENT: "All that budget.per_track and budget.attempts_per_track allow was bought: raise them to try "
+    "again.",
+    Reason.INVALID_ROW: "The row cannot be worked: an id or a field of the wrong kind.",
+}
+
+
+def gate_advice(name: GateName) -> str:
+    """What to do about a closed gate."""
+    match name:
+        case GateName.RATE_LIMIT:
+            return "Nothing: it opens by itself. If it comes often, lower kie.purchase_limit."
+        case GateName.CREDITS:
+            return _HELD[Reason.OUT_OF_CREDITS]
+        case GateName.KEY:
+            return _HELD[Reason.UNAUTHORIZED]
+        case GateName.BREAKER:
+            return "Nothing: Kie is tried again by itself, ever more slowly."
+        case GateName.REQUEST_REJECTED:
+            return _HELD[Reason.REQUEST_REJECTED]
+        case GateName.MODEL_UNPROVEN:
+            return _HELD[Reason.MODEL_UNPROVEN]
+        case GateName.PAUSED:
+            return _HELD[Reason.PAUSED]
+        case _:  # pragma: no cover
+            assert_never(name)
