@@ -1,0 +1,141 @@
+"""The app's database and our tables in it. Opened either to read, or to work."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.database import migrations
+from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
+from reconciler.database.errors import (
+    DatabaseBroken,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    SchemaError,
+)
+from reconciler.database.finder import SqlFinder
+from reconciler.database.gate import SqlGate
+from reconciler.database.gate_view import GateReader
+from reconciler.database.leases import Peek, SqlLeases
+from reconciler.database.notes import AUDIT_REACHED, MARKER, Notes
+from reconciler.database.schema import AppTable, Key, probe
+from reconciler.domain.gate import GateView
+from reconciler.domain.policy import Policy
+from reconciler.ports import Held
+
+__all__ = [
+    "AUDIT_REACHED",
+    "MARKER",
+    "AppTable",
+    "Database",
+    "DatabaseBroken",
+    "DatabaseError",
+    "DatabaseFull",
+    "DatabaseLocked",
+    "DatabaseMissing",
+    "DatabaseReadOnly",
+    "Key",
+    "Notes",
+    "Reader",
+    "SchemaError",
+    "open_database",
+    "open_reader",
+]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Nothing here is able to write: the file itself is opened read-only. `remembers`: our tables are in it."""
+
+    connection: Connection
+    app: AppTable
+    finder: SqlFinder
+    remembers: bool
+    _peek: Peek
+    _gate: GateReader
+
+    def peek(self, track_id: str) -> Held:
+        return self._peek.peek(track_id)
+
+    def inline_image(self, track_id: str) -> str | None:
+        return self._peek.inline_image(track_id)
+
+    def view(self) -> GateView:
+        with self.connection.snapshot() as now:
+            return self._gate.view(now)
+
+    def note(self, name: str) -> str | None:
+        return Notes(self.connection).get(name)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@dataclass(frozen=True)
+class Database:
+    """For one thread."""
+
+    connection: Connection
+    app: AppTable
+    finder: SqlFinder
+    leases: SqlLeases
+    gate: SqlGate
+    notes: Notes
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def open_reader(
+    url: str,
+    table: str,
+    columns: Mapping[str, str],
+    policy: Policy,
+    now: Now,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+) -> Reader:
+    """Without our tables in the database, empty ones in memory stand in for them."""
+    connection = connect(url, now, readonly=True, busy_timeout_s=busy_timeout_s)
+    try:
+        migrations.refuse_other(connection)
+        remembers = migrations.own_tables_exist(connection)
+        if not remembers:
+            migrations.pretend(connection)
+        app = probe(connection, table, columns)
+        finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
+        return Reader(connection, app, finder, remembers, peek, GateReader(connection, policy))
+    except BaseException:
+        connection.close()
+        raise
+
+
+def open_database(
+    url: str,
+    table: str,
+    columns: Mapping[str, str],
+    policy: Policy,
+    now: Now,
+    *,
+    owner: str | None = None,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+) -> Database:
+    """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process."""
+    connection = connect(url, now, busy_timeout_s=busy_timeout_s)
+    try:
+        app = probe(connection, table, columns)
+        migrations.migrate(connection)
+        leases = SqlLeases(connection, app, policy, owner or _owner())
+        gate, finder = SqlGate(connection, policy), SqlFinder(connection, app, policy)
+        return Database(connection, app, finder, leases, gate, Notes(connection))
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -15,6 +15,10 @@ def same(left: Any, right: Any) -> Any:
     return Expression(left, "IS", right)
 
 
+def differ(left: Any, right: Any) -> Any:
+    return Expression(left, "IS NOT", right)
+
+
 def is_text(value: Any) -> Any:
     return fn.typeof(value) == "text"
 

@@ -41,6 +41,10 @@ class Peek:
             track, _, memory = self._look(track_id, now)
             return Held(Lease(track_id, "", 0, now), track, memory, now)
 
+    def inline_image(self, track_id: str) -> str | None:
+        with self.connection.reading():
+            return self.tracks.whole_image(track_id)
+
     def _look(self, track_id: str, now: datetime) -> tuple[Track | None, Any, Memory]:
         known = self._known.one(id=track_id)
         track = self.tracks.read(track_id)
@@ -90,10 +94,6 @@ class SqlLeases(Peek):
                 return Commit.CONFLICT
             self._end(lease, _stamped(change, row, stamp) if row else change, now)
             return Commit.COMMITTED
-
-    def inline_image(self, track_id: str) -> str | None:
-        with self.connection.reading():
-            return self.tracks.whole_image(track_id)
 
     def _first(self, track_id: str, track: Track | None, memory: Memory, now: datetime) -> Held:
         """An id that neither the app nor we know is not remembered: its lease holds nothing."""

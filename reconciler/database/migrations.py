@@ -56,22 +56,27 @@ def refuse_newer(connection: Connection) -> int:
     return found
 
 
-def refuse_older(connection: Connection) -> None:
-    """For connections that may not migrate."""
-    found = version(connection)
+def refuse_other(connection: Connection) -> None:
+    """For connections that cannot migrate."""
+    found = refuse_newer(connection)
     if 0 < found < VERSION:
         problem = f"the reconciler's tables have version {found}, this program needs {VERSION}"
         raise SchemaError([problem], connection.place, "Run `reconciler schema --apply`")
 
 
-def create(connection: Connection, *, temporary: bool = False) -> None:
-    """`temporary`: in memory, for a connection that may only read; nothing of it reaches the file."""
+def create(connection: Connection) -> None:
     for model in ALL:
-        manager = peewee.SchemaManager(model, connection.db)
-        manager.create_table(safe=False, temporary=temporary)
-        if not temporary:
-            manager.create_indexes(safe=False)
+        peewee.SchemaManager(model, connection.db).create_all(safe=False)
     connection.run(GateRow.insert(id=1))
+
+
+def pretend(connection: Connection) -> None:
+    """Empty tables in memory, for a connection that may only read: nothing of them reaches the file."""
+    with connection.reading():
+        connection.db.execute_sql("PRAGMA temp_store = MEMORY")
+        for model in ALL:
+            peewee.SchemaManager(model, connection.db).create_table(safe=False, temporary=True)
+        connection.run(GateRow.insert(id=1))
 
 
 def schema_sql(db: peewee.Database) -> str:

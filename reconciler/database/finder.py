@@ -1,0 +1,191 @@
+"""Finding work: by indexes where something is stuck, and by walking the app's table by key where it may be."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from peewee import JOIN, Case, fn
+
+from reconciler.database import datetimes, dialect
+from reconciler.database.connection import Connection
+from reconciler.database.memories import usable_task_id
+from reconciler.database.schema import AppTable
+from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
+from reconciler.database.tables import HandedOver, Polled, Remembered
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason, State
+from reconciler.ports import AuditPage
+
+R = Remembered
+
+Only = Sequence[str] | None
+
+
+class _Seen(NamedTuple):
+    """One row of the walk. Flags are 0, 1, or None where SQL could not tell."""
+
+    in_scope: int | None
+    unfinished: int | None
+    """May come into scope by time alone."""
+    remembered: int
+    state: State | None
+    due: int | None
+    changed: int
+
+    @property
+    def stands(self) -> bool:
+        """As it was when last looked at."""
+        return self.state is not None and not self.due and not self.changed
+
+    @property
+    def wants_a_look(self) -> bool:
+        if self.in_scope:
+            return not self.stands
+        return self.state is not None or bool(self.unfinished and not self.remembered)
+
+
+class SqlFinder:
+    def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
+        self.connection, self.app, self.policy = connection, app, policy
+
+    def due(self, limit: int, only: Only = None) -> Sequence[str]:
+        with self.connection.snapshot() as now:
+            found: dict[str, None] = {}
+            for ids in self._by_urgency(now, limit, only):
+                found.update(dict.fromkeys(ids))
+                if len(found) >= limit:
+                    break
+            return tuple(found)[:limit]
+
+    def held_back(self, shape: str, limit: int, only: Only = None) -> Sequence[str]:
+        with self.connection.snapshot() as now:
+            query = R.select(R.track_id).where((R.held == shape) & _free(now) & _among(only))
+            return self._ids(query.order_by(dialect.first_nulls(R.tried_at)).limit(limit))
+
+    def next_due(self, only: Only = None) -> datetime | None:
+        with self.connection.snapshot():
+            free = R.select(fn.min(R.due_at)).where(R.lease_until.is_null() & _among(only))
+            leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
+            times = [datetimes.parse(self.connection.one(query)[0]) for query in (free, leased)]
+            return min((t for t in times if t is not None), default=None)
+
+    def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
+        with self.connection.snapshot() as now:
+            rows = [
+                (str(key), _Seen(*facts)) for key, *facts in self.connection.rows(self._walk(now, after, limit, only))
+            ]
+            work = [key for key, seen in rows if seen.wants_a_look]
+            settled = sum(seen.in_scope and seen.stands and seen.state == State.OK for _, seen in rows)
+            if len(rows) == limit:
+                return AuditPage(tuple(work), settled, rows[-1][0])
+            return AuditPage((*work, *self._without_row(only)), settled, None)
+
+    def tally(self, only: Only = None) -> Mapping[tuple[State, Reason | None], int]:
+        with self.connection.reading():
+            query = R.select(R.state, R.reason, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
+            return {(state, reason): n for state, reason, n in self.connection.rows(query.group_by(R.state, R.reason))}
+
+    # -- due -------------------------------------------------------------------------------------------------------
+
+    def _by_urgency(self, now: datetime, limit: int, only: Only) -> Iterable[list[str]]:
+        """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
+        due = R.select(R.track_id).where((R.due_at <= now) & _free(now) & _among(only)).limit(limit)
+        yield self._ids(due.where(R.expires_at.is_null(False)).order_by(R.expires_at))
+        yield self._ids(due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at))
+        yield self._handed_over(now, limit, only)
+        yield self._new(now, limit, only)
+        for absent in (self._image.is_null(), self._image == ""):
+            yield self._without_picture(absent, now, limit, only)
+        yield self._ids(due.where(R.expires_at.is_null() & R.tried_at.is_null(False)).order_by(R.tried_at))
+
+    @property
+    def _image(self) -> Any:
+        return self.app.column("image_url")
+
+    def _handed_over(self, now: datetime, limit: int, only: Only) -> list[str]:
+        """Tracks with a task that nobody looked at yet. Ids that cannot be asked for are skipped."""
+        query = (
+            HandedOver.select(HandedOver.track_id, HandedOver.task_id)
+            .join(Polled, JOIN.LEFT_OUTER, on=(Polled.id == HandedOver.task_id))
+            .join(R, JOIN.LEFT_OUTER, on=(R.track_id == HandedOver.track_id))
+            .where(Polled.id.is_null() & _free(now) & self._exists(HandedOver.track_id))
+        )
+        if only is not None:
+            query = query.where(HandedOver.track_id.in_(list(only)))
+        rows = self.connection.rows(query.order_by(HandedOver.created_at).limit(limit))
+        return [track_id for track_id, task_id in rows if usable_task_id(task_id)]
+
+    def _new(self, now: datetime, limit: int, only: Only) -> list[str]:
+        """Rows that came into scope lately, whatever picture they have. The day narrows by the index of the column,
+        whose texts have several forms, all of which begin with it."""
+        if not self.app.has("created_at"):
+            return []
+        created = self.app.column("created_at")
+        oldest = now - self.policy.stale_after - self.policy.grace
+        by_index = created >= self._day_before(oldest)
+        query = self._joined(now, only).where(by_index & (dialect.instant(created) >= datetimes.own(oldest)))
+        return self._ids(query.where(R.state.is_null() & _free(now)).order_by(created).limit(limit))
+
+    def _day_before(self, time: datetime) -> str | int:
+        if "INT" in self.app.types["created_at"].upper():
+            return int(time.timestamp())
+        return (time - timedelta(days=1)).date().isoformat()
+
+    def _without_picture(self, absent: Any, now: datetime, limit: int, only: Only) -> list[str]:
+        """Rows not remembered, or remembered as out of scope or with a picture."""
+        news = R.state.is_null() | (R.seen != "")
+        return self._ids(self._joined(now, only).where(absent & news & _free(now)).limit(limit))
+
+    def _joined(self, now: datetime, only: Only) -> Any:
+        """Ids of rows in scope, with our memory of them."""
+        on = R.track_id == dialect.as_text(self.app.id)
+        query = self.app.table.select(self.app.id).join(R, JOIN.LEFT_OUTER, on=on)
+        usable = dialect.usable_id(self.app.column("id"))
+        return query.where(in_scope(self.app, self.policy, now) & usable & self._rows_among(only))
+
+    # -- audit -----------------------------------------------------------------------------------------------------
+
+    def _walk(self, now: datetime, after: str | None, limit: int, only: Only) -> Any:
+        """Every row with a usable id after the key, with what `_Seen` tells."""
+        on = R.track_id == dialect.as_text(self.app.id)
+        query = self.app.table.select(self.app.id, *self._facts(now)).join(R, JOIN.LEFT_OUTER, on=on)
+        query = query.where(dialect.usable_id(self.app.column("id")) & self._rows_among(only))
+        if after is not None:
+            query = query.where(self.app.id > self.app.parse_id(after))
+        return query.order_by(self.app.id).limit(limit)
+
+    def _facts(self, now: datetime) -> list[Any]:
+        changed = dialect.differ(R.seen, dialect.identity(self._image))
+        return [
+            in_scope(self.app, self.policy, now),
+            unfinished_with_audio(self.app, self.policy),
+            R.track_id.is_null(False),
+            R.state,
+            R.due_at <= now,
+            # Long pictures are hashed to be compared: only where it matters.
+            Case(None, [(R.state.is_null(), 0)], changed),
+        ]
+
+    def _without_row(self, only: Only) -> Sequence[str]:
+        """Remembered tracks that the app deleted."""
+        gone = R.state.is_null(False) & ~self._exists(R.track_id)
+        return self._ids(R.select(R.track_id).where(gone & _among(only)).order_by(R.track_id))
+
+    # -- common ----------------------------------------------------------------------------------------------------
+
+    def _exists(self, track_id: Any) -> Any:
+        return fn.exists(self.app.table.select(self.app.id).where(self.app.id == track_id))
+
+    def _rows_among(self, only: Only) -> Any:
+        return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])
+
+    def _ids(self, query: Any) -> list[str]:
+        return [str(track_id) for (track_id,) in self.connection.rows(query)]
+
+
+def _free(now: datetime) -> Any:
+    return R.lease_until.is_null() | (R.lease_until <= now)
+
+
+def _among(only: Only) -> Any:
+    return TRUE if only is None else R.track_id.in_(list(only))
