@@ -53,6 +53,11 @@ def identity(image: Any) -> Any:
     return Case(None, [(image.is_null() | ~is_text(image), ""), (is_long(image), summary)], image)
 
 
+def least(left: Any, right: Any) -> Any:
+    """NULL where one of them is."""
+    return fn.min(left, right)
+
+
 def instant(value: Any) -> Any:
     """A time of the app's in the form of our own tables, or NULL."""
     return fn.reconciler_instant(value.cast("BLOB"))

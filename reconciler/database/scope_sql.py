@@ -40,7 +40,7 @@ def unfinished_with_audio(app: AppTable, policy: Policy) -> Any:
 def since(app: AppTable) -> Any:
     """From when on an unfinished row ages, in the form of our own tables."""
     created, first_seen = dialect.instant(app.column("created_at")), Remembered.first_seen
-    return fn.coalesce(fn.min(created, first_seen), created, first_seen)
+    return fn.coalesce(dialect.least(created, first_seen), created, first_seen)
 
 
 def _flawed(app: AppTable, policy: Policy) -> Any:
