@@ -20,7 +20,7 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class RowImage:
-    """The picture that the row's `image_url` points at, or holds inline."""
+    """The picture that the row's `image_url` points at, or holds. `inline`: `url` is the head of a value read later."""
 
     url: str
     inline: bool = False

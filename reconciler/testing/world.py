@@ -107,7 +107,6 @@ class World:
         around = wrap or (lambda _, port: port)
         database = self.open(owner)
         try:
-            database.migrate()
             self.store.adopt(None)
             sweep = Sweep(self._parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
             return sweep.run()
