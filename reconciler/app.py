@@ -180,12 +180,21 @@ def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
     )
 
 
-def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Forecast]:
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`remembers`: our tables are there; without them memory is empty."""
+
+    remembers: bool
+    forecasts: Iterator[Forecast]
+
+
+@contextmanager
+def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
     """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
     with looked_into(settings) as reader, provider(settings) as outside:
         store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
-        yield from forecasts(_subjects(reader, outside.policy, narrowed), eyes, reader.view())
+        yield Preview(reader.remembers, forecasts(_subjects(reader, outside.policy, narrowed), eyes, reader.view()))
 
 
 def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:

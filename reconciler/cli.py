@@ -51,7 +51,7 @@ class Face(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Exception as error:  # noqa: BLE001 - told below, all of them
+        except Exception as error:
             code = _tell(error, ctx.find_object(Given) or Given())
             if code is None:
                 raise
@@ -112,7 +112,7 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         from reconciler import __version__
 
@@ -131,7 +131,7 @@ def options(
         ),
     ] = None,
     log_level: Annotated[Level | None, typer.Option(case_sensitive=False, help="Over [log] level.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     ctx.obj = Given(config, log_level)
 
@@ -212,6 +212,20 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", *, as_json: bool) -> int
     else:
         output.show(*summary.render(result))
     return 0 if result.at_rest else WORK_REMAINS
+
+
+def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:
+    from reconciler.app import preview
+    from reconciler.console import forecast, output
+
+    settings = _settings(ctx)
+    with preview(settings, narrowed, offline=offline) as seen:
+        found = list(seen.forecasts)
+    if as_json:
+        output.show_json(forecast.document(found, remembers=seen.remembers))
+    else:
+        output.show(*forecast.render(found, remembers=seen.remembers))
+    return WORK_REMAINS if any(each.is_work for each in found) else 0
 
 
 def _each(listeners: Iterable[Callable[[Any], None]]) -> Callable[[Any], None]:

@@ -11,7 +11,9 @@ from rich.text import Text
 from reconciler.console.text import amount, plain
 from reconciler.engine.preview import Forecast, describe
 
-NO_MEMORY = "Our tables are not in the database yet, so nothing is known of earlier purchases: memory is taken as empty."
+NO_MEMORY = (
+    "Our tables are not in the database yet, so nothing is known of earlier purchases: memory is taken as empty."
+)
 
 
 def document(forecasts: Sequence[Forecast], *, remembers: bool) -> dict[str, Any]:

@@ -19,9 +19,7 @@ _ORDER = tuple(State)
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON."""
     return {
-        "states": [
-            {"state": state, "reason": reason, "tracks": tracks} for state, reason, tracks in _states(result)
-        ],
+        "states": [{"state": state, "reason": reason, "tracks": tracks} for state, reason, tracks in _states(result)],
         "resolved": dict(result.resolved),
         "purchases": result.purchases,
         "repeat_purchases": result.repeats,
@@ -98,6 +96,9 @@ def _did(result: Result) -> str:
         )
         if number
     ]
-    bought = f"bought {result.purchases}{f' ({", ".join(extra)})' if extra else ''}"
-    wrote = f"wrote {result.writes} rows{f', left {result.conflicts} that others changed' if result.conflicts else ''}"
-    return f"Resolved: {resolved or 'none'}. This run {bought} for {amount(result.credits_spent)} credits and {wrote}."
+    bought = " ".join([str(result.purchases), f"({', '.join(extra)})" if extra else ""]).strip()
+    kept = f" ({result.conflicts} left that others changed meanwhile)" if result.conflicts else ""
+    return (
+        f"Resolved: {resolved or 'none'}. Bought: {bought}, for {amount(result.credits_spent)} credits. "
+        f"Rows written: {result.writes}{kept}."
+    )

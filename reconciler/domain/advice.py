@@ -71,8 +71,8 @@ _TROUBLE = {
     "kie.file_hosts.",
     Reason.NO_PROMPT: "The row holds nothing that a picture could be asked for with: give it a title or an image "
     "prompt.",
-    Reason.ATTEMPTS_SPENT: "All that budget.per_track and budget.attempts_per_track allow was bought: raise them to try "
-    "again.",
+    Reason.ATTEMPTS_SPENT: "All that budget.per_track and budget.attempts_per_track allow was bought: raise them to "
+    "try again.",
     Reason.INVALID_ROW: "The row cannot be worked: an id or a field of the wrong kind.",
 }
 
