@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,7 +12,10 @@ from reconciler import __version__
 from reconciler.config import Settings, policy_of
 from reconciler.database import AUDIT_REACHED, MARKER, Database, Reader, open_database, open_reader
 from reconciler.database.app_tracks import AppTracks
+from reconciler.database.migrations import schema_sql
 from reconciler.domain.case import Case
+from reconciler.domain.findings import Credits
+from reconciler.domain.gate import GateView
 from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Threads
@@ -23,7 +27,7 @@ from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.kie.client import KieClient, KieReader, Observer
 from reconciler.ports import Clock, StoreError
-from reconciler.transport import Transport
+from reconciler.transport import Request, Transport, TransportError
 
 WORKERS = 12
 
@@ -85,6 +89,15 @@ def _database(settings: Settings) -> tuple[str, str, dict[str, str], Policy, Clo
     renamed = {field: name for field, name in named.items() if field != name}
     url = settings.database.url.get_secret_value()
     return url, settings.database.table, renamed, policy_of(settings), utc_now
+
+
+def own_schema(settings: Settings) -> tuple[str, str]:
+    """The SQL of our tables, and of an index on the app's table that finds stuck rows."""
+    with looked_into(settings) as reader:
+        tables = schema_sql(reader.connection.db)
+        table, image = f'"{reader.app.name}"', f'"{reader.app.names["image_url"]}"'
+    index = f"CREATE INDEX IF NOT EXISTS reconciler_without_image ON {table} ({image}) "
+    return tables, f"{index}WHERE {image} IS NULL OR {image} = '';"
 
 
 def open_store(settings: Settings, database: Database) -> LocalStore:
@@ -152,6 +165,28 @@ def provider(settings: Settings) -> Iterator[Provider]:
         files.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What `public_url` answers for a key. `status` None: nothing was reached there."""
+
+    status: int | None
+    data: bytes
+    detail: str
+
+
+def served(settings: Settings, key: str) -> Served:
+    """Asked without vetting the address: `public_url` is the operator's own."""
+    transport = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    request = Request("GET", policy_of(settings).url_of(key), {})
+    try:
+        reply = transport.send(request, deadline=settings.kie.request_timeout, max_bytes=1024)
+    except TransportError as error:
+        return Served(None, b"", error.detail)
+    finally:
+        transport.close()
+    return Served(reply.status, reply.body, f"answered {reply.status}")
+
+
 def run_once(settings: Settings, narrowed: Narrowed, listener: Listener, started: Callable[[Sweep], None]) -> Result:
     """One sweep and one audit pass. `started` gets the sweep, to stop it."""
     with opened(settings) as database, provider(settings) as outside:
@@ -194,7 +229,18 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
     with looked_into(settings) as reader, provider(settings) as outside:
         store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
-        yield Preview(reader.remembers, forecasts(_subjects(reader, outside.policy, narrowed), eyes, reader.view()))
+        kie = None if offline else outside.reader()
+        found = forecasts(_subjects(reader, outside.policy, narrowed), eyes, gate_of(reader, kie))
+        yield Preview(reader.remembers, found)
+
+
+def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:
+    """The gate without opening it: a balance not known yet is asked for, else taken as enough."""
+    view = reader.view()
+    if view.balance is not None:
+        return view
+    asked = kie.credit() if kie is not None else None
+    return replace(view, balance=asked.balance if isinstance(asked, Credits) else inf, balance_at=view.now)
 
 
 def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:

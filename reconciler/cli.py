@@ -7,7 +7,7 @@ at once (130 or 143).
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from reconciler.app import Narrowed
     from reconciler.config import Settings
+    from reconciler.engine.events import Event, Listener
 
 FAILED, USAGE, WORK_REMAINS, UNFIT = 1, 2, 3, 78
 
@@ -205,8 +206,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", *, as_json: bool) -> int
     console = output.err()
     settings = _settings(ctx, quiet=console.is_terminal)
     with stopping() as stop, progress(console) as shown:
-        listeners = (EventLog(), shown)
-        result = run_once(settings, narrowed, _each(listeners), lambda sweep: stop.on_stop(sweep.stop))
+        result = run_once(settings, narrowed, _each(EventLog(), shown), lambda sweep: stop.on_stop(sweep.stop))
     if as_json:
         output.show_json(summary.document(result))
     else:
@@ -228,12 +228,89 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
     return WORK_REMAINS if any(each.is_work for each in found) else 0
 
 
-def _each(listeners: Iterable[Callable[[Any], None]]) -> Callable[[Any], None]:
-    def tell(event: Any) -> None:
+def _each(*listeners: "Listener") -> "Listener":
+    def tell(event: "Event") -> None:
         for listener in listeners:
             listener(event)
 
     return tell
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Without asking Kie.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything that a run rests on; changes nothing in the database."""
+    from reconciler import checks
+    from reconciler.console import outline, output
+
+    lines = list(checks.check(_settings(ctx, quiet=True), offline=offline))
+    rows = [(line.outcome, line.what, line.said) for line in lines]
+    if as_json:
+        output.show_json([{"outcome": outcome, "what": what, "said": said} for outcome, what, said in rows])
+    else:
+        output.show(*outline.checked(rows), soft_wrap=True)
+    raise typer.Exit(checks.exit_code(lines))
+
+
+@app.command()
+def explain(
+    ctx: typer.Context, track: Annotated[str, typer.Argument(metavar="TRACK")], as_json: AsJson = False
+) -> None:
+    """Tell all that is known of one track, what will be done next, and what would change that."""
+    from reconciler import explaining
+    from reconciler.console import outline, output
+
+    try:
+        known = explaining.explain(_settings(ctx, quiet=True), track)
+    except explaining.NoSuchTrack as error:
+        raise typer.Exit(_complain([str(error)], FAILED)) from None
+    if as_json:
+        output.show_json(known)
+    else:
+        output.show_text("".join(f"{line}\n" for line in outline.outline(known)))
+
+
+@app.command()
+def schema(
+    ctx: typer.Context,
+    dialect: Annotated[Dialect, typer.Option(help="Of which database.")] = Dialect.SQLITE,
+    apply: Annotated[bool, typer.Option("--apply", help="Create or migrate the own tables.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the SQL of the reconciler's own tables, and of an index on the app's table that helps."""
+    if dialect is Dialect.POSTGRES:
+        _refuse("PostgreSQL is not built yet: use --dialect sqlite")
+    from reconciler.app import opened, own_schema
+    from reconciler.console import output
+
+    settings = _settings(ctx, quiet=True)
+    if apply:
+        with opened(settings):
+            pass
+    tables, index = own_schema(settings)
+    if as_json:
+        output.show_json({"tables": tables, "index": index, "applied": apply})
+    elif apply:
+        output.show(
+            f"The own tables in {settings.database.place} are there and of this program's version.", soft_wrap=True
+        )
+    else:
+        output.show_text(f"{tables}\n-- Optional, on the app's table; the reconciler never creates it:\n{index}\n")
+
+
+@app.command()
+def demo(
+    tracks: Annotated[int | None, typer.Option(min=1, help="Add so many plain stuck tracks.")] = None,
+    directory: Annotated[Path, typer.Option("--dir", help="Where it all is put.")] = Path("demo"),
+) -> None:
+    """The whole job on an empty machine, against a simulated Kie: nothing is bought for money."""
+    from reconciler import demo as show
+    from reconciler.console import output
+
+    raise typer.Exit(show.run(tracks, directory, output.out()))
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ class EventLog:
 
     def _mistake(self, event: Mistake) -> None:
         error = event.error
-        if not self._once("mistake", type(error), place_of(error)):
+        if not self._once("mistake", type(error).__name__, place_of(error)):
             return
         todo = "Please report it; --log-level DEBUG shows the traceback."
         _say("ERROR", "mistake", track=event.track_id, error=type(error).__name__, place=place_of(error), todo=todo)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from reconciler.console.text import plain
@@ -17,13 +15,13 @@ def outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     for name, value in values.items():
         label = f"{indent}{plain(name, 120)}:"
         match value:
-            case None | [] | {} | "":
+            case None | "":
                 continue
             case dict():
-                yield label
-                yield from outline(value, indent + "  ")
+                inner = list(outline(value, indent + "  "))
+                yield from ([label, *inner] if inner else ())
             case list():
-                yield label
+                yield from [label] if value else ()
                 for item in value:
                     yield from _item(item, indent + "  ")
             case bool():
@@ -39,12 +37,7 @@ def _item(item: Any, indent: str) -> Iterator[str]:
     yield from lines[1:]
 
 
-def checked(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
-    """(outcome, what, said): a line each."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def checked(rows: Iterable[tuple[str, str, str]]) -> Iterator[Text]:
+    """(outcome, what, said): a line each, never wrapped."""
     for outcome, what, said in rows:
-        table.add_row(Text(outcome, style=_STYLES[outcome]), what, plain(said, 2000))
-    return table
+        yield Text.assemble((f"{outcome:<8}", _STYLES[outcome]), f" {what:<14} {plain(said, 2000)}")

@@ -15,10 +15,15 @@ def err() -> Console:
     return Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
 
 
-def show(*parts: RenderableType) -> None:
+def show(*parts: RenderableType, soft_wrap: bool = False) -> None:
     console = out()
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=soft_wrap)
+
+
+def show_text(text: str) -> None:
+    """As it is, without wrapping; for texts that are harmless already."""
+    sys.stdout.write(text)
 
 
 def show_json(document: Any) -> None:

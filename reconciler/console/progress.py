@@ -1,7 +1,7 @@
 """One living line on a terminal while a run works."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from reconciler.console.text import amount
 from reconciler.domain.states import State
-from reconciler.engine.events import Event
+from reconciler.engine.events import Event, Listener
 from reconciler.engine.tally import Tally
 
 UNDER_WAY = frozenset({State.SUBMITTING, State.AWAITING, State.FETCHING})
@@ -39,7 +39,7 @@ def line(tally: Tally) -> str:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[Event], None]]:
+def progress(console: Console) -> Iterator[Listener]:
     """A listener; on anything but a terminal it shows nothing."""
     tally = Tally(lambda _: None)
     if not console.is_terminal:

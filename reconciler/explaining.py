@@ -1,0 +1,220 @@
+"""The `explain` command: all that is known of one track, and what comes next. Read-only, without the network."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.app import gate_of, looked_into
+from reconciler.config import Settings, policy_of
+from reconciler.database import Reader
+from reconciler.domain import urls
+from reconciler.domain.actions import Buy
+from reconciler.domain.advice import advice
+from reconciler.domain.case import Case
+from reconciler.domain.gate import GateView, refusal
+from reconciler.domain.learn import notice
+from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured
+from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
+from reconciler.domain.plan import plan_case
+from reconciler.domain.standing import standing
+from reconciler.engine.preview import describe
+from reconciler.ports import Held
+
+LOOKS: dict[type[Look], str] = {
+    Absent: "no usable picture",
+    Unmeasured: "never measured, or not since it changed",
+    Small: "not good enough, and no fitting helps",
+    Larger: "of the right shape and larger than the target: fitting makes it good",
+    Dying: "good, but at a place that does not last",
+    Good: "good and durable",
+}
+
+
+class NoSuchTrack(Exception):
+    pass
+
+
+def explain(settings: Settings, track_id: str) -> dict[str, Any]:
+    """Values that JSON takes. Raises NoSuchTrack, DatabaseError."""
+    with looked_into(settings) as reader:
+        held = reader.peek(track_id)
+        if held.track is None and not (held.memory.purchases or held.memory.kept):
+            where = f"table {settings.database.table} of {settings.database.place}"
+            raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")
+        return _known(settings, reader, held, held.track)
+
+
+def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) -> dict[str, Any]:
+    head = {"track": held.lease.track_id, "memory": None if reader.remembers else "empty: our tables are not there yet"}
+    if track is None:
+        return head | {"row": "gone; nothing is written or bought for it any more"} | _remembered(held.memory)
+    policy = policy_of(settings)
+    case = Case(track, notice(held.memory, track, policy, held.now), policy, held.now)
+    return {**head, "title": track.title, **_next(case, gate_of(reader)), "row": _row(case), **_remembered(case.memory)}
+
+
+# -- what comes next -----------------------------------------------------------------------------------------------
+
+
+def _next(case: Case, gate: GateView) -> dict[str, Any]:
+    action = plan_case(case)
+    where = standing(case, action, gate)
+    return {
+        "state": where.state or "out of scope",
+        "reason": where.reason,
+        "next": {
+            "what": describe(action),
+            "when": _when(where.due_at, case.now, held=where.held is not None),
+            "grace_ends": _moment(where.settles_at),
+            **(_order(case, action, gate) if isinstance(action, Buy) else {}),
+        },
+        "would_change": advice(where.state, where.reason),
+    }
+
+
+def _when(due_at: datetime | None, now: datetime, *, held: bool) -> str | None:
+    if due_at is None:
+        return "when the gate opens" if held else "not before something changes"
+    return "at the next run" if due_at <= now else _moment(due_at)
+
+
+def _order(case: Case, order: Buy, gate: GateView) -> dict[str, Any]:
+    refused = refusal(gate, order.shape, order.price, case.policy, repeat=order.repeat_of is not None)
+    return {
+        "credits": order.price,
+        "prompt": order.prompt,
+        "repeats_lost_order": order.repeat_of is not None,
+        "held_back_by": refused.detail if refused is not None else None,
+        "held_back_until": _moment(refused.until) if refused is not None else None,
+    }
+
+
+# -- what was seen -------------------------------------------------------------------------------------------------
+
+
+def _row(case: Case) -> dict[str, Any]:
+    track = case.track
+    return {
+        "status": track.status,
+        "flaw": track.flaw,
+        "in_scope": case.in_scope,
+        "image_url": urls.redact(track.image.text) if track.image.text else None,
+        "picture": _picture(case),
+        "resolution": track.resolution,
+        "music_task": track.task_id,
+        "audio": bool(track.audio_url),
+        "created_at": _moment(track.created_at),
+        "updated_at": _moment(track.updated_at),
+    }
+
+
+def _picture(case: Case) -> dict[str, Any]:
+    sighting, look = case.memory.sighting, case.look
+    current = sighting if sighting is not None and sighting.identity == case.track.image.identity else None
+    return {
+        "kind": urls.classify(case.track.image.text, case.policy),
+        "judged": LOOKS[type(look)],
+        "size": f"{current.width}x{current.height}" if current else None,
+        "measured_at": _moment(current.at) if current else None,
+        "flaw": current.flaw if current else None,
+        "expires_at": _moment(look.expires_at) if isinstance(look, Dying) else None,
+        "measured_again_at": _moment(look.measure_at) if isinstance(look, Good) else None,
+        "target": case.policy.target.resolution,
+    }
+
+
+# -- what is remembered --------------------------------------------------------------------------------------------
+
+
+def _remembered(memory: Memory) -> dict[str, Any]:
+    written = memory.written
+    return {
+        "first_seen": _moment(memory.first_seen),
+        "needy_since": _moment(memory.needy_since),
+        "ignored": memory.ignored,
+        "interruptions": memory.interruptions,
+        "conflicts": memory.conflicts,
+        "restored_at": [_moment(at) for at in memory.restores],
+        "written": {"url": urls.redact(written.url), "at": _moment(written.at)} if written else None,
+        "kept": [_kept(kept) for kept in memory.kept],
+        "tasks": [_task(task) for task in memory.tasks.values()],
+        "handed_over": list(memory.handed),
+        "song": _song(memory.song) if memory.song else None,
+        "purchases": [_purchase(purchase) for purchase in memory.purchases],
+        "troubles": [_ailment(source, ailment) for source, ailment in memory.ailments.items()],
+    }
+
+
+def _kept(kept: Kept) -> dict[str, Any]:
+    return {
+        "key": kept.key,
+        "size": f"{kept.width}x{kept.height}",
+        "how": kept.how,
+        "from": urls.redact(kept.origin),
+        "at": _moment(kept.at),
+        "compared_at": _moment(kept.checked_at),
+        "interim": kept.interim,
+        "was_written": kept.was_written,
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    running = task.completed_at is None and task.failure is None
+    return {
+        "task": task.id,
+        "state": task.state,
+        "failure": task.failure,
+        "detail": task.detail,
+        "started_at": _moment(task.created_at),
+        "completed_at": _moment(task.completed_at),
+        "asked": task.polls,
+        "asked_again_at": _moment(task.next_poll) if running else None,
+        "results": [urls.redact(url) for url in task.urls],
+    }
+
+
+def _song(song: Song) -> dict[str, Any]:
+    return {
+        "music_task": song.id,
+        "final": song.final,
+        "asked": song.asked,
+        "asked_again_at": None if song.final else _moment(song.next_ask),
+        "covers": [urls.redact(url) for url in song.urls],
+    }
+
+
+def _purchase(purchase: Purchase) -> dict[str, Any]:
+    """Not its token, by which a callback is known to be Kie's."""
+    accepted = purchase.outcome is Outcome.ACCEPTED
+    return {
+        "at": _moment(purchase.at),
+        "model": purchase.model,
+        "credits": purchase.price,
+        "prompt": purchase.prompt,
+        "outcome": purchase.outcome,
+        "refusal": purchase.refusal,
+        "detail": purchase.detail,
+        "sent": purchase.sent,
+        "task": purchase.task_id,
+        "verdict": purchase.verdict if accepted or purchase.verdict is not Verdict.PENDING else None,
+        "answered_at": _moment(purchase.answered_at),
+        "ended_at": _moment(purchase.ended_at),
+        "repeats_lost_order": purchase.repeat_of is not None,
+    }
+
+
+def _ailment(source: str, ailment: Ailment) -> dict[str, Any]:
+    return {
+        "source": urls.redact(source),
+        "dead": ailment.dead,
+        "flaw": ailment.flaw,
+        "reason": ailment.reason,
+        "detail": ailment.detail,
+        "refusals": ailment.refusals,
+        "faults": ailment.faults,
+        "first_at": _moment(min(filter(None, (ailment.first_refused, ailment.first_fault)), default=None)),
+        "tried_again_at": _moment(ailment.retry_at),
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
