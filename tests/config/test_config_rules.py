@@ -57,7 +57,7 @@ OUT_OF_BOUNDS = [
     ("[kie]\nfile_hosts = ['.kie.ai']", "[kie] file_hosts", "bare domains"),
     ("[kie]\nfile_hosts = ['*.kie.ai']", "[kie] file_hosts", "bare domains"),
     ("[kie]\nfile_hosts = ['ai']", "[kie] file_hosts", "bare domains"),
-    ("[kie]\nfile_hosts = ['127.0.0.1']", "[kie] file_hosts", "bare domains"),
+    ("[kie]\nfile_hosts = ['10.0.0.1']", "[kie] file_hosts", "bare domains"),
     ("[kie]\nallow_insecure_hosts = ['127.0.0.1:80']", "[kie] allow_insecure_hosts", "bare hosts"),
     ("[kie]\nbase_url = 'api.kie.ai'", "[kie] base_url", "http or https URL"),
     ("[kie]\nbase_url = 'https://u:p@api.kie.ai'", "[kie] base_url", "no user or password"),
@@ -137,3 +137,8 @@ def test_a_local_simulator_may_be_spoken_to_without_encryption_and_faster(tmp_pa
         "[kie]\nbase_url = 'http://127.0.0.1:8080/'\nallow_insecure_hosts = ['127.0.0.1']\npurchase_window = '100ms'\n",
     )
     assert settings.kie.base_url == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_files_of_a_local_simulator_may_be_said_to_die(tmp_path: Path, host: str) -> None:
+    assert accepted(tmp_path, f"[kie]\nfile_hosts = ['{host}']").kie.file_hosts == (host,)
