@@ -75,7 +75,7 @@ class AppTracks:
         unchanged = dialect.same(image, Slot("seen_image"))
         if is_long:
             unchanged = (fn.length(image) == Slot("seen_length")) & (dialect.digest(image) == Slot("seen_digest"))
-        values = {self.app.column(field): Slot(field) for field in fields}
+        values = {self.app.column(field): Slot(field) for field in fields} or {image: image}
         where = self._id & unchanged & dialect.same(status, Slot("seen_status"))
         return self.connection.statement(self.app.table.update(values).where(where))
 

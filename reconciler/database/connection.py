@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import peewee
 
@@ -91,7 +91,7 @@ def connect(url: str, now: Now, *, readonly: bool = False, busy_timeout_s: float
     """Open `sqlite:///path`. The file must exist; none of its settings is changed."""
     if not url.startswith("sqlite:///"):
         raise DatabaseError("this kind of database is not supported", url.partition(":")[0], "Use sqlite:///")
-    path = Path(unquote(url.removeprefix("sqlite:///")))
+    path = Path(url.removeprefix("sqlite:///"))
     if not path.is_file():
         raise DatabaseMissing("there is no such file", str(path), "Check database.url; it is never created")
     db = peewee.SqliteDatabase(

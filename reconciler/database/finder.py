@@ -86,7 +86,7 @@ class SqlFinder:
 
     # -- due -------------------------------------------------------------------------------------------------------
 
-    def _by_urgency(self, now: datetime, limit: int, only: Only) -> Iterable[list[str]]:
+    def _by_urgency(self, now: datetime, limit: int, only: Only) -> Iterable[tuple[str, ...]]:
         """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
         due = R.select(R.track_id).where((R.due_at <= now) & _free(now) & _among(only)).limit(limit)
         yield self._ids(due.where(R.expires_at.is_null(False)).order_by(R.expires_at))
@@ -101,7 +101,7 @@ class SqlFinder:
     def _image(self) -> Any:
         return self.app.column("image_url")
 
-    def _handed_over(self, now: datetime, limit: int, only: Only) -> list[str]:
+    def _handed_over(self, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
         """Tracks with a task that nobody looked at yet. Ids that cannot be asked for are skipped."""
         query = (
             HandedOver.select(HandedOver.track_id, HandedOver.task_id)
@@ -112,13 +112,13 @@ class SqlFinder:
         if only is not None:
             query = query.where(HandedOver.track_id.in_(list(only)))
         rows = self.connection.rows(query.order_by(HandedOver.created_at).limit(limit))
-        return [track_id for track_id, task_id in rows if usable_task_id(task_id)]
+        return tuple(track_id for track_id, task_id in rows if usable_task_id(task_id))
 
-    def _new(self, now: datetime, limit: int, only: Only) -> list[str]:
+    def _new(self, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
         """Rows that came into scope lately, whatever picture they have. The day narrows by the index of the column,
         whose texts have several forms, all of which begin with it."""
         if not self.app.has("created_at"):
-            return []
+            return ()
         created = self.app.column("created_at")
         oldest = now - self.policy.stale_after - self.policy.grace
         by_index = created >= self._day_before(oldest)
@@ -130,7 +130,7 @@ class SqlFinder:
             return int(time.timestamp())
         return (time - timedelta(days=1)).date().isoformat()
 
-    def _without_picture(self, absent: Any, now: datetime, limit: int, only: Only) -> list[str]:
+    def _without_picture(self, absent: Any, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
         """Rows not remembered, or remembered as out of scope or with a picture."""
         news = R.state.is_null() | (R.seen != "")
         return self._ids(self._joined(now, only).where(absent & news & _free(now)).limit(limit))
@@ -178,8 +178,8 @@ class SqlFinder:
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])
 
-    def _ids(self, query: Any) -> list[str]:
-        return [str(track_id) for (track_id,) in self.connection.rows(query)]
+    def _ids(self, query: Any) -> tuple[str, ...]:
+        return tuple(str(track_id) for (track_id,) in self.connection.rows(query))
 
 
 def _free(now: datetime) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
+from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Memories
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Slot, slots
@@ -94,6 +95,9 @@ class SqlLeases(Peek):
                 return Commit.CONFLICT
             self._end(lease, _stamped(change, row, stamp) if row else change, now)
             return Commit.COMMITTED
+
+    def host_lost(self, host: str) -> None:
+        count_lost(self.connection, host, self.policy.audit_interval)
 
     def _first(self, track_id: str, track: Track | None, memory: Memory, now: datetime) -> Held:
         """An id that neither the app nor we know is not remembered: its lease holds nothing."""

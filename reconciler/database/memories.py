@@ -9,8 +9,9 @@ from peewee import Model
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
+from reconciler.database.hosts import SUSPECT
 from reconciler.database.statements import Slot, Statement, slots
-from reconciler.database.tables import Bought, HandedOver, Polled, SuspectHost
+from reconciler.database.tables import Bought, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
 from reconciler.domain.model import Memory, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
@@ -24,13 +25,13 @@ class Memories:
         bought = Bought.select(*codec.PURCHASE_COLUMNS).where(Bought.track_id == Slot("track_id"))
         handed = HandedOver.select(HandedOver.task_id).where(HandedOver.track_id == Slot("track_id"))
         task = Polled.select(*codec.TASK_COLUMNS).where(Polled.id == Slot("id"))
-        suspect = SuspectHost.select(SuspectHost.host).where(SuspectHost.host == Slot("host"))
+        suspect = LosingHost.select(LosingHost.host).where(SUSPECT & (LosingHost.host == Slot("host")))
         self._bought = connection.statement(bought.order_by(Bought.at, Bought.token), *codec.PURCHASE_COLUMNS)
         self._handed = connection.statement(
             handed.order_by(HandedOver.created_at.desc(), HandedOver.task_id), HandedOver.task_id
         )
         self._task = connection.statement(task, *codec.TASK_COLUMNS)
-        self._suspect = connection.statement(suspect, SuspectHost.host)
+        self._suspect = connection.statement(suspect, LosingHost.host)
         self._save_purchase = _upsert(connection, Bought, (*codec.PURCHASE_COLUMNS, Bought.over_at), Bought.token)
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 

@@ -119,7 +119,7 @@ def _require(
 
 
 def _similar(name: str, names: Mapping[str, str] | list[str]) -> str:
-    close = get_close_matches(name.lower(), list(names), n=1)
+    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -151,12 +151,15 @@ class Shape(Own):
     granted = IntegerField(default=0)
 
 
-class SuspectHost(Own):
+class LosingHost(Own):
+    """`lost`: pictures found dead on the host within an audit's length from `since` on."""
+
     class Meta:
         table_name = "reconciler_host"
 
     host = TextField(primary_key=True)
     since = InstantField()
+    lost = IntegerField()
 
 
 class Note(Own):
@@ -178,6 +181,6 @@ ALL: tuple[type[Own], ...] = (
     GateRow,
     Closed,
     Shape,
-    SuspectHost,
+    LosingHost,
     Note,
 )

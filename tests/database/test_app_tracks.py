@@ -1,0 +1,210 @@
+"""The app's rows: whatever they hold is read without an exception, and written only as they were seen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.database.app_tracks import AppTracks
+from reconciler.database.schema import probe
+from reconciler.domain.actions import Write
+from reconciler.domain.model import Cell, Memory, Track, Written
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import How
+from reconciler.ports import Change, Commit, Held, RowWrite
+
+INLINE = "DATA:image/png;base64," + "A" * 100_000
+LONG = "https://example.com/" + "x" * 5000
+NEW = "https://covers.example/new.jpg"
+NOWHERE = Standing(None, None, None)
+
+
+def rows_of(app: Any) -> AppTracks:
+    connection = app.connect()
+    return AppTracks(connection, probe(connection, "tracks"))
+
+
+def write_of(seen: Track, at: datetime, **changes: Any) -> RowWrite:
+    write = Write(**{"url": NEW, "resolution": "2048x1152", "how": How.GENERATED, **changes})
+    return RowWrite(write, seen, at, Change(Memory(seen.id, at), NOWHERE))
+
+
+def test_a_row_is_read_whole(app: Any) -> None:
+    app.put(
+        "a",
+        task_id="t",
+        image_url="https://x/y.png",
+        mood="m",
+        created_at="2026-01-02T03:04:05+02:00",
+        updated_at="2026-01-03 00:00:00.5",
+    )
+    track = rows_of(app).read("a")
+    assert track == Track(
+        "a",
+        Cell("https://x/y.png", 15),
+        status="completed",
+        task_id="t",
+        title="T",
+        prompt="P",
+        mood="m",
+        created_at=datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC),
+        updated_at=datetime(2026, 1, 3, 0, 0, 0, 500_000, tzinfo=UTC),
+    )
+
+
+def test_a_row_that_is_gone(app: Any) -> None:
+    assert rows_of(app).read("a") is None
+    assert rows_of(app).whole_image("a") is None
+
+
+@pytest.mark.parametrize("image", [INLINE, LONG])
+def test_long_pictures_are_cut_in_sql(app: Any, image: str) -> None:
+    app.put("a", image_url=image)
+    tracks = rows_of(app)
+    cell = tracks.read("a").image  # type: ignore[union-attr]
+    assert (cell.text, cell.length) == (image[:100], len(image))
+    assert cell.identity == f"{len(image)}:{cell.digest}"
+    assert tracks.whole_image("a") == image
+
+
+def test_long_texts_are_cut_but_for_the_ids_at_their_end(app: Any) -> None:
+    app.put("a", title="t" * 50_000, extended_prompt="p" * 50_000 + " | image_task_id: abc")
+    track = rows_of(app).read("a")
+    assert len(track.title or "") == 20_000  # type: ignore[union-attr]
+    assert (track.extended_prompt or "").endswith("abc")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("column", ["image_url", "status", "title", "audio_url", "extended_prompt"])
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"text", b"\x00" * 5_000_000])
+def test_a_blob_is_a_flaw(app: Any, column: str, value: bytes) -> None:
+    app.put("a", **{column: value})
+    track = rows_of(app).read("a")
+    assert track.flaw == f"column {column} holds something else than text"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("column", ["image_url", "status", "title"])
+def test_text_that_is_no_text_is_a_flaw(app: Any, column: str) -> None:
+    app.put("a")
+    app.sql(f"UPDATE tracks SET {column} = CAST(x'68ff69' AS TEXT)")
+    track = rows_of(app).read("a")
+    assert track.flaw == f"column {column} holds text that is not UTF-8"  # type: ignore[union-attr]
+    long = "UPDATE tracks SET image_url = CAST(x'64617461 3aff' || zeroblob(9000) AS TEXT)".replace(" 3a", "3a")
+    app.sql(long)
+    assert rows_of(app).read("a").flaw is not None  # type: ignore[union-attr]
+
+
+def test_a_number_is_a_flaw_where_the_column_keeps_it(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url, created_at)")
+    app.sql("INSERT INTO tracks VALUES (7, 'completed', 5, 1793536215)")
+    track = rows_of(app).read("7")
+    assert track.flaw == "column image_url holds something else than text"  # type: ignore[union-attr]
+    assert track.image == Cell(None)  # type: ignore[union-attr]
+    assert track.created_at == datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)  # type: ignore[union-attr]
+    assert not track.has_resolution  # type: ignore[union-attr]
+
+
+def test_two_rows_of_one_id_are_a_flaw(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks VALUES ('a', 'completed', ''), ('a', NULL, ''), (5, NULL, '')")
+    assert rows_of(app).read("a").flaw == "two rows have this id"  # type: ignore[union-attr]
+    assert rows_of(app).read("5").flaw is None  # type: ignore[union-attr]
+
+
+IMAGES = [
+    None,
+    "",
+    "https://x/old.png",
+    "https://x/OLD.png",
+    INLINE,
+    INLINE[:-1] + "B",
+    INLINE + "A",
+    LONG,
+    "'; --",
+    "ü",
+]
+
+
+@pytest.mark.parametrize("seen", IMAGES, ids=range(len(IMAGES)))
+@pytest.mark.parametrize("found", IMAGES, ids=range(len(IMAGES)))
+def test_only_the_picture_that_was_seen_is_replaced(app: Any, seen: str | None, found: str | None) -> None:
+    app.put("a", image_url=seen)
+    tracks = rows_of(app)
+    track = tracks.read("a")
+    app.sql("UPDATE tracks SET image_url = ?", found)
+    before = app.row()
+    assert tracks.write(write_of(track, app.clock())) == (seen == found)  # type: ignore[arg-type]
+    assert (app.row() == before) == (seen != found)
+
+
+STATUSES = [None, "", "completed", "archived", "Completed"]
+
+
+@pytest.mark.parametrize("seen", STATUSES)
+@pytest.mark.parametrize("found", STATUSES)
+def test_only_the_status_that_was_seen_is_overwritten(app: Any, seen: str | None, found: str | None) -> None:
+    app.put("a", status=seen)
+    tracks = rows_of(app)
+    track = tracks.read("a")
+    app.sql("UPDATE tracks SET status = ?", found)
+    assert tracks.write(write_of(track, app.clock())) == (seen == found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({}, {"image_url": NEW, "resolution": "2048x1152"}),
+        ({"url": None}, {"resolution": "2048x1152"}),
+        ({"resolution": None}, {"image_url": NEW}),
+        ({"revive": True}, {"image_url": NEW, "resolution": "2048x1152", "status": "completed"}),
+        ({"url": None, "resolution": None}, {}),
+    ],
+)
+def test_every_other_column_stays_as_it_is(app: Any, changes: dict[str, Any], changed: dict[str, str]) -> None:
+    app.put("a", status="archived", image_url="https://x/old.png", resolution="2K", summary="s\x00 ü", likes=3)
+    app.put("b")
+    other, before = app.row("b"), app.row()
+    tracks = rows_of(app)
+    assert tracks.write(write_of(tracks.read("a"), app.clock(), **changes))  # type: ignore[arg-type]
+    assert app.row() == {**before, "updated_at": "2026-11-01 12:00:00.000000", **changed}
+    assert app.row("b") == other
+
+
+def test_columns_that_do_not_exist_are_not_written(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks VALUES (7, 'completed', NULL)")
+    tracks = rows_of(app)
+    row = write_of(tracks.read("7"), app.clock())  # type: ignore[arg-type]
+    assert tracks.stamp(row) is None
+    assert tracks.write(replace(row, write=replace(row.write, url=None)))
+    assert tracks.write(row)
+    assert app.sql("SELECT * FROM tracks") == [(7, "completed", NEW)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "kept_to"),
+    [
+        ("TEXT", "2026-01-01 00:00:00", timedelta()),
+        ("TEXT", "2026-01-01T00:00:00.000Z", timedelta()),
+        ("TIMESTAMP", None, timedelta()),
+        ("INTEGER", 1767225600, timedelta(seconds=1)),
+        ("INTEGER", 1767225600000, timedelta(milliseconds=1)),
+    ],
+)
+def test_our_own_write_is_known_by_its_time(
+    make_app: Callable[..., Any], declared: str, value: object, kept_to: timedelta
+) -> None:
+    app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, updated_at {declared})")
+    app.sql("INSERT INTO tracks VALUES ('a', 'completed', NULL, ?)", value)
+    app.clock.on(microseconds=123_456)
+    leases = app.leases()
+    held = leases.lease("a")
+    written = Written(NEW, None, held.now, held.now)
+    change = Change(replace(held.memory, written=written), NOWHERE)
+    assert leases.commit(held.lease, change, write_of(held.track, held.now)) is Commit.COMMITTED
+    again: Held = leases.peek("a")
+    assert again.track is not None
+    assert again.memory.written is not None
+    assert again.memory.written.updated_at == again.track.updated_at
+    assert held.now - again.track.updated_at <= kept_to

@@ -1,0 +1,235 @@
+"""Connecting as a guest: nothing is created, no setting is changed, and every failure says what to do."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from reconciler.database import (
+    DatabaseBroken,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    SchemaError,
+    migrations,
+    open_database,
+    open_reader,
+)
+from reconciler.database.connection import Connection, connect
+from reconciler.database.migrations import VERSION, migrate, schema_sql, version
+from reconciler.database.tables import SchemaVersion
+from reconciler.domain.actions import Buy
+from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Standing
+from reconciler.ports import Change
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "app.db"
+    with pytest.raises(DatabaseMissing, match="there is no such file") as caught:
+        connect(f"sqlite:///{path}", now)
+    assert str(path) in str(caught.value)
+    assert not path.exists()
+
+
+def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseMissing):
+        connect(f"sqlite:///{tmp_path}", now)
+
+
+def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, however long it may be" * 100)
+    with pytest.raises(DatabaseBroken, match="no SQLite database"):
+        connect(f"sqlite:///{path}", now)
+
+
+def test_another_kind_of_database_is_refused_without_its_password() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        connect("postgresql://me:secret@host/db", now)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_path_with_odd_letters_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "täglich ?mode=memory#1 %41.db"
+    with closing(sqlite3.connect(path)) as plain:
+        plain.execute("CREATE TABLE tracks (id, status, image_url)")
+    connection = connect(f"sqlite:///{path}", now)
+    assert connection.db.get_tables() == ["tracks"]
+    connection.close()
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_the_journal_mode_stays(app: Any, mode: str) -> None:
+    app.sql(f"PRAGMA journal_mode = {mode}")
+    app.put("a")
+    leases = app.leases()
+    held = leases.lease("a")
+    leases.commit(held.lease, Change(held.memory, Standing(None, None, None)))
+    leases.connection.close()
+    assert app.sql("PRAGMA journal_mode") == [(mode,)]
+
+
+def test_a_locked_database_is_an_error_after_the_timeout(app: Any) -> None:
+    connection = app.ready(busy_timeout_s=0.01)
+    with closing(sqlite3.connect(app.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseLocked, match="locked"), connection.writing():
+            pass
+    with connection.writing():
+        pass
+
+
+def test_a_full_disk_leaves_nothing_half_written(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = leases.lease("a")
+    pages = leases.connection.db.execute_sql("PRAGMA page_count").fetchone()[0]
+    leases.connection.db.execute_sql(f"PRAGMA max_page_count = {pages}")
+    before = app.sql("SELECT * FROM reconciler_memory")
+    large = replace(held.memory, restores=(held.now,) * 20_000)
+    with pytest.raises(DatabaseFull, match="no space"):
+        leases.commit(held.lease, Change(large, Standing(None, None, None)))
+    assert app.sql("SELECT * FROM reconciler_memory") == before
+    leases.commit(held.lease, Change(held.memory, Standing(None, None, None)))
+
+
+def test_an_error_within_a_transaction_undoes_it(app: Any) -> None:
+    connection = app.ready()
+    with pytest.raises(DatabaseError, match="refused"):
+        add_a_version(connection, twice=True)
+    assert version(connection) == VERSION
+
+
+def test_a_reader_cannot_write(app: Any) -> None:
+    app.ready()
+    connection = app.connect(readonly=True)
+    with pytest.raises(DatabaseReadOnly):
+        add_a_version(connection)
+
+
+def add_a_version(connection: Connection, *, twice: bool = False) -> None:
+    with connection.writing():
+        for _ in range(1 + twice):
+            connection.run(SchemaVersion.insert(version=99, applied_at=now()))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_reader_leaves_the_file_as_it_is(app: Any, ours: bool) -> None:
+    app.put("a", image_url=None)
+    app.put("b", image_url="data:image/png;base64," + "A" * 5000)
+    if ours:
+        app.ready()
+    before = digest(app.path)
+    reader = open_reader(app.url, "tracks", {}, Policy(), app.clock)
+    assert reader.remembers is ours
+    assert reader.finder.due(10) == ("a",)
+    assert reader.finder.page(None, 10).work == ("a", "b")
+    assert reader.finder.tally() == {}
+    assert reader.finder.held_back("any", 10) == ()
+    assert reader.finder.next_due() is None
+    assert reader.peek("a").memory.first_seen == app.clock()
+    assert reader.inline_image("b") == "data:image/png;base64," + "A" * 5000
+    assert reader.view().window == ()
+    assert reader.note("anything") is None
+    reader.close()
+    assert digest(app.path) == before
+    assert sorted(p.name for p in app.path.parent.iterdir()) == [app.path.name]
+
+
+def test_migrating_twice_changes_nothing(app: Any) -> None:
+    app.ready().close()
+    before = digest(app.path)
+    app.ready()
+    assert digest(app.path) == before
+
+
+def test_the_tables_are_created_all_or_nothing(app: Any) -> None:
+    connection = app.connect()
+    connection.db.execute_sql("PRAGMA max_page_count = 20")
+    with pytest.raises(DatabaseFull):
+        migrate(connection)
+    assert not [t for t in connection.db.get_tables() if t.startswith("reconciler_")]
+
+
+@pytest.mark.parametrize("opener", [open_database, open_reader])
+def test_newer_tables_are_refused(app: Any, opener: Callable[..., Any]) -> None:
+    app.ready()
+    app.sql("INSERT INTO reconciler_schema VALUES (?, '2027-01-01')", VERSION + 1)
+    with pytest.raises(SchemaError, match="Install the newer program"):
+        opener(app.url, "tracks", {}, Policy(), app.clock)
+
+
+def test_older_tables_are_brought_up_to_date_and_refused_by_readers(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.ready()
+    app.sql("INSERT INTO reconciler_note VALUES ('kept', 'as it is')")
+
+    def step(connection: Connection) -> None:
+        connection.db.execute_sql("ALTER TABLE reconciler_note ADD COLUMN extra TEXT")
+
+    monkeypatch.setattr(migrations, "VERSION", VERSION + 1)
+    monkeypatch.setattr(migrations, "STEPS", {VERSION + 1: step})
+    with pytest.raises(SchemaError, match="schema --apply"):
+        open_reader(app.url, "tracks", {}, Policy(), app.clock)
+    assert version(app.ready()) == VERSION + 1
+    assert app.sql("SELECT * FROM reconciler_note") == [("kept", "as it is", None)]
+    open_reader(app.url, "tracks", {}, Policy(), app.clock).close()
+
+
+def test_the_printed_statements_make_the_same_tables(app: Any, make_app: Callable[..., Any]) -> None:
+    other = make_app()
+    app.ready()
+    with closing(sqlite3.connect(other.path)) as connection:
+        connection.executescript(schema_sql(peewee.SqliteDatabase(None, field_types={"INSTANT": "TEXT"})))
+    listing = "SELECT type, name, sql FROM sqlite_master WHERE name LIKE '%reconciler%' AND sql <> '' ORDER BY name"
+    assert normal(other.sql(listing)) == normal(app.sql(listing))
+
+
+def normal(rows: list[Any]) -> list[Any]:
+    return [(kind, name, sql.replace("IF NOT EXISTS ", "")) for kind, name, sql in rows]
+
+
+def test_the_hand_over_table_is_as_promised(app: Any) -> None:
+    app.ready()
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 't')")
+    assert app.sql("SELECT created_at IS NOT NULL FROM reconciler_image_task") == [(1,)]
+    with pytest.raises(sqlite3.IntegrityError):
+        app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 't')")
+    with pytest.raises(sqlite3.IntegrityError):
+        app.sql("INSERT INTO reconciler_image_task (track_id) VALUES ('b')")
+
+
+def test_opening_makes_the_tables_and_closes_when_it_fails(app: Any) -> None:
+    database = open_database(app.url, "tracks", {}, Policy(), app.clock)
+    app.put("a")
+    held = database.leases.lease("a")
+    assert held is not None
+    assert str(held.lease.owner).count(":") == 2
+    database.gate.reserve(held.lease, Buy("m", "p", "s", 1))
+    database.notes.put("name", "one")
+    database.notes.put("name", "two")
+    assert database.notes.get("name") == "two"
+    database.notes.put("name", None)
+    assert database.notes.get("name") is None
+    database.close()
+    with pytest.raises(SchemaError, match="no table songs"):
+        open_database(app.url, "songs", {}, Policy(), app.clock)
+    with pytest.raises(SchemaError, match="no table songs"):
+        open_reader(app.url, "songs", {}, Policy(), app.clock)

@@ -1,0 +1,315 @@
+"""The only door to money: what it refuses, what it remembers, and that its limits hold in every window."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.database.gate import SqlGate
+from reconciler.database.leases import SqlLeases
+from reconciler.domain.actions import Buy
+from reconciler.domain.breaker import FAULTS_TO_OPEN, Stage
+from reconciler.domain.gate import Closure, GateName, Proof, Refusal
+from reconciler.domain.model import Outcome, Purchase, Task, TaskState, Verdict
+from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import Reason, State
+from reconciler.ports import Change, Held
+
+ORDER = Buy("model", "prompt", "shape", 5.0, "song")
+SECOND = timedelta(seconds=1)
+
+
+class Till:
+    """One process that buys: a lease, an order, an answer."""
+
+    def __init__(self, app: Any, policy: Policy | None = None, owner: str = "one") -> None:
+        self.app, self.policy = app, policy or Policy()
+        self.leases: SqlLeases = app.leases(owner, self.policy)
+        self.gate: SqlGate = app.gate(self.policy)
+        self.gate.balance(1000, app.clock())
+
+    def lease(self, track_id: str = "a") -> Held:
+        if not self.app.sql("SELECT 1 FROM tracks WHERE id = ?", track_id):
+            self.app.put(track_id)
+        held = self.leases.lease(track_id)
+        assert held is not None
+        return held
+
+    def order(self, track_id: str = "a", **changes: Any) -> Purchase | Refusal:
+        """Reserve and leave the answer open."""
+        held = self.lease(track_id)
+        answer = self.gate.reserve(held.lease, replace(ORDER, **changes))
+        self.end(held, self.leases.peek(track_id).memory.purchases)
+        return answer
+
+    def bought(self, track_id: str = "a", **changes: Any) -> Purchase:
+        answer = self.order(track_id, **changes)
+        assert isinstance(answer, Purchase), answer
+        return answer
+
+    def end(self, held: Held, purchases: tuple[Purchase, ...], *tasks: Task) -> None:
+        memory = replace(held.memory, purchases=purchases, tasks={task.id: task for task in tasks})
+        self.leases.commit(held.lease, Change(memory, Standing(State.MISSING, Reason.DUE, None)))
+
+    def answered(self, purchase: Purchase, *tasks: Task, **changes: Any) -> Purchase:
+        held = self.lease(purchase.track_id)
+        changed = replace(purchase, **{"answered_at": self.app.clock(), "outcome": Outcome.ACCEPTED, **changes})
+        others = tuple(p for p in held.memory.purchases if p.token != purchase.token)
+        self.end(held, (*others, changed), *tasks)
+        return changed
+
+    def failed(self, track_id: str = "a") -> Purchase:
+        """A purchase that came to nothing and is out of everybody's way."""
+        return self.answered(self.bought(track_id), task_id=None, verdict=Verdict.FAILED)
+
+
+@pytest.fixture
+def till(app: Any) -> Till:
+    return Till(app)
+
+
+def refused(answer: Purchase | Refusal, reason: Reason, until: datetime | None = None) -> None:
+    assert isinstance(answer, Refusal), answer
+    assert (answer.reason, answer.until) == (reason, until)
+
+
+def test_an_intent_is_committed_before_anything_is_sent(app: Any, till: Till) -> None:
+    purchase = till.bought()
+    now = app.clock()
+    assert len(purchase.token) == 32
+    assert (purchase.at, purchase.send_before, purchase.deadline) == (now, now + 15 * SECOND, now + 45 * SECOND)
+    assert (purchase.prompt, purchase.song, purchase.outcome) == ("prompt", "song", Outcome.OPEN)
+    assert app.sql("SELECT token, outcome FROM reconciler_purchase") == [(purchase.token, "open")]
+    assert till.leases.peek("a").memory.purchases == (purchase,)
+    assert till.bought("b").token != purchase.token
+
+
+def test_one_without_the_lease_buys_nothing(app: Any, till: Till) -> None:
+    held = till.lease()
+    for stale in (
+        replace(held.lease, generation=0),
+        replace(held.lease, owner="other"),
+        replace(held.lease, track_id="b"),
+    ):
+        refused(till.gate.reserve(stale, ORDER), Reason.IN_FLIGHT)
+    app.clock.at = held.lease.until
+    refused(till.gate.reserve(held.lease, ORDER), Reason.IN_FLIGHT)
+    assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
+
+
+def test_a_track_waits_for_its_answer(till: Till) -> None:
+    purchase = till.bought()
+    refused(till.order(), Reason.IN_FLIGHT, purchase.deadline)
+
+
+def test_a_track_waits_for_its_task(app: Any, till: Till) -> None:
+    purchase = till.bought()
+    till.answered(purchase, Task("t", app.clock(), next_poll=app.clock()), task_id="t")
+    refused(till.order(), Reason.IN_FLIGHT, app.clock())
+    app.clock.at += till.policy.task_timeout + SECOND
+    till.gate.balance(1000, app.clock())
+    assert isinstance(till.order(), Purchase), "an overdue task may be replaced"
+
+
+def test_a_lost_answer_is_held_then_repeated_once(app: Any, till: Till) -> None:
+    first = till.bought()
+    app.clock.at = first.deadline + SECOND
+    until = first.held_until(till.policy.hold_unknown)
+    refused(till.order(), Reason.UNKNOWN_PURCHASE, until)
+    refused(till.order(repeat_of=first.token), Reason.UNKNOWN_PURCHASE, until)
+    app.clock.at = until
+    till.gate.balance(1000, app.clock())
+    refused(till.order(), Reason.UNKNOWN_PURCHASE)
+    refused(till.order(repeat_of="another"), Reason.UNKNOWN_PURCHASE)
+    second = till.bought(repeat_of=first.token)
+    app.clock.at = second.deadline + timedelta(days=9)
+    refused(till.order(repeat_of=first.token), Reason.UNKNOWN_PURCHASE)
+    refused(till.order(repeat_of=second.token), Reason.UNKNOWN_PURCHASE)
+
+
+def test_an_answer_that_came_after_all_is_not_repeated(app: Any, till: Till) -> None:
+    first = till.failed()
+    refused(till.order(repeat_of=first.token), Reason.IN_FLIGHT, app.clock())
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [("per_track", Verdict.GOOD), ("attempts_per_track", Verdict.FAILED)])
+def test_a_track_has_so_many_attempts(app: Any, limit: str, verdict: Verdict) -> None:
+    till = Till(app, Policy(**{limit: 2}))  # type: ignore[arg-type]
+    for _ in range(2):
+        till.answered(till.bought(), verdict=verdict)
+    refused(till.order(), Reason.ATTEMPTS_SPENT)
+    held = till.lease()
+    till.leases.commit(held.lease, Change(replace(held.memory, granted=1), Standing(None, None, None)))
+    till.bought()
+
+
+def test_a_repeat_is_no_new_attempt(app: Any) -> None:
+    till = Till(app, Policy(per_track=1, attempts_per_track=1))
+    first = till.bought()
+    app.clock.at = first.held_until(till.policy.hold_unknown) + SECOND
+    till.gate.balance(1000, app.clock())
+    till.bought(repeat_of=first.token)
+
+
+def test_nothing_is_bought_blindly(app: Any, till: Till) -> None:
+    app.sql("UPDATE reconciler_gate SET balance = NULL, balance_at = NULL")
+    refused(till.order(), Reason.OUT_OF_CREDITS)
+
+
+def test_credits_count_every_intent_that_the_balance_may_not_know(app: Any, till: Till) -> None:
+    open_one = till.bought("a")
+    settled = till.answered(till.bought("b"))
+    till.answered(till.bought("c"), outcome=Outcome.NOTHING)
+    assert till.gate.view().spent_since == 10
+    app.clock.on(seconds=1)
+    till.gate.balance(500, app.clock())
+    assert till.gate.view().spent_since == 5, "the open one may be charged after the balance was read"
+    till.answered(open_one)
+    assert till.gate.view().credits_left() == 495
+    app.clock.on(seconds=1)
+    till.gate.balance(400, app.clock())
+    assert till.gate.view().credits_left() == 400
+    till.gate.balance(999, settled.at)
+    assert till.gate.view().balance == 400, "an old answer that came late"
+
+
+def test_pausing(till: Till) -> None:
+    till.gate.pause(paused=True)
+    assert till.gate.view().paused
+    refused(till.order(), Reason.PAUSED)
+    till.gate.pause(paused=False)
+    till.bought()
+
+
+def test_closures(app: Any, till: Till) -> None:
+    now = app.clock()
+    key = Closure(GateName.KEY, now, None, "401")
+    rate = Closure(GateName.RATE_LIMIT, now, now + SECOND)
+    model = Closure(GateName.REQUEST_REJECTED, now, None, "no such field", "shape")
+    for closure in (key, rate, model, replace(model, shape="other"), replace(model, detail="again")):
+        till.gate.close(closure)
+    assert set(till.gate.view().closures) == {key, rate, replace(model, detail="again"), replace(model, shape="other")}
+    refused(till.order(), Reason.UNAUTHORIZED)
+    till.gate.reopen(GateName.KEY)
+    till.gate.reopen(GateName.REQUEST_REJECTED)
+    refused(till.order(), Reason.GATE_CLOSED, now + SECOND)
+    app.clock.on(seconds=1)
+    assert till.gate.view().closures == ()
+    till.bought()
+
+
+def test_the_breaker_is_remembered(app: Any, till: Till) -> None:
+    till.gate.heard(healthy=True, bought=False)
+    assert app.sql("SELECT breaker FROM reconciler_gate") == [(None,)], "nothing new, nothing written"
+    for _ in range(FAULTS_TO_OPEN):
+        till.gate.heard(healthy=False, bought=True)
+    view = app.gate().view()
+    assert view.breaker.stage is Stage.OPEN
+    refused(till.order(), Reason.GATE_CLOSED, view.breaker.retry_at)
+
+
+def test_the_window_is_left_after_the_answer(app: Any, till: Till) -> None:
+    window = till.policy.purchase_window
+    first = till.bought("a")
+    app.clock.on(seconds=2)
+    till.answered(till.bought("b"))
+    till.answered(till.bought("c"), outcome=Outcome.NOTHING, sent=False)
+    assert till.gate.view().window == (app.clock() + window, first.deadline + window)
+    app.clock.at = first.deadline + timedelta(hours=2)
+    till.answered(first)
+    assert till.gate.view().window == (), "an answer that comes hours later prolongs nothing"
+
+
+def test_what_was_not_sent_counts_in_no_budget(till: Till) -> None:
+    till.answered(till.bought("a"), outcome=Outcome.NOTHING, sent=False)
+    till.answered(till.bought("b"), outcome=Outcome.NOTHING, sent=True)
+    view = till.gate.view()
+    assert (view.hour.used, view.day.used, view.spent_since) == (1, 1, 0)
+
+
+def test_running_tasks(app: Any, till: Till) -> None:
+    first, second, third = (till.bought(name) for name in "abc")
+    assert (till.gate.view().running, till.gate.view().open) == (3, 3)
+    till.answered(first, task_id="t")
+    till.answered(second, Task("u", app.clock(), state=TaskState.SUCCEEDED), task_id="u")
+    till.answered(third, urls=("https://x/at-once.png",))
+    assert (till.gate.view().running, till.gate.view().open) == (1, 0)
+    assert till.gate.view().proofs == {"shape": Proof(out=3)}
+    app.clock.at += till.policy.task_timeout + SECOND
+    assert till.gate.view().running == 0
+    assert till.gate.view().proofs == {"shape": Proof(out=2)}, "an overdue one does not count"
+
+
+def test_proofs(app: Any, till: Till) -> None:
+    lost = till.bought("a")
+    till.answered(till.bought("b"), verdict=Verdict.REJECTED)
+    till.answered(till.bought("c"), verdict=Verdict.CONTENT)
+    till.answered(till.bought("d", shape="other"), verdict=Verdict.GOOD)
+    assert till.gate.view().proofs == {"shape": Proof(out=1, refused=1), "other": Proof(proven=True)}
+    app.clock.at = lost.deadline + SECOND
+    assert till.gate.view().proofs["shape"].out == 1, "lost and held"
+    app.clock.at = lost.held_until(till.policy.hold_unknown)
+    assert till.gate.view().proofs["shape"].out == 0
+    till.gate.grant("shape")
+    till.gate.grant("shape")
+    till.gate.grant("new")
+    assert till.gate.view().proofs["shape"].granted == 2
+    assert till.gate.view().proofs["new"] == Proof(granted=1)
+
+
+def test_three_unproven_ones_may_be_out(till: Till) -> None:
+    for name in "abc":
+        till.bought(name)
+    refused(till.order("d"), Reason.GATE_CLOSED)
+    till.bought("d", shape="other")
+
+
+def test_a_locked_database_buys_nothing(app: Any) -> None:
+    from reconciler.database import DatabaseLocked
+
+    till = Till(app)
+    held = till.lease()
+    till.gate.connection.db.execute_sql("PRAGMA busy_timeout = 5")
+    with closing(sqlite3.connect(app.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseLocked):
+            till.gate.reserve(held.lease, ORDER)
+    assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
+
+
+# -- a clock that is set back ------------------------------------------------------------------------------------------
+
+
+def test_a_clock_set_back_neither_blocks_nor_empties_the_window(app: Any) -> None:
+    till = Till(app, Policy(purchase_limit=2))
+    app.clock.on(days=1)
+    till.gate.balance(1000, app.clock())
+    till.failed("a")
+    till.bought("b")
+    app.clock.on(days=-1)
+    view = till.gate.view()
+    now = app.clock()
+    assert view.window == (now + 10 * SECOND, now + 55 * SECOND)
+    assert (view.hour.used, view.balance_at) == (2, now)
+    assert isinstance(till.order("c"), Refusal)
+    app.clock.on(seconds=56)
+    till.bought("c")
+
+
+def test_closures_and_pauses_keep_their_length(app: Any, till: Till) -> None:
+    app.clock.on(days=30)
+    ahead = app.clock()
+    till.gate.close(Closure(GateName.RATE_LIMIT, ahead, ahead + 10 * SECOND))
+    till.gate.close(Closure(GateName.KEY, ahead))
+    for _ in range(FAULTS_TO_OPEN):
+        till.gate.heard(healthy=False, bought=False)
+    app.clock.on(days=-30)
+    view = till.gate.view()
+    assert {c.until for c in view.closures} == {app.clock() + 10 * SECOND, None}
+    assert view.breaker.retry_at == app.clock() + till.policy.retry_max
+    app.clock.on(seconds=1)
+    assert till.gate.view().closures == view.closures, "mended once"

@@ -1,0 +1,267 @@
+"""Leases: one owner at a time, fencing, interruptions, and commits that are whole or not at all."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.actions import Write
+from reconciler.domain.model import Memory, Purchase, Task, TaskState
+from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import How, Reason, State
+from reconciler.ports import Change, Commit, Held, RowWrite, Step
+
+STUCK = Standing(State.MISSING, Reason.DUE, None)
+URL = "https://covers.example/new.jpg"
+
+
+def purchase(token: str, at: datetime, **more: Any) -> Purchase:
+    return Purchase(token, "a", "m", "s", "p", 5.0, at, at, at, **more)
+
+
+def row_write(held: Held, otherwise: Change | None = None) -> RowWrite:
+    assert held.track is not None
+    write = Write(URL, "2048x1152", How.GENERATED)
+    return RowWrite(write, held.track, held.now, otherwise or Change(held.memory, STUCK))
+
+
+def lease(leases: Any, track_id: str = "a") -> Held:
+    held = leases.lease(track_id)
+    assert isinstance(held, Held)
+    return held
+
+
+def test_a_track_has_one_owner_at_a_time(app: Any) -> None:
+    app.put("a")
+    app.put("b")
+    one, other = app.leases("one"), app.leases("other")
+    held = lease(one)
+    assert (held.lease.owner, held.lease.generation, held.lease.until) == ("one", 1, app.clock() + Policy().lease)
+    assert held.memory == Memory("a", first_seen=app.clock())
+    assert one.lease("a") is None
+    assert other.lease("a") is None
+    assert lease(other, "b").track == other.peek("b").track
+    assert one.commit(held.lease, Change(held.memory, STUCK)) is Commit.COMMITTED
+    assert lease(other).lease.generation == 2
+
+
+def test_a_lease_ends_once(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    change = Change(held.memory, STUCK)
+    assert leases.commit(held.lease, change) is Commit.COMMITTED
+    assert leases.commit(held.lease, change, row_write(held)) is Commit.LEASE_LOST
+    assert not leases.begin(held.lease, Step.BUY)
+    assert app.row()["image_url"] is None
+
+
+def test_one_that_was_overtaken_saves_and_writes_nothing(app: Any) -> None:
+    app.put("a")
+    slow, quick = app.leases("slow"), app.leases("quick")
+    old = lease(slow)
+    app.clock.at = old.lease.until
+    new = lease(quick)
+    change = Change(replace(old.memory, listed=True, purchases=(purchase("p", old.now),)), STUCK)
+    assert slow.commit(old.lease, change, row_write(old)) is Commit.LEASE_LOST
+    assert not slow.begin(old.lease, Step.PICTURE)
+    assert quick.peek("a").memory == new.memory
+    assert app.row()["image_url"] is None
+    assert quick.begin(new.lease, Step.BUY)
+    assert quick.commit(new.lease, Change(new.memory, STUCK)) is Commit.COMMITTED
+
+
+def test_the_same_name_does_not_make_the_same_owner(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    old = lease(leases)
+    app.clock.at = old.lease.until
+    lease(leases)
+    assert leases.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+
+
+def test_what_was_paid_for_is_saved_even_late(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    app.clock.on(days=1)
+    change = Change(replace(held.memory, purchases=(purchase("p", held.now),)), STUCK)
+    assert leases.commit(held.lease, change) is Commit.COMMITTED
+    assert leases.peek("a").memory.purchases[0].token == "p"
+
+
+@pytest.mark.parametrize(("step", "count"), [(None, 0), (Step.ASK, 0), (Step.BUY, 0), (Step.PICTURE, 1)])
+def test_a_death_with_a_picture_is_counted(app: Any, step: Step | None, count: int) -> None:
+    app.put("a")
+    dead, alive = app.leases("dead"), app.leases("alive")
+    held = lease(dead)
+    if step is not None:
+        assert dead.begin(held.lease, step)
+    app.clock.at = held.lease.until
+    assert lease(alive).memory.interruptions == count
+    assert alive.peek("a").memory.interruptions == count, "counted at once, so that the next death adds to it"
+
+
+def test_a_step_that_ends_is_no_interruption(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    leases.begin(held.lease, Step.PICTURE)
+    leases.commit(held.lease, Change(held.memory, STUCK))
+    assert lease(leases).memory.interruptions == 0
+
+
+def test_memory_and_standing_are_saved(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    soon = held.now + timedelta(hours=1)
+    memory = replace(held.memory, seen="", needy_since=held.now, ignored=True, granted=2, listed=True)
+    standing = Standing(State.BACKING_OFF, Reason.PROVIDER_FAILED, soon, "shape", soon, soon)
+    leases.commit(held.lease, Change(memory, standing))
+    assert leases.peek("a").memory == memory
+    columns = "state, reason, held, seen, ignored, lease_owner, due_at = settles_at AND due_at = expires_at, tried_at"
+    (row,) = app.sql(f"SELECT {columns} FROM reconciler_memory")
+    saved = ("backing_off", "provider_failed", "shape", "", 1, None, 1, "2026-11-01T12:00:00.000000+00:00")
+    assert row == saved
+
+
+def test_row_and_memory_are_written_together(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    change = Change(replace(held.memory, listed=True), STUCK)
+    assert leases.commit(held.lease, change, row_write(held)) is Commit.COMMITTED
+    assert app.row()["image_url"] == URL
+    assert leases.peek("a").memory.listed
+
+
+def test_a_conflict_saves_the_other_memory_and_leaves_the_row(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    app.sql("UPDATE tracks SET image_url = 'https://x/theirs.png'")
+    before = app.row()
+    otherwise = Change(replace(held.memory, conflicts=1), Standing(State.BACKING_OFF, Reason.WRITE_CONFLICT, held.now))
+    change = Change(replace(held.memory, listed=True), STUCK)
+    assert leases.commit(held.lease, change, row_write(held, otherwise)) is Commit.CONFLICT
+    assert app.row() == before
+    assert leases.peek("a").memory == otherwise.memory
+    assert app.sql("SELECT state, lease_owner FROM reconciler_memory") == [("backing_off", None)]
+
+
+def test_a_row_that_is_gone(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    leases.commit(held.lease, Change(replace(held.memory, listed=True), STUCK))
+    app.sql("DELETE FROM tracks")
+    gone = lease(leases)
+    assert gone.track is None
+    assert gone.memory.listed
+    assert leases.commit(gone.lease, Change(gone.memory, STUCK)) is Commit.COMMITTED
+
+
+def test_an_id_that_nobody_knows_is_not_remembered(app: Any) -> None:
+    leases = app.leases()
+    held = lease(leases, "who")
+    assert held.track is None
+    assert app.sql("SELECT count(*) FROM reconciler_memory") == [(0,)]
+    assert leases.commit(held.lease, Change(held.memory, STUCK)) is Commit.LEASE_LOST
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "shown"),
+    [
+        ("INTEGER PRIMARY KEY", 42, "42"),
+        ("INTEGER PRIMARY KEY", -1, "-1"),
+        ("uuid PRIMARY KEY", "ab-12", "ab-12"),
+        ("", 7, "7"),
+    ],
+)
+def test_ids_of_every_kind(make_app: Any, declared: str, given: object, shown: str) -> None:
+    app = make_app(f"CREATE TABLE tracks (id {declared}, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks VALUES (?, 'completed', NULL)", given)
+    leases = app.leases()
+    held = lease(leases, shown)
+    assert leases.commit(held.lease, Change(held.memory, STUCK), row_write(held)) is Commit.COMMITTED
+    assert app.sql("SELECT id, image_url FROM tracks") == [(given, URL)]
+
+
+def test_a_text_is_no_number(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks VALUES (1, 'completed', NULL)")
+    for text in ("one", "1x", "", "²", str(2**70)):
+        assert lease(app.leases(), text).track is None
+
+
+def test_tasks_come_from_wherever_they_are_named(app: Any) -> None:
+    app.put("a", image_url="task_abc", extended_prompt="v | Visual: x | image_task_id: named")
+    leases = app.leases()
+    app.sql("INSERT INTO reconciler_image_task VALUES ('a', 'early', '2026-01-01'), ('a', 'late', '2026-02-01')")
+    app.sql("INSERT INTO reconciler_image_task VALUES ('a', '', NULL), ('a', 'b\x07d', NULL), ('b', 'theirs', NULL)")
+    held = lease(leases)
+    assert held.memory.handed == ("late", "early")
+    assert held.memory.tasks == {}
+    names = ("task_abc", "named", "late", "early", "bought", "unrelated")
+    tasks = {name: Task(name, held.now, polls=1) for name in names}
+    bought = purchase("p", held.now, task_id="bought")
+    leases.commit(held.lease, Change(replace(held.memory, tasks=tasks, purchases=(bought,)), STUCK))
+    assert set(leases.peek("a").memory.tasks) == set(names) - {"unrelated"}
+
+
+def test_a_handed_over_task_is_remembered_once_it_was_seen(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 'seen')")
+    held = lease(leases)
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 'later')")
+    leases.commit(held.lease, Change(held.memory, STUCK))
+    assert leases.peek("a").memory.tasks == {"seen": Task("seen", first_seen=held.now)}
+
+
+RUNNING, DONE = TaskState.RUNNING, TaskState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("known", "brought", "kept"),
+    [
+        ((DONE, 3), (RUNNING, 9), (DONE, 3)),
+        ((RUNNING, 3), (DONE, 1), (DONE, 1)),
+        ((RUNNING, 3), (RUNNING, 2), (RUNNING, 3)),
+        ((RUNNING, 3), (RUNNING, 4), (RUNNING, 4)),
+        ((DONE, 3), (TaskState.GONE, 4), (DONE, 3)),
+    ],
+)
+def test_what_another_track_learned_of_a_task_is_not_undone(app: Any, known: Any, brought: Any, kept: Any) -> None:
+    leases = app.leases()
+    for track_id, (state, polls) in (("a", known), ("b", brought)):
+        app.put(track_id, extended_prompt="image_task_id: t")
+        held = lease(leases, track_id)
+        tasks = {"t": Task("t", held.now, state=state, polls=polls)}
+        leases.commit(held.lease, Change(replace(held.memory, tasks=tasks), STUCK))
+    task = leases.peek("a").memory.tasks["t"]
+    assert (task.state, task.polls) == kept
+
+
+def test_a_suspect_host_is_told(app: Any) -> None:
+    app.put("a", image_url="https://Bad.example/x.png")
+    app.put("b", image_url="https://good.example/x.png")
+    leases = app.leases()
+    app.sql("INSERT INTO reconciler_host VALUES ('bad.example', '2026-01-01')")
+    assert lease(leases, "a").memory.host_suspect
+    assert not lease(leases, "b").memory.host_suspect
+
+
+def test_a_dead_process_leaves_the_track_due(app: Any) -> None:
+    app.put("a")
+    leases, finder = app.leases(), app.finder()
+    held = lease(leases)
+    leases.commit(held.lease, Change(replace(held.memory, seen=""), Standing(State.FAILED, Reason.NO_PROMPT, None)))
+    again = lease(leases)
+    assert finder.due(9) == ()
+    assert finder.next_due() == again.lease.until
+    app.clock.at = again.lease.until
+    assert finder.due(9) == ("a",)

@@ -1,0 +1,65 @@
+"""Looking at the app's table: what must be there, what may be, and what is said where something is missing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reconciler.database import Key, SchemaError
+from reconciler.database.schema import probe
+
+
+def test_the_whole_table(app: Any) -> None:
+    table = probe(app.connect(), "tracks")
+    assert table.key is Key.TEXT
+    assert table.unique
+    assert table.has("summary")
+    assert table.types["updated_at"] == "TEXT"
+
+
+def test_the_least_table(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    table = probe(app.connect(), "main.tracks", {})
+    assert (table.key, table.unique, table.schema) == (Key.INTEGER, True, "main")
+    assert set(table.names) == {"id", "status", "image_url"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "key"),
+    [("uuid", Key.UUID), ("VARCHAR(36)", Key.TEXT), ("BIGINT", Key.INTEGER), ("", Key.UNTYPED), ("BLOB", Key.UNTYPED)],
+)
+def test_kinds_of_ids(make_app: Callable[..., Any], declared: str, key: Key) -> None:
+    app = make_app(f"CREATE TABLE tracks (id {declared} UNIQUE, status TEXT, image_url TEXT)")
+    table = probe(app.connect(), "tracks")
+    assert (table.key, table.unique) == (key, True)
+
+
+def test_ids_that_need_not_be_unique(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id TEXT, status TEXT, image_url TEXT, UNIQUE (id, status))")
+    assert not probe(app.connect(), "tracks").unique
+
+
+def test_names_differ_in_case_and_by_configuration(make_app: Callable[..., Any]) -> None:
+    app = make_app('CREATE TABLE "my songs" (uid TEXT PRIMARY KEY, Status TEXT, "cover url" TEXT, name TEXT)')
+    table = probe(app.connect(), "my songs", {"id": "uid", "image_url": "cover url", "title": "Name", "mood": "mood"})
+    assert table.names == {"id": "uid", "status": "Status", "image_url": "cover url", "title": "name"}
+
+
+def test_a_missing_table_names_those_that_exist(app: Any) -> None:
+    app.ready()
+    with pytest.raises(SchemaError) as caught:
+        probe(app.connect(), "track")
+    assert caught.value.problems == ("there is no table track (did you mean tracks?)",)
+    assert str(caught.value).endswith("Set database.table; there are: tracks")
+
+
+def test_all_missing_columns_are_named_at_once(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id TEXT PRIMARY KEY, state TEXT, imageurl TEXT)")
+    with pytest.raises(SchemaError) as caught:
+        probe(app.connect(), "tracks", {"title": "titel"})
+    assert caught.value.problems == (
+        "table tracks has no column status (did you mean state?)",
+        "table tracks has no column image_url (did you mean imageurl?)",
+        "table tracks has no column titel",
+    )
+    assert "there are: id, imageurl, state" in str(caught.value)
