@@ -23,7 +23,6 @@ from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
 
-
 Clock = Callable[[], datetime]
 """Aware UTC time."""
 
@@ -230,6 +229,13 @@ class Leases(Protocol):
 
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
+        ...
+
+    def host_lost(self, host: str) -> None:
+        """One picture more was found dead on this host, within its known life.
+
+        More than 20 within an audit are more likely the host's fault: its tracks are held back (`host_suspect`).
+        """
         ...
 
     def inline_image(self, track_id: str) -> str | None:

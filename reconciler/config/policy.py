@@ -24,6 +24,7 @@ def policy_of(settings: Settings) -> Policy:
         file_hosts=kie.file_hosts,
         insecure_hosts=kie.allow_insecure_hosts,
         **settings.budget.model_dump(),
+        audit_interval=settings.schedule.audit_interval,
         reverify_after=settings.schedule.reverify_after,
         retry_min=settings.schedule.retry_min,
         retry_max=settings.schedule.retry_max,

@@ -140,6 +140,14 @@ def _refused(case: Case, source: Source, refused: Refused) -> Ailment:
     )
 
 
+def lost_on(case: Case, source: Source, after: Memory) -> str | None:
+    """The host on which the row's picture was just found dead although it was to last longer, or None."""
+    if not isinstance(source, RowImage) or case.memory.ailing(source.name).dead or not after.ailing(source.name).dead:
+        return None
+    ends = _known_life(case, source)
+    return urls.host_of(source.url) if ends is None or case.now <= ends else None
+
+
 def _known_life(case: Case, source: Source) -> datetime | None:
     match source:
         case StoredKey():

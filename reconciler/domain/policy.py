@@ -74,6 +74,7 @@ class Policy:
     min_credits: float = 50
     hold_unknown: timedelta = timedelta(hours=1)
 
+    audit_interval: timedelta = timedelta(hours=6)
     reverify_after: timedelta = timedelta(days=30)
     retry_min: timedelta = timedelta(minutes=1)
     retry_max: timedelta = timedelta(hours=6)

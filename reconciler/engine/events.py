@@ -1,10 +1,9 @@
 """What happens during a sweep, told to whoever counts, prints or logs. Values; the engine itself logs nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from reconciler.domain.actions import Write
 from reconciler.domain.findings import Finding
@@ -86,8 +85,7 @@ class Mistake:
 Event = Found | Moved | Wrote | Recognised | Overwritten | Ordered | GateClosed | CreditsRead | Mistake
 
 
-class Listener(Protocol):
-    def __call__(self, event: Event) -> None: ...
+Listener = Callable[[Event], None]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from reconciler.domain.actions import (
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Trouble
 from reconciler.domain.learn import after_conflict, after_write, learn, notice
+from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.look import Good
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
@@ -171,7 +172,9 @@ class Steps:
         if isinstance(flight.job, AskTask):
             self.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
         case = replace(flight.case, now=self._clock())
-        case = replace(case, memory=learn(case, flight.job, finding))
+        memory = learn(case, flight.job, finding)
+        self._watch_host(case, flight.job, memory)
+        case = replace(case, memory=memory)
         if flight.gone:
             until = farewell(case.memory, case.now)
             due_at = until.until if isinstance(until, Wait) else case.now
@@ -218,6 +221,11 @@ class Steps:
             where = standing(flight.case, plan_case(flight.case), self._purse.view())
             self._leases.commit(flight.lease, Change(flight.case.memory, where))
         self.flights.clear()
+
+    def _watch_host(self, case: Case, job: Job, after: Memory) -> None:
+        host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None
+        if host:
+            self._leases.host_lost(host)
 
     def _teach_gate(self, job: Job, finding: Finding) -> None:
         match job:

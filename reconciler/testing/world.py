@@ -44,7 +44,7 @@ class World:
         self.path = folder / "app.db"
         self.store = LocalStore(folder / "images", now=self.clock)
         self.events: list[Event] = []
-        schema = files("reconciler.demo").joinpath("app-schema-sqlite.sql").read_text()
+        schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text()
         with sqlite3.connect(self.path) as connection:
             connection.executescript(schema)
         connection.close()

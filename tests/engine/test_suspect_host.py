@@ -1,0 +1,40 @@
+"""A host on which many pictures die at once is more likely broken than emptied: its tracks are not bought for."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.states import Reason, State
+from reconciler.testing.world import World
+
+DEAD_AND_BOUGHT = 21
+
+
+@pytest.mark.slow
+def test_the_tracks_of_a_host_that_loses_more_than_twenty_pictures_are_held_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.with_policy(grace=timedelta(0))
+    for number in range(40):
+        world.add(f"t{number:02}", image_url=f"https://pictures.example/{number}.jpg")
+
+    for _ in range(12):
+        world.run()
+        world.pass_time(timedelta(hours=3))
+
+    states = world.run().states
+    held = states.get((State.MISSING, Reason.HOST_SUSPECT), 0)
+    assert held >= 40 - DEAD_AND_BOUGHT
+    assert len(world.kie.book.purchases) <= DEAD_AND_BOUGHT
+
+
+@pytest.mark.slow
+def test_pictures_past_their_known_life_make_no_host_suspect(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(30):
+        dead = f"https://tempfile.aiquickdraw.com/{number}.jpg"
+        world.add(f"t{number:02}", image_url=dead, age=timedelta(days=20))
+
+    states = world.run(timedelta(minutes=30)).states
+
+    assert states == {(State.OK, None): 30}
