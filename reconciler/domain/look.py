@@ -85,7 +85,12 @@ def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Pl
         return StoredKey(key, memory.song_id)
     if kind in (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE):
         return None
-    return RowImage(text, inline=kind is urls.Kind.INLINE, identity=track.image.identity)
+    return RowImage(text, inline=_is_cut(track, kind), identity=track.image.identity)
+
+
+def _is_cut(track: Track, kind: urls.Kind) -> bool:
+    """The row holds more than the head that was read: a picture itself, or a very long URL."""
+    return kind is urls.Kind.INLINE or track.image.digest is not None
 
 
 def _dies(kind: urls.Kind, source: Place) -> bool:
