@@ -1,0 +1,237 @@
+"""May one more purchase be made now, and if not, why and until when."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, refusal
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason
+from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
+
+PROVEN = {SHAPE: Proof(proven=True)}
+READY = GateView(NOW, balance=1000, balance_at=NOW, proofs=PROVEN)
+
+
+def refused(view: GateView = READY, *, repeat: bool = False, price: float = 5, **policy: Any) -> Refusal | None:
+    return refusal(view, SHAPE, price, replace(POLICY, **policy), repeat=repeat)
+
+
+def why(view: GateView = READY, **more: Any) -> Reason | None:
+    answer = refused(view, **more)
+    return answer.reason if answer else None
+
+
+def test_nothing_stands_in_the_way() -> None:
+    assert refused() is None
+    assert refused(repeat=True) is None
+
+
+# -- closed --------------------------------------------------------------------------------------------------------
+
+
+def test_paused() -> None:
+    assert why(replace(READY, paused=True)) is Reason.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (GateName.RATE_LIMIT, Reason.GATE_CLOSED),
+        (GateName.CREDITS, Reason.OUT_OF_CREDITS),
+        (GateName.KEY, Reason.UNAUTHORIZED),
+        (GateName.BREAKER, Reason.GATE_CLOSED),
+        (GateName.REQUEST_REJECTED, Reason.REQUEST_REJECTED),
+        (GateName.MODEL_UNPROVEN, Reason.MODEL_UNPROVEN),
+        (GateName.PAUSED, Reason.PAUSED),
+    ],
+)
+def test_each_closure_has_its_reason_until_it_ends(name: GateName, reason: Reason) -> None:
+    closed = replace(READY, closures=(Closure(name, NOW, NOW + MINUTE, "why"),))
+    assert refused(closed) == Refusal(reason, NOW + MINUTE, "why", name)
+    assert refused(replace(closed, now=NOW + MINUTE)) is None
+
+
+def test_a_closure_may_be_for_one_shape_and_for_ever() -> None:
+    for shape, expected in ((SHAPE, Reason.REQUEST_REJECTED), ("another", None)):
+        closure = Closure(GateName.REQUEST_REJECTED, NOW, shape=shape)
+        assert why(replace(READY, closures=(closure,), now=NOW + 1000 * HOUR)) is expected
+
+
+# -- unproven ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        (Proof(out=2), None),
+        (Proof(out=3), Reason.GATE_CLOSED),
+        (Proof(out=1, refused=2), Reason.GATE_CLOSED),
+        (Proof(refused=2), None),
+        (Proof(refused=3), Reason.MODEL_UNPROVEN),
+        (Proof(refused=3, granted=1), None),
+        (Proof(out=1, refused=3, granted=1), Reason.GATE_CLOSED),
+        (Proof(refused=4, granted=1), Reason.MODEL_UNPROVEN),
+        (Proof(proven=True, out=50, refused=50), None),
+    ],
+)
+def test_until_one_result_was_good_at_most_three_are_risked(proof: Proof, expected: Reason | None) -> None:
+    assert why(replace(READY, proofs={SHAPE: proof})) is expected
+
+
+def test_a_shape_nobody_tried_may_be_tried() -> None:
+    assert refused(replace(READY, proofs={})) is None
+
+
+# -- credits -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("balance", "spent", "expected"),
+    [
+        *[(50, 0, None), (49.9, 0, Reason.OUT_OF_CREDITS), (100, 50, None), (100, 50.5, Reason.OUT_OF_CREDITS)],
+        (None, 0, Reason.OUT_OF_CREDITS),
+    ],
+)
+def test_the_balance_minus_what_was_ordered_since_must_suffice(
+    balance: float | None, spent: float, expected: Reason | None
+) -> None:
+    assert why(replace(READY, balance=balance, spent_since=spent)) is expected
+
+
+def test_with_no_reserve_the_price_must_be_there() -> None:
+    assert why(replace(READY, balance=4), min_credits=0) is Reason.OUT_OF_CREDITS
+    assert why(replace(READY, balance=5), min_credits=0) is None
+
+
+@pytest.mark.parametrize(
+    ("balance", "age", "expected"),
+    [
+        (None, None, True),
+        (1000, timedelta(0), False),
+        (1000, 11 * MINUTE, True),
+        (10, 2 * MINUTE, True),
+        (10, 30 * SECOND, False),
+    ],
+)
+def test_when_the_balance_is_asked_for(balance: float | None, age: timedelta | None, expected: bool) -> None:
+    view = replace(READY, balance=balance, balance_at=None if age is None else NOW - age)
+    assert view.wants_balance(POLICY) is expected
+
+
+# -- budgets -------------------------------------------------------------------------------------------------------
+
+
+def test_per_day_0_never_buys() -> None:
+    assert why(per_day=0) is Reason.BUDGET
+    assert why(replace(READY, paused=True), per_day=0) is Reason.BUDGET
+
+
+def test_hourly_and_daily_budgets() -> None:
+    full_hour = replace(READY, hour=Usage(30, NOW + MINUTE))
+    full_day = replace(full_hour, day=Usage(100, NOW + HOUR))
+    assert refused(full_hour) == Refusal(Reason.BUDGET, NOW + MINUTE, "budget.per_hour = 30 is spent")
+    assert refused(full_day) == Refusal(Reason.BUDGET, NOW + HOUR, "budget.per_day = 100 is spent")
+    assert refused(replace(READY, hour=Usage(29), day=Usage(99))) is None
+
+
+def test_so_many_tasks_at_once() -> None:
+    assert why(replace(READY, running=49)) is None
+    assert why(replace(READY, running=50)) is Reason.GATE_CLOSED
+
+
+# -- the window ----------------------------------------------------------------------------------------------------
+
+
+def test_the_window_opens_when_enough_have_left_it() -> None:
+    leaving = tuple(NOW + n * SECOND for n in range(1, 13))
+    assert refused(replace(READY, window=leaving[:9])) is None
+    for count, opens in ((10, leaving[0]), (12, leaving[2])):
+        answer = refused(replace(READY, window=leaving[:count]))
+        assert answer is not None
+        assert answer.until == opens
+
+
+calls = st.lists(
+    st.tuples(st.floats(0, 8), st.one_of(st.none(), st.floats(0, 20)), st.floats(0, 1)), min_size=10, max_size=80
+)
+
+
+@given(calls, st.integers(1, 5), st.integers(1, 20))
+def test_no_window_holds_more_than_the_limit_however_late_requests_arrive(
+    history: list[tuple[float, float | None, float]], limit: int, seconds: int
+) -> None:
+    """Each buyer comes after a pause; its answer takes a while or never comes; its request arrives in between."""
+    policy = replace(POLICY, purchase_limit=limit, purchase_window=timedelta(seconds=seconds))
+    log: list[tuple[datetime, datetime, datetime]] = []
+    now = NOW
+    for pause, answer_after, arrives_at in history:
+        now += timedelta(seconds=pause)
+        over = now + min(timedelta(seconds=answer_after or 45.0), 45 * SECOND)
+        if refusal(_view(now, log, policy), SHAPE, 5, policy, repeat=False) is None:
+            log.append((now, over, now + (over - now) * arrives_at))
+    arrivals = sorted(at for _, _, at in log)
+    starts = arrivals + [at - policy.purchase_window for at in arrivals]
+    for start in starts:
+        assert sum(start <= at < start + policy.purchase_window for at in arrivals) <= limit
+
+
+@given(calls, st.integers(1, 5))
+def test_a_window_that_is_full_says_when_it_opens(history: list[tuple[float, float | None, float]], limit: int) -> None:
+    policy = replace(POLICY, purchase_limit=limit)
+    log: list[tuple[datetime, datetime, datetime]] = []
+    now = NOW
+    for pause, _, _ in history:
+        now += timedelta(seconds=pause / 8)
+        answer = refusal(_view(now, log, policy), SHAPE, 5, policy, repeat=False)
+        if answer is not None:
+            assert answer.until is not None
+            assert answer.until > now
+            now = answer.until
+            assert refusal(_view(now, log, policy), SHAPE, 5, policy, repeat=False) is None
+        log.append((now, now, now))
+
+
+def _view(now: datetime, log: Iterable[tuple[datetime, datetime, datetime]], policy: Policy) -> GateView:
+    """An order occupies the window until its answer, or its deadline, plus the window."""
+    leaves = (over + policy.purchase_window for _, over, _ in log)
+    return replace(READY, now=now, window=tuple(sorted(at for at in leaves if at > now)))
+
+
+# -- the breaker's part --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [Stage.OPEN, Stage.PROBING, Stage.RAMPING])
+def test_no_hold_ends_while_the_breaker_is_not_closed(stage: Stage) -> None:
+    answer = refused(replace(READY, breaker=Breaker(stage, ramp_since=NOW)), repeat=True)
+    assert answer is not None
+    assert answer.gate is GateName.BREAKER
+
+
+def test_an_open_breaker_lets_nothing_through_and_names_a_time_to_come() -> None:
+    for retry_at, until in ((NOW + HOUR, NOW + HOUR), (NOW - HOUR, NOW + 10 * SECOND), (None, NOW + 10 * SECOND)):
+        answer = refused(replace(READY, breaker=Breaker(Stage.OPEN, retry_at=retry_at)))
+        assert answer is not None
+        assert (answer.reason, answer.until) == (Reason.GATE_CLOSED, until)
+
+
+def test_a_probing_breaker_lets_one_through() -> None:
+    probing = replace(READY, breaker=Breaker(Stage.PROBING))
+    assert refused(probing) is None
+    assert why(replace(probing, open=1)) is Reason.GATE_CLOSED
+    assert why(replace(probing, window=(NOW + SECOND,))) is Reason.GATE_CLOSED
+
+
+def test_a_ramping_breaker_lets_ever_more_through() -> None:
+    for windows, allowed in ((0, 1), (1, 2), (2, 4), (3, 8), (4, 10)):
+        since = NOW - windows * POLICY.purchase_window
+        view = replace(READY, breaker=Breaker(Stage.RAMPING, ramp_since=since))
+        leaving = tuple(NOW + n * SECOND for n in range(1, allowed + 1))
+        assert refused(replace(view, window=leaving[:-1])) is None
+        assert why(replace(view, window=leaving)) is Reason.GATE_CLOSED

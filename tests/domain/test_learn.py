@@ -1,0 +1,179 @@
+"""What a look at the row, a write and a conflict leave behind."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, SunoCover, Write
+from reconciler.domain.findings import Fault, Listing, Running, Sized, SongFinal, Stored
+from reconciler.domain.learn import after_conflict, after_write, learn, notice
+from reconciler.domain.model import Ailment, Cell, Sighting, Song, Verdict, Written
+from reconciler.domain.plan import plan_case
+from reconciler.domain.states import How, Reason
+from tests.domain.builders import (
+    COVER,
+    DAY,
+    DURABLE,
+    HOUR,
+    KEY,
+    MINUTE,
+    NOW,
+    OURS,
+    POLICY,
+    RESULT,
+    SONG,
+    TASK,
+    accepted,
+    case,
+    done_task,
+    kept,
+    memory,
+    planned,
+    seen,
+    tasks,
+    track,
+)
+
+FRESH = Write(OURS, "2048x1152", How.GENERATED, key=KEY)
+
+# -- notice --------------------------------------------------------------------------------------------------------
+
+
+def test_need_is_counted_from_its_first_sight_and_ends_with_a_good_picture() -> None:
+    needy = notice(memory(needy_since=None), track(), POLICY, NOW)
+    assert needy.needy_since == NOW
+    assert notice(needy, track(), POLICY, NOW + HOUR).needy_since == NOW
+    assert notice(memory(sighting=seen(DURABLE)), track(DURABLE), POLICY, NOW).needy_since is None
+    assert notice(memory(sighting=seen(RESULT)), track(RESULT), POLICY, NOW).needy_since is None
+
+
+def test_another_music_task_is_another_song_and_purchases_are_kept() -> None:
+    before = memory(
+        kept=(kept(),), written=Written(OURS, KEY, NOW, NOW), restores=(NOW,), purchases=(accepted(),), listed=False
+    )
+    after = notice(before, track(task_id="6" * 32), POLICY, NOW)
+    assert (after.song, after.kept, after.written, after.restores) == (None, (), None, ())
+    assert after.song_id == "6" * 32
+    assert after.purchases == before.purchases
+    assert after.listed, "the store holds what was made for the song before"
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, SONG), (SONG, None), (SONG, SONG)])
+def test_a_music_task_that_is_not_known_yet_or_no_more_is_no_other_song(before: str | None, now: str | None) -> None:
+    after = notice(memory(song_id=before, kept=(kept(),)), track(task_id=now), POLICY, NOW)
+    assert after.kept
+    assert after.song_id == SONG
+
+
+def test_another_picture_in_the_row_ends_the_count_of_interruptions() -> None:
+    assert notice(memory(seen=DURABLE, interruptions=3), track(COVER), POLICY, NOW).interruptions == 0
+    assert notice(memory(seen=DURABLE, interruptions=2), track(DURABLE), POLICY, NOW).interruptions == 2
+    assert notice(memory(seen=None, interruptions=1), track(DURABLE), POLICY, NOW).interruptions == 1
+
+
+def test_a_look_judges_purchases() -> None:
+    before = memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)), kept=(kept(origin=RESULT),))
+    assert notice(before, track(), POLICY, NOW).purchases[0].verdict is Verdict.GOOD
+
+
+# -- learn ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("done", "finding"),
+    [
+        (Measure(RowImage(DURABLE, identity=DURABLE)), Sized(1, 1)),
+        (Fetch(SunoCover(COVER, SONG)), Fault(Reason.DOWNLOAD_FAILED, "")),
+        (AskTask(TASK), Running()),
+        (AskSong(SONG), SongFinal()),
+        (ListStore(), Listing(())),
+    ],
+)
+def test_any_finished_step_ends_the_count_of_interruptions(done: object, finding: object) -> None:
+    known = case(track(DURABLE), memory(interruptions=2))
+    assert learn(known, done, finding).interruptions == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("done", [Fetch(SunoCover(COVER, SONG)), AskTask(TASK), AskSong(SONG), ListStore(), accepted()])
+def test_an_answer_to_another_question_is_a_mistake(done: object) -> None:
+    wrong = SongFinal() if not isinstance(done, AskSong) else Sized(1, 1)
+    with pytest.raises(TypeError, match="cannot come back with"):
+        learn(case(), done, wrong)  # type: ignore[arg-type]
+
+
+def test_a_stored_result_judges_its_purchase_at_once() -> None:
+    known = memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)))
+    action = planned(track(), known)
+    assert isinstance(action, Fetch)
+    after = learn(case(track(), known), action, Stored(KEY, 2048, 1152, "ab"))
+    assert after.purchases[0].verdict is Verdict.GOOD
+    assert after.purchases[0].ended_at == NOW
+
+
+# -- after a write -------------------------------------------------------------------------------------------------
+
+
+def test_a_written_picture_counts_as_measured_and_ends_the_need() -> None:
+    before = memory(
+        kept=(kept(), kept("tracks/t1/other.jpg")), conflicts=2, ailments={"write": Ailment(), "x": Ailment()}
+    )
+    after = after_write(case(track(), before), FRESH)
+    assert after.written == Written(OURS, KEY, NOW, NOW)
+    assert after.sighting == Sighting(OURS, 2048, 1152, NOW, NOW)
+    assert (after.seen, after.needy_since, after.conflicts) == (OURS, None, 0)
+    assert set(after.ailments) == {"x"}
+    assert [k.was_written for k in after.kept] == [True, False]
+    assert after.restores == ()
+
+
+def test_what_was_written_is_good_and_measured_again_a_day_later() -> None:
+    after = after_write(case(track(), memory(kept=(kept(),))), FRESH)
+    row = track(OURS, resolution="2048x1152", updated_at=NOW)
+    assert plan_case(case(row, after)) == plan_case(replace(case(row, after), memory=notice(after, row, POLICY, NOW)))
+    assert case(row, after).settles_at is None
+    assert getattr(plan_case(case(row, after)), "until", None) == NOW + DAY
+
+
+def test_a_restore_is_remembered() -> None:
+    before = memory(kept=(kept(was_written=True),), restores=tuple(NOW - n * HOUR for n in range(12)))
+    assert after_write(case(track(), before), replace(FRESH, restore=True)).restores[-1] == NOW
+    assert len(after_write(case(track(), before), replace(FRESH, restore=True)).restores) == 10
+
+
+def test_a_stand_in_does_not_end_the_need() -> None:
+    stand_in = kept(width=360, height=360, interim=True)
+    after = after_write(case(track(), memory(kept=(stand_in,))), Write(OURS, None, None, key=KEY))
+    assert after.needy_since == NOW - HOUR
+    assert after.kept[0].was_written
+
+
+@pytest.mark.parametrize(("url", "key"), [(DURABLE, None), (OURS, KEY)])
+def test_a_resolution_set_right_is_our_write_too(url: str, key: str | None) -> None:
+    before = memory(sighting=seen(url))
+    after = after_write(case(track(url), before), Write(None, "2048x1152", None))
+    assert after.written == Written(url, key, NOW, NOW)
+    assert after.sighting == before.sighting
+    assert case(track(url, updated_at=NOW), after).settles_at is None
+
+
+def test_a_row_without_a_picture_can_be_written_too() -> None:
+    assert after_write(case(replace(track(), image=Cell(None))), Write(None, None, None)).written == Written(
+        "", None, NOW, NOW
+    )
+
+
+def test_conflicts_are_met_with_growing_pauses() -> None:
+    once = after_conflict(case())
+    assert once.conflicts == 1
+    often = after_conflict(case(track(), memory(conflicts=5)))
+    first, sixth = once.ailments["write"].retry_at, often.ailments["write"].retry_at
+    assert first is not None
+    assert sixth is not None
+    assert NOW < first <= NOW + MINUTE < sixth
+    assert once.ailments["write"].reason is Reason.WRITE_CONFLICT
+
+
+def test_songs_are_told_apart_when_learning() -> None:
+    after = learn(case(track(), memory(song=Song("6" * 32, final=True))), AskSong(SONG), SongFinal((COVER,)))
+    assert after.song is not None
+    assert (after.song.id, after.song.final, after.song.urls) == (SONG, True, (COVER,))

@@ -1,0 +1,221 @@
+"""What measuring, fetching and listing teach: a fault is never absence, nor the other way round."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from reconciler.domain.actions import Fetch, ListStore, Measure, RowImage, Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.case import Case
+from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
+from reconciler.domain.learn import learn
+from reconciler.domain.model import Ailment, Memory
+from reconciler.domain.states import Flaw, How, Reason
+from tests.domain.builders import (
+    COVER,
+    DAY,
+    DURABLE,
+    HOUR,
+    INLINE,
+    KEY,
+    MINUTE,
+    NOW,
+    OURS,
+    POLICY,
+    RESULT,
+    SONG,
+    TASK,
+    case,
+    done_task,
+    faulty,
+    kept,
+    memory,
+    seen,
+    tasks,
+    track,
+)
+
+ROW = RowImage(DURABLE, identity=DURABLE)
+STORED = Stored(KEY, 2048, 1152, "ab" * 32)
+TIMED_OUT = Fault(Reason.DOWNLOAD_FAILED, "no answer within 30 s")
+GONE = Refused("HTTP 404")
+
+
+def measure(finding: Finding, the_memory: Memory | None = None, at: datetime = NOW, url: str = DURABLE) -> Memory:
+    known = Case(track(url), the_memory or memory(), POLICY, at)
+    return learn(known, Measure(RowImage(url, identity=url)), finding)
+
+
+def fetch(source: Source, finding: Finding, the_memory: Memory | None = None, url: str | None = None) -> Memory:
+    return learn(case(track(url), the_memory or memory()), Fetch(source), finding)
+
+
+# -- measured ------------------------------------------------------------------------------------------------------
+
+
+def test_a_measurement_is_remembered_and_heals() -> None:
+    after = measure(Sized(10, 20), memory(ailments={DURABLE: faulty(), "other": faulty()}))
+    assert after.sighting == seen(DURABLE, 10, 20, at=NOW, first_at=NOW)
+    assert after.sighting.area == 200
+    assert set(after.ailments) == {"other"}
+
+
+def test_the_first_measurement_of_a_run_is_remembered() -> None:
+    first = measure(Sized(1, 1))
+    again = measure(Sized(1, 1), first, NOW + DAY)
+    assert again.sighting == seen(DURABLE, 1, 1, at=NOW + DAY, first_at=NOW)
+    assert measure(Sized(1, 1), memory(sighting=seen(COVER))).sighting == seen(DURABLE, 1, 1, at=NOW, first_at=NOW)
+
+
+# -- faults --------------------------------------------------------------------------------------------------------
+
+
+def test_faults_are_counted_and_back_off_and_kill_nothing() -> None:
+    after, at, pauses = memory(), NOW, []
+    for _ in range(30):
+        after = measure(TIMED_OUT, after, at)
+        ailment = after.ailments[DURABLE]
+        assert not ailment.dead
+        assert ailment.retry_at is not None
+        pauses.append(ailment.retry_at - at)
+        at = ailment.retry_at
+    assert (ailment.faults, ailment.first_fault, ailment.reason) == (30, NOW, Reason.DOWNLOAD_FAILED)
+    assert timedelta(0) < pauses[0] <= MINUTE
+    assert POLICY.retry_max / 2 <= pauses[-1] <= POLICY.retry_max
+
+
+def test_a_fault_does_not_undo_refusals_but_a_refusal_ends_a_run_of_faults() -> None:
+    after = measure(TIMED_OUT, measure(GONE))
+    assert after.ailments[DURABLE].refusals == 1
+    assert measure(GONE, after).ailments[DURABLE].first_fault is None
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_a_url_that_should_last_is_dead_after_three_refusals_over_a_day() -> None:
+    after = measure(GONE, measure(GONE, measure(GONE)), NOW + 23 * HOUR)
+    assert not after.ailments[DURABLE].dead
+    assert measure(GONE, after, NOW + 24 * HOUR).ailments[DURABLE].dead
+    assert not measure(GONE, measure(GONE), NOW + 9 * DAY).ailments[DURABLE].dead, "two are not three"
+
+
+def test_refusals_are_tried_again_in_time() -> None:
+    ailment = measure(GONE).ailments[DURABLE]
+    assert ailment.retry_at is not None
+    assert NOW < ailment.retry_at <= NOW + MINUTE
+    assert (ailment.reason, ailment.detail) == (Reason.DOWNLOAD_FAILED, "HTTP 404")
+
+
+@pytest.mark.parametrize(("days", "dead"), [(13, False), (15, True)])
+def test_a_file_of_kie_past_its_fourteen_days_is_dead_after_one(days: int, dead: bool) -> None:
+    the_track = track(RESULT, created_at=NOW - days * DAY, updated_at=NOW - days * DAY)
+    after = learn(case(the_track), Measure(RowImage(RESULT, identity=RESULT)), GONE)
+    assert after.ailments[RESULT].dead is dead
+
+
+@pytest.mark.parametrize(("minutes", "dead"), [(21, True), (19, False)])
+def test_a_presigned_url_is_dead_after_one_refusal_past_its_own_date(minutes: int, dead: bool) -> None:
+    start = (NOW - minutes * MINUTE).strftime("%Y%m%dT%H%M%SZ")
+    url = f"https://a.r2.cloudflarestorage.com/c.png?X-Amz-Date={start}&X-Amz-Expires=1200&X-Amz-Signature=ab"
+    assert measure(GONE, url=url).ailments[url].dead is dead
+
+
+def test_a_result_dies_with_its_task() -> None:
+    result = TaskResult(RESULT, TASK, How.ADOPTED)
+    old = replace(done_task(RESULT), completed_at=NOW - 15 * DAY)
+    assert fetch(result, GONE, memory(tasks=tasks(old))).ailments[RESULT].dead
+    assert not fetch(result, GONE, memory(tasks=tasks(done_task(RESULT)))).ailments[RESULT].dead
+    assert not fetch(result, GONE).ailments[RESULT].dead
+
+
+def test_a_picture_missing_in_the_store_is_the_stores_refusal_and_takes_three() -> None:
+    ailment = fetch(StoredKey(KEY), GONE).ailments[f"store:{KEY}"]
+    assert (ailment.reason, ailment.dead) == (Reason.STORAGE_FAILED, False)
+
+
+def test_a_cover_that_is_gone_dies_with_the_rows_age() -> None:
+    assert fetch(SunoCover(COVER, SONG), GONE).ailments[COVER].dead
+
+
+# -- flawed bytes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flaw", [Flaw.TOO_SMALL, Flaw.ASPECT, Flaw.FORMAT, Flaw.TOO_LARGE, Flaw.BLANK])
+def test_a_picture_that_arrived_whole_and_is_not_taken_is_not_tried_again(flaw: Flaw) -> None:
+    ailment = measure(Flawed(flaw, "why")).ailments[DURABLE]
+    assert (ailment.flaw, ailment.retry_at, ailment.reason) == (flaw, None, Reason.IMAGE_REJECTED)
+    assert ailment.detail == f"{flaw}: why"
+
+
+@pytest.mark.parametrize("flaw", [Flaw.TRUNCATED, Flaw.UNDECODABLE])
+def test_broken_bytes_may_be_the_transfers_fault_three_times(flaw: Flaw) -> None:
+    after = measure(Flawed(flaw, ""), measure(Flawed(flaw, "")))
+    assert after.ailments[DURABLE].flaw is None
+    assert after.ailments[DURABLE].retry_at is not None
+    assert measure(Flawed(flaw, ""), after).ailments[DURABLE].flaw is flaw
+
+
+def test_timeouts_are_no_tries_of_broken_bytes() -> None:
+    after = measure(Flawed(Flaw.TRUNCATED, ""), memory(ailments={DURABLE: faulty()}))
+    assert after.ailments[DURABLE].flaw is None
+    assert after.ailments[DURABLE].first_fault == NOW - HOUR
+
+
+def test_broken_bytes_in_the_row_itself_are_broken() -> None:
+    inline = RowImage(INLINE, inline=True, identity=INLINE)
+    after = learn(case(track(INLINE)), Measure(inline), Flawed(Flaw.TRUNCATED, ""))
+    assert after.ailments[INLINE].flaw is Flaw.TRUNCATED
+
+
+# -- stored --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "how", "song"),
+    [
+        (ROW, How.REHOSTED, SONG),
+        (TaskResult(RESULT, TASK, How.ADOPTED), How.ADOPTED, None),
+        (TaskResult(RESULT, TASK, How.GENERATED, "6" * 32), How.GENERATED, "6" * 32),
+        (SunoCover(COVER, SONG), How.SUNO, SONG),
+    ],
+)
+def test_a_stored_picture_remembers_where_it_came_from(source: Source, how: How, song: str | None) -> None:
+    after = fetch(source, STORED, memory(ailments={source.name: faulty()}))
+    assert after.kept == (kept(sha256="ab" * 32, how=how, song=song, origin=source.name),)
+    assert after.ailments == {}
+
+
+def test_a_picture_read_back_keeps_its_history() -> None:
+    before = kept(at=NOW - DAY, checked_at=None, was_written=True, origin=RESULT)
+    after = fetch(StoredKey(KEY, SONG), STORED, memory(kept=(kept("b"), before)))
+    assert after.kept == (kept("b"), replace(before, checked_at=NOW, sha256="ab" * 32))
+
+
+def test_a_picture_of_the_store_under_another_key_was_fitted_from_it() -> None:
+    after = fetch(StoredKey("old", SONG), STORED, memory(kept=(kept("old", 2560, 1440),)))
+    assert [(k.key, k.origin) for k in after.kept] == [("old", ""), (KEY, "store:old")]
+
+
+def test_a_picture_stored_again_is_lost_no_more() -> None:
+    lost = memory(kept=(kept(origin=RESULT),), ailments={f"store:{KEY}": Ailment(dead=True)})
+    assert fetch(TaskResult(RESULT, TASK, How.ADOPTED), STORED, lost).ailments == {}
+
+
+# -- listed --------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_found_in_the_store_are_known_by_name_only() -> None:
+    before = memory(listed=False, kept=(kept(),), ailments={"store": faulty()})
+    after = learn(case(track(), before), ListStore(), Listing((KEY, "tracks/t1/new.jpg")))
+    assert after.listed
+    assert after.ailments == {}
+    assert after.kept[0] == kept()
+    assert (after.kept[1].key, after.kept[1].checked_at, after.kept[1].song) == ("tracks/t1/new.jpg", None, SONG)
+
+
+def test_a_listing_that_failed_is_no_empty_store() -> None:
+    after = learn(case(track(), memory(listed=False)), ListStore(), Fault(Reason.STORAGE_FAILED, "not mounted"))
+    assert not after.listed
+    assert after.ailments["store"].reason is Reason.STORAGE_FAILED
+    assert OURS.endswith(KEY)

@@ -1,0 +1,234 @@
+"""One picture is bought at last, within the track's limits, and never while another may be on its way."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.actions import Action, Buy, GiveUp, Wait
+from reconciler.domain.model import Memory, Outcome, Purchase, TaskState, Verdict
+from reconciler.domain.models import MODELS
+from reconciler.domain.policy import Target
+from reconciler.domain.prompts import ladder
+from reconciler.domain.states import Reason, State
+from tests.domain.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    POLICY,
+    SECOND,
+    SHAPE,
+    SONG,
+    TASK,
+    accepted,
+    failed,
+    lost,
+    memory,
+    nothing,
+    planned,
+    purchase,
+    task,
+    tasks,
+    track,
+)
+
+PROMPTS = ladder(track(), POLICY)
+FIRST = Buy(POLICY.model, PROMPTS[0][1], SHAPE, 5, SONG)
+
+
+def having(*purchases: Purchase, **changes: Any) -> Memory:
+    """With the tasks of those that were judged already."""
+    ended = [task(p.task_id, TaskState.FAILED) for p in purchases if p.task_id and p.verdict is not Verdict.PENDING]
+    return memory(purchases=purchases, tasks={**tasks(*ended), **changes.pop("tasks", {})}, **changes)
+
+
+def with_purchases(*purchases: Purchase, **policy: Any) -> Action:
+    return planned(track(), having(*purchases), **policy)
+
+
+# -- order ---------------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_left_to_try_one_picture_is_ordered() -> None:
+    assert planned() == FIRST
+    assert PROMPTS[0] == (POLICY.model, "a lighthouse at dusk, oil on canvas")
+
+
+def test_nothing_is_bought_in_grace() -> None:
+    assert planned(track(updated_at=NOW)) == Wait(NOW + POLICY.grace)
+
+
+def test_without_any_words_nothing_is_bought() -> None:
+    silent = {"extended_prompt_image": None, "title": "", "mood": None, "vibe": None, "prompt": "Generated Vibe"}
+    assert planned(track(**silent)) == GiveUp(Reason.NO_PROMPT)
+
+
+def test_a_changed_prompt_is_used_by_the_next_purchase() -> None:
+    other = planned(track(extended_prompt_image="a red kite"))
+    assert isinstance(other, Buy)
+    assert other.prompt == "a red kite"
+
+
+def test_tracks_of_a_suspect_host_are_held_back() -> None:
+    assert planned(track(), memory(host_suspect=True)) == Wait(None, None, Reason.HOST_SUSPECT)
+    overdue = memory(
+        host_suspect=True, purchases=(accepted(at=NOW - 7 * HOUR),), tasks=tasks(task(created_at=NOW - 7 * HOUR))
+    )
+    assert planned(track(), overdue) == Wait(NOW + MINUTE, None, Reason.HOST_SUSPECT)
+
+
+# -- content -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", range(1, len(PROMPTS)))
+def test_refused_content_is_softened_then_neutral_then_the_fallback_models(refused: int) -> None:
+    said_no = [
+        replace(nothing(f"p{n}", Reason.CONTENT_REJECTED, NOW), model=model, prompt=prompt)
+        for n, (model, prompt) in enumerate(PROMPTS[:refused])
+    ]
+    model, prompt = PROMPTS[refused]
+    assert with_purchases(*said_no) == Buy(model, prompt, MODELS[model].shape(POLICY.target), MODELS[model].price, SONG)
+
+
+def test_refused_by_the_task_or_by_the_order_is_the_same() -> None:
+    by_task = replace(failed("p1", Verdict.CONTENT, NOW), prompt=PROMPTS[0][1])
+    action = with_purchases(by_task)
+    assert isinstance(action, Buy)
+    assert (action.model, action.prompt) == PROMPTS[1]
+
+
+def test_when_every_prompt_was_refused_the_track_is_given_up() -> None:
+    said_no = [
+        replace(nothing(f"p{n}", Reason.CONTENT_REJECTED), model=model, prompt=prompt)
+        for n, (model, prompt) in enumerate(PROMPTS)
+    ]
+    assert with_purchases(*said_no) == GiveUp(Reason.CONTENT_REJECTED)
+
+
+# -- answers outstanding and lost -----------------------------------------------------------------------------------
+
+
+def test_an_order_without_an_answer_yet_is_waited_for() -> None:
+    waits = with_purchases(purchase(at=NOW))
+    assert waits == Wait(NOW + 46 * SECOND, State.SUBMITTING, Reason.IN_FLIGHT)
+
+
+def test_a_lost_answer_is_held_then_repeated_once() -> None:
+    held = lost(at=NOW - 30 * MINUTE)
+    assert with_purchases(held) == Wait(held.deadline + HOUR, State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
+    assert with_purchases(lost()) == replace(FIRST, repeat_of="p1")
+    assert with_purchases(lost(), lost("p2", NOW - MINUTE, repeat_of="p1")) == GiveUp(Reason.UNKNOWN_PURCHASE)
+
+
+def test_an_order_past_its_deadline_is_lost_whoever_was_to_answer() -> None:
+    assert with_purchases(purchase(at=NOW - 2 * HOUR)) == replace(FIRST, repeat_of="p1")
+
+
+def test_no_repeat_in_grace_nor_for_a_suspect_host() -> None:
+    assert planned(track(updated_at=NOW), having(lost())) == Wait(NOW + POLICY.grace)
+    assert planned(track(), having(lost(), host_suspect=True)) == Wait(None, None, Reason.HOST_SUSPECT)
+
+
+def test_a_repeat_uses_the_same_words_even_if_the_prompt_changed() -> None:
+    action = planned(track(extended_prompt_image="a red kite"), having(lost()))
+    assert isinstance(action, Buy)
+    assert action.prompt == PROMPTS[0][1]
+
+
+def test_a_repeat_for_another_song_or_of_a_model_that_is_no_more_uses_todays_words() -> None:
+    for old in (lost(song="6" * 32), lost(model="forgotten")):
+        action = planned(track(extended_prompt_image="a red kite"), having(old))
+        assert isinstance(action, Buy)
+        assert (action.prompt, action.song, action.repeat_of) == ("a red kite", SONG, "p1")
+
+
+def test_a_repeat_is_proven_with_the_target_of_today() -> None:
+    target = Target(1920, 1080)
+    action = with_purchases(lost(), target=target)
+    assert isinstance(action, Buy)
+    assert action.shape == MODELS[POLICY.model].shape(target)
+
+
+def test_a_repeat_of_which_nothing_was_made_may_be_made_again() -> None:
+    never_made = replace(nothing("p2", None, NOW - MINUTE), repeat_of="p1")
+    assert with_purchases(lost(), never_made) == replace(FIRST, repeat_of="p1")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED, Verdict.LOST, Verdict.CONTENT])
+def test_a_repeat_that_was_answered_is_not_repeated_whatever_became_of_it(verdict: Verdict) -> None:
+    answered = failed("p2", verdict, NOW - DAY, repeat_of="p1")
+    action = with_purchases(lost(at=NOW - 2 * DAY), answered)
+    assert isinstance(action, Buy)
+    assert action.repeat_of is None
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+def some(count: int, verdict: Verdict) -> list[Purchase]:
+    return [failed(f"p{n}", verdict, NOW - (9 - n) * DAY, prompt=f"words {n}") for n in range(count)]
+
+
+def test_unusable_results_count_in_per_track() -> None:
+    assert isinstance(with_purchases(*some(2, Verdict.REJECTED)), Buy)
+    assert with_purchases(*some(3, Verdict.REJECTED)) == GiveUp(Reason.IMAGE_REJECTED)
+    assert with_purchases(*some(3, Verdict.LOST)) == GiveUp(Reason.PROVIDER_FAILED)
+
+
+def test_refunded_failures_count_in_attempts_per_track_only() -> None:
+    assert isinstance(with_purchases(*some(5, Verdict.FAILED)), Buy)
+    assert with_purchases(*some(6, Verdict.FAILED)) == GiveUp(Reason.PROVIDER_FAILED)
+
+
+def test_several_ways_of_failing_are_attempts_spent() -> None:
+    mixed = (*some(3, Verdict.FAILED), *(replace(p, token=f"q{p.token}") for p in some(3, Verdict.CONTENT)))
+    assert with_purchases(*mixed) == GiveUp(Reason.ATTEMPTS_SPENT)
+
+
+def test_an_operator_may_grant_one_more() -> None:
+    assert isinstance(planned(track(), having(*some(3, Verdict.REJECTED), granted=1)), Buy)
+    assert isinstance(planned(track(), having(*some(6, Verdict.FAILED), granted=1)), Buy)
+
+
+def test_a_spent_track_whose_task_still_runs_is_asked_on() -> None:
+    late = accepted("p9", TASK, at=NOW - 7 * HOUR)
+    known = having(*some(2, Verdict.REJECTED), late, tasks=tasks(task(created_at=NOW - 7 * HOUR)))
+    assert planned(track(), known) == GiveUp(Reason.ATTEMPTS_SPENT, recheck=NOW + MINUTE)
+
+
+def test_a_failure_is_followed_by_a_pause() -> None:
+    for verdict, why in ((Verdict.FAILED, Reason.PROVIDER_FAILED), (Verdict.REJECTED, Reason.IMAGE_REJECTED)):
+        waits = with_purchases(failed("p1", verdict, NOW))
+        assert isinstance(waits, Wait)
+        assert (waits.state, waits.reason) == (State.BACKING_OFF, why)
+        assert isinstance(with_purchases(failed("p1", verdict, NOW - HOUR)), Buy)
+
+
+def test_pauses_grow() -> None:
+    def pause(count: int) -> timedelta:
+        waits = with_purchases(*(nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW) for n in range(count)))
+        assert isinstance(waits, Wait)
+        assert waits.until is not None
+        return waits.until - NOW
+
+    assert pause(1) <= MINUTE < pause(5) < pause(9) <= POLICY.retry_max
+
+
+def test_seven_days_in_which_nothing_could_be_ordered_are_given_up() -> None:
+    since = [nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW - n * DAY) for n in range(7, -1, -1)]
+    assert with_purchases(*since) == GiveUp(Reason.PROVIDER_FAILED)
+    assert isinstance(with_purchases(*since[1:]), Wait)
+
+
+def test_a_store_that_fails_before_the_order_pauses_it_and_is_never_given_up() -> None:
+    waits = with_purchases(nothing("p1", Reason.STORAGE_FAILED, NOW))
+    assert isinstance(waits, Wait)
+    assert (waits.state, waits.reason) == (State.BACKING_OFF, Reason.STORAGE_FAILED)
+    assert isinstance(with_purchases(nothing("p1", Reason.STORAGE_FAILED, NOW - 9 * DAY)), Buy)
+
+
+def test_an_order_that_closed_the_gate_is_no_failure_of_the_track() -> None:
+    assert with_purchases(nothing("p1", None, NOW)) == FIRST
+    assert nothing("p1", None).outcome is Outcome.NOTHING

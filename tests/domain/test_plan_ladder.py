@@ -1,0 +1,262 @@
+"""Rung by rung: what is done first for the picture that the row shows."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, Measure, RowImage, StoredKey, TaskResult, Wait, Write
+from reconciler.domain.model import Ailment, Song, TaskState, Verdict, Written
+from reconciler.domain.plan import farewell
+from reconciler.domain.sources import sources
+from reconciler.domain.states import Flaw, How, Reason, State
+from tests.domain.builders import (
+    COVER,
+    DAY,
+    DURABLE,
+    HOUR,
+    INLINE,
+    KEY,
+    MINUTE,
+    NOW,
+    OURS,
+    POLICY,
+    RESULT,
+    SONG,
+    TASK,
+    accepted,
+    case,
+    done_task,
+    faulty,
+    kept,
+    lost,
+    memory,
+    planned,
+    purchase,
+    seen,
+    task,
+    tasks,
+    track,
+)
+
+IN_GRACE = {"updated_at": NOW}
+ROW = RowImage(DURABLE, identity=DURABLE)
+BIG: dict[str, Any] = {"width": 2560, "height": 1440}
+
+
+# -- measure -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", [DURABLE, COVER, INLINE, OURS])
+def test_a_picture_is_measured_before_anything_else(url: str) -> None:
+    action = planned(track(url), memory(kept=(kept("tracks/t1/b.jpg"),)))
+    assert isinstance(action, Measure)
+
+
+def test_measuring_goes_on_in_grace() -> None:
+    assert planned(track(DURABLE, **IN_GRACE)) == Measure(ROW)
+
+
+def test_a_measurement_that_failed_is_repeated_in_time() -> None:
+    waits = planned(track(DURABLE), memory(ailments={DURABLE: faulty()}))
+    assert waits == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
+    assert planned(track(DURABLE), memory(ailments={DURABLE: faulty(wait=-MINUTE)})) == Measure(ROW)
+
+
+def test_seven_days_of_nothing_but_faults_are_given_up_with_the_faults_reason() -> None:
+    ill = memory(ailments={DURABLE: faulty(7 * DAY, why=Reason.HOST_REFUSED)})
+    assert planned(track(DURABLE), ill) == GiveUp(Reason.HOST_REFUSED)
+
+
+def test_a_store_that_fails_is_waited_for_however_long() -> None:
+    ill = memory(ailments={f"store:{KEY}": faulty(70 * DAY, why=Reason.STORAGE_FAILED)})
+    assert planned(track(OURS), ill) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
+
+
+def test_a_good_picture_that_could_not_be_measured_again_for_seven_days_is_not_called_good_for_ever() -> None:
+    due = seen(DURABLE, at=NOW - 40 * DAY, first_at=NOW - 50 * DAY)
+    ill = memory(sighting=due, ailments={DURABLE: faulty(7 * DAY)})
+    assert planned(track(DURABLE, resolution="2048x1152"), ill) == GiveUp(Reason.DOWNLOAD_FAILED)
+
+
+# -- keep ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_picture_is_left_alone_until_it_is_measured_again() -> None:
+    action = planned(track(DURABLE, resolution="2048x1152"), memory(sighting=seen(DURABLE)))
+    assert action == Wait(NOW - HOUR + POLICY.reverify_after)
+
+
+def test_a_good_picture_is_measured_again_when_its_time_comes() -> None:
+    due = memory(sighting=seen(DURABLE, at=NOW - 31 * DAY, first_at=NOW - 40 * DAY))
+    assert planned(track(DURABLE, resolution="2048x1152"), due) == Measure(ROW)
+    later = replace(due, ailments={DURABLE: faulty()})
+    assert planned(track(DURABLE, resolution="2048x1152"), later) == Wait(NOW + MINUTE)
+
+
+@pytest.mark.parametrize("claimed", [None, "unknown", "2K", "2049x1153", "1024x576"])
+def test_a_wrong_resolution_of_a_good_picture_is_set_right(claimed: str | None) -> None:
+    good = memory(sighting=seen(DURABLE))
+    assert planned(track(DURABLE, resolution=claimed), good) == Write(None, "2048x1152", None)
+    assert planned(track(DURABLE, resolution=claimed, updated_at=NOW), good) == Wait(NOW + POLICY.grace)
+
+
+def test_a_table_without_the_column_needs_no_resolution() -> None:
+    action = planned(track(DURABLE, has_resolution=False), memory(sighting=seen(DURABLE)))
+    assert isinstance(action, Wait)
+
+
+def test_a_resolution_that_others_fight_for_is_written_later() -> None:
+    fought = memory(sighting=seen(DURABLE), conflicts=1, ailments={"write": Ailment(retry_at=NOW + MINUTE)})
+    assert planned(track(DURABLE), fought) == Wait(NOW + MINUTE)
+    assert planned(track(DURABLE), replace(fought, conflicts=6)) == Wait(NOW + MINUTE + 7 * DAY)
+
+
+# -- rehost --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("url", "inline"), [(RESULT, False), (INLINE, True), (COVER, False)])
+def test_a_picture_of_the_right_size_that_dies_or_is_inline_is_rehosted(url: str, inline: bool) -> None:
+    known = memory(sighting=seen(url))
+    row = RowImage(url, inline, url)
+    assert planned(track(url), known) == Fetch(row)
+    stored = replace(known, kept=(kept(origin=url),))
+    assert planned(track(url), stored) == Write(OURS, "2048x1152", How.REHOSTED, key=KEY)
+
+
+def test_it_is_fetched_in_grace_and_written_after() -> None:
+    known = memory(sighting=seen(RESULT))
+    assert isinstance(planned(track(RESULT, **IN_GRACE), known), Fetch)
+    stored = replace(known, kept=(kept(origin=RESULT),))
+    waits = planned(track(RESULT, **IN_GRACE), stored)
+    assert waits == Wait(NOW + POLICY.grace, State.FETCHING, Reason.IN_FLIGHT)
+
+
+def test_a_good_picture_that_cannot_be_fetched_just_now_is_not_replaced() -> None:
+    assert planned(track(RESULT), memory(sighting=seen(RESULT), ailments={RESULT: faulty()})) == Wait(NOW + MINUTE)
+
+
+def test_a_larger_picture_is_fitted_for_free() -> None:
+    known = memory(sighting=seen(DURABLE, 4096, 2304))
+    assert planned(track(DURABLE), known) == Fetch(ROW)
+    stored = replace(known, kept=(kept(origin=DURABLE),))
+    assert planned(track(DURABLE), stored) == Write(OURS, "2048x1152", How.REHOSTED, key=KEY)
+
+
+def test_our_own_pictures_are_fitted_anew_when_the_target_shrinks() -> None:
+    known = memory(sighting=seen(OURS, **BIG), kept=(kept(**BIG, was_written=True),))
+    assert planned(track(OURS), known) == Fetch(StoredKey(KEY, known.song_id))
+    fitted = replace(known, kept=(*known.kept, kept("tracks/t1/fit.jpg", origin=f"store:{KEY}")))
+    written = planned(track(OURS), fitted)
+    assert written == Write(POLICY.url_of("tracks/t1/fit.jpg"), "2048x1152", How.RESTORED, key="tracks/t1/fit.jpg")
+
+
+def test_when_public_url_moves_rows_are_rewritten_for_free_and_that_is_no_restore() -> None:
+    old = "https://old.example/images/" + KEY
+    known = memory(sighting=seen(old), written=Written(old, KEY, NOW - DAY, NOW - DAY), restores=(NOW,) * 3)
+    assert planned(track(old), known) == Fetch(StoredKey(KEY, known.song_id))
+    held = replace(known, kept=(kept(was_written=True),))
+    assert planned(track(old), held) == Write(OURS, "2048x1152", How.RESTORED, key=KEY)
+
+
+def test_somebody_who_puts_the_dying_url_back_each_time_is_not_fought_for_ever() -> None:
+    back = memory(sighting=seen(RESULT), kept=(kept(origin=RESULT, was_written=True),))
+    assert planned(track(RESULT), back) == Write(OURS, "2048x1152", How.RESTORED, key=KEY, restore=True)
+    tired = replace(back, restores=(NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY))
+    assert planned(track(RESULT), tired) == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + 4 * DAY)
+
+
+# -- what stops everything -----------------------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_worked_waits() -> None:
+    assert planned(track(DURABLE, flaw="id")) == Wait(None, State.INVALID, Reason.INVALID_ROW)
+
+
+def test_a_picture_that_killed_the_process_three_times_is_not_touched_again() -> None:
+    assert planned(track(DURABLE), memory(interruptions=2)) == Measure(ROW)
+    assert planned(track(DURABLE), memory(interruptions=3)) == GiveUp(Reason.IMAGE_REJECTED)
+    assert planned(track(DURABLE, status="failed"), memory(interruptions=3)) == Wait(None)
+
+
+@pytest.mark.parametrize("status", ["failed", "callback_inserted", "archived"])
+def test_nothing_is_done_for_rows_out_of_scope(status: str) -> None:
+    assert planned(track(status=status)) == Wait(None)
+
+
+def test_an_unfinished_row_with_audio_is_looked_at_when_it_is_old_enough() -> None:
+    young = track(status="pending", created_at=NOW - HOUR)
+    assert planned(young, memory(first_seen=NOW - HOUR)) == Wait(NOW + 23 * HOUR)
+    assert planned(replace(young, audio_url=None)) == Wait(None)
+
+
+# -- what was paid for is never lost -------------------------------------------------------------------------------
+
+PAID = {"purchases": (accepted(),), "tasks": tasks(done_task(RESULT))}
+RUNNING = {"purchases": (accepted(),), "tasks": tasks(task())}
+DUE = {"purchases": (accepted(),), "tasks": tasks(task(next_poll=NOW))}
+GOOD = {"sighting": seen(DURABLE)}
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "archived"])
+def test_late_results_are_fetched_whatever_became_of_the_row(status: str) -> None:
+    the_track = track(DURABLE, status=status, resolution="2048x1152")
+    assert planned(the_track, memory(**GOOD, **DUE)) == AskTask(TASK)
+    assert planned(the_track, memory(**GOOD, **RUNNING)) == Wait(NOW + MINUTE)
+    assert planned(the_track, memory(**GOOD, **PAID)) == Fetch(
+        TaskResult(RESULT, TASK, How.GENERATED, memory().song_id)
+    )
+
+
+def test_a_late_result_that_failed_to_arrive_is_tried_again() -> None:
+    known = memory(**GOOD, **PAID, ailments={RESULT: faulty()})
+    assert planned(track(DURABLE, resolution="2048x1152"), known) == Wait(NOW + MINUTE)
+
+
+def test_late_results_are_fetched_while_the_rows_picture_cannot_be_measured() -> None:
+    known = memory(**PAID, ailments={DURABLE: faulty(wait=HOUR)})
+    assert isinstance(planned(track(DURABLE), known), Fetch)
+    running = memory(**RUNNING, ailments={DURABLE: faulty(wait=HOUR)})
+    assert planned(track(DURABLE), running) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
+
+
+def test_what_is_given_up_still_asks_after_a_paid_task() -> None:
+    known = memory(**RUNNING, ailments={DURABLE: faulty(7 * DAY)})
+    assert planned(track(DURABLE), known) == GiveUp(Reason.DOWNLOAD_FAILED, recheck=NOW + MINUTE)
+
+
+def test_a_result_bought_for_another_song_is_kept_but_not_used() -> None:
+    other = {**PAID, "purchases": (accepted(song="6" * 32),)}
+    result = TaskResult(RESULT, TASK, How.GENERATED, "6" * 32)
+    assert planned(track(DURABLE, resolution="2048x1152"), memory(**GOOD, **other)) == Fetch(result)
+    assert isinstance(planned(track(), memory(**other)), Buy)
+
+
+def test_a_second_result_of_a_judged_purchase_is_not_fetched() -> None:
+    paid = {**PAID, "purchases": (accepted(verdict=Verdict.GOOD),)}
+    action = planned(track(DURABLE, resolution="2048x1152"), memory(**GOOD, **paid))
+    assert action == Wait(NOW - HOUR + POLICY.reverify_after)
+
+
+def test_when_the_row_is_gone_live_tasks_end_unwritten_and_nothing_is_bought() -> None:
+    assert farewell(memory(), NOW) == Wait(None)
+    assert farewell(memory(**DUE), NOW) == AskTask(TASK)
+    assert farewell(memory(**RUNNING), NOW) == Wait(NOW + MINUTE)
+    assert farewell(memory(**PAID), NOW) == Wait(None)
+    assert farewell(memory(purchases=(purchase(), lost("p2"))), NOW) == Wait(None)
+
+
+# -- the list of sources -------------------------------------------------------------------------------------------
+
+
+def test_sources_are_listed_cheapest_first() -> None:
+    known = memory(kept=(kept(),), **PAID, song=Song(SONG, final=True, urls=(COVER,)))
+    names = [source.name for source in sources(case(track(), known))]
+    assert names == [f"store:{KEY}", RESULT, COVER]
+    dying = replace(known, sighting=seen(INLINE))
+    assert [source.name for source in sources(case(track(INLINE), dying))] == [f"store:{KEY}", INLINE, RESULT]
+
+
+def test_a_flawed_row_picture_is_replaced() -> None:
+    broken = memory(ailments={DURABLE: Ailment(flaw=Flaw.UNDECODABLE)}, tasks=tasks(task(state=TaskState.FAILED)))
+    assert isinstance(planned(track(DURABLE), broken), Buy)

@@ -1,0 +1,170 @@
+"""Where a track stands: one state, and for a stuck one exactly one reason."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from reconciler.domain.gate import Closure, GateName, GateView, Proof
+from reconciler.domain.model import Ailment, Memory, Song, Track
+from reconciler.domain.plan import plan_case
+from reconciler.domain.standing import Standing, classify, standing
+from reconciler.domain.states import AT_REST, Reason, State
+from tests.domain.builders import (
+    COVER,
+    DAY,
+    DURABLE,
+    HOUR,
+    LONG_AGO,
+    MINUTE,
+    NOW,
+    OURS,
+    POLICY,
+    RESULT,
+    SECOND,
+    SHAPE,
+    SONG,
+    TASK,
+    accepted,
+    case,
+    done_task,
+    faulty,
+    kept,
+    lost,
+    memory,
+    nothing,
+    purchase,
+    seen,
+    task,
+    tasks,
+    track,
+)
+
+GATE = GateView(NOW, balance=1000, balance_at=NOW, proofs={SHAPE: Proof(proven=True)})
+GRACE: dict[str, Any] = {"updated_at": NOW}
+
+
+def place(the_track: Track, the_memory: Memory | None = None, gate: GateView = GATE) -> tuple[object, object]:
+    return classify(the_track, the_memory or memory(), POLICY, gate, NOW)
+
+
+def stands(the_track: Track, the_memory: Memory | None = None, gate: GateView = GATE) -> Standing:
+    one = case(the_track, the_memory)
+    return standing(one, plan_case(one), gate)
+
+
+GOOD = memory(sighting=seen(DURABLE))
+SMALL = memory(sighting=seen(COVER, 360, 360))
+
+
+@pytest.mark.parametrize(
+    ("the_track", "the_memory", "state", "reason"),
+    [
+        (track(status="failed"), memory(), None, None),
+        (track(flaw="id"), memory(), State.INVALID, Reason.INVALID_ROW),
+        (track(flaw="id"), memory(ignored=True), None, None),
+        # the look of the picture
+        (track(DURABLE, resolution="2048x1152"), GOOD, State.OK, None),
+        (track(DURABLE), GOOD, State.OK, None),
+        (track(DURABLE, **GRACE), GOOD, State.OK, None),
+        (track(RESULT), memory(sighting=seen(RESULT)), State.EXPIRING, None),
+        (track(RESULT), memory(sighting=seen(RESULT), ailments={RESULT: faulty()}), State.EXPIRING, None),
+        (track(DURABLE), memory(), State.UNVERIFIED, None),
+        (track(), memory(), State.MISSING, Reason.DUE),
+        (track(), memory(song=None), State.MISSING, Reason.DUE),
+        (track(), memory(song=Song(SONG, next_ask=NOW + MINUTE)), State.MISSING, Reason.DUE),
+        (track(), memory(host_suspect=True), State.MISSING, Reason.HOST_SUSPECT),
+        (track(COVER), SMALL, State.BELOW_TARGET, Reason.DUE),
+        (track(DURABLE), memory(sighting=seen(DURABLE, 4096, 2304)), State.BELOW_TARGET, Reason.DUE),
+        (track(), memory(kept=(kept(was_written=True),)), State.MISSING, Reason.DUE),
+        # settling wins over it
+        (track(**GRACE), memory(), State.SETTLING, None),
+        (track(COVER, **GRACE), SMALL, State.SETTLING, None),
+        (track(DURABLE, **GRACE), memory(), State.SETTLING, None),
+        (track(RESULT, **GRACE), memory(sighting=seen(RESULT)), State.SETTLING, None),
+        (track(**GRACE), memory(kept=(kept(was_written=True),)), State.SETTLING, None),
+        # work begun wins over both
+        (track(), memory(purchases=(purchase(at=NOW),)), State.SUBMITTING, Reason.IN_FLIGHT),
+        (track(**GRACE), memory(purchases=(purchase(at=NOW),)), State.SUBMITTING, Reason.IN_FLIGHT),
+        (track(), memory(purchases=(lost(at=NOW - HOUR),)), State.UNKNOWN, Reason.UNKNOWN_PURCHASE),
+        (track(TASK), memory(), State.AWAITING, Reason.IN_FLIGHT),
+        (track(TASK), memory(tasks=tasks(task())), State.AWAITING, Reason.IN_FLIGHT),
+        (track(TASK), memory(tasks=tasks(task(created_at=LONG_AGO, next_poll=NOW))), State.AWAITING, Reason.OVERDUE),
+        (track(TASK), memory(tasks=tasks(done_task(RESULT))), State.FETCHING, Reason.IN_FLIGHT),
+        (track(), memory(kept=(kept(),)), State.FETCHING, Reason.IN_FLIGHT),
+        (track(**GRACE), memory(kept=(kept(),)), State.FETCHING, Reason.IN_FLIGHT),
+        # what failed
+        (track(DURABLE), memory(ailments={DURABLE: faulty()}), State.BACKING_OFF, Reason.DOWNLOAD_FAILED),
+        (
+            track(),
+            memory(purchases=(nothing("p1", Reason.PROVIDER_FAILED, NOW),)),
+            State.BACKING_OFF,
+            Reason.PROVIDER_FAILED,
+        ),
+        (track(DURABLE), memory(ailments={DURABLE: faulty(7 * DAY)}), State.FAILED, Reason.DOWNLOAD_FAILED),
+        (track(DURABLE), memory(interruptions=3), State.FAILED, Reason.IMAGE_REJECTED),
+        (
+            track(RESULT),
+            memory(sighting=seen(RESULT), ailments={RESULT: faulty(7 * DAY)}),
+            State.FAILED,
+            Reason.DOWNLOAD_FAILED,
+        ),
+    ],
+)
+def test_every_track_has_its_place(
+    the_track: Track, the_memory: Memory, state: State | None, reason: Reason | None
+) -> None:
+    assert place(the_track, the_memory) == (state, reason)
+
+
+SHUT = {
+    Reason.PAUSED: replace(GATE, paused=True),
+    Reason.OUT_OF_CREDITS: replace(GATE, balance=1),
+    Reason.UNAUTHORIZED: replace(GATE, closures=(Closure(GateName.KEY, NOW, NOW + MINUTE),)),
+    Reason.MODEL_UNPROVEN: replace(GATE, proofs={SHAPE: Proof(refused=3)}),
+}
+
+
+@pytest.mark.parametrize("reason", SHUT)
+def test_a_track_that_the_gate_holds_back_says_why_and_is_due_when_it_opens(reason: Reason) -> None:
+    assert place(track(), gate=SHUT[reason]) == (State.MISSING, reason)
+    assert place(track(COVER), SMALL, SHUT[reason]) == (State.BELOW_TARGET, reason)
+    held = stands(track(), gate=SHUT[reason])
+    assert (held.due_at, held.held) == (None, SHAPE)
+    free = stands(track())
+    assert (free.due_at, free.held) == (NOW, None)
+
+
+def test_a_repeat_waits_for_a_time_of_its_own_since_others_may_pass() -> None:
+    again = memory(purchases=(lost(),))
+    shut = stands(track(), again, SHUT[Reason.UNAUTHORIZED])
+    assert (shut.due_at, shut.held) == (NOW + MINUTE, None)
+    assert stands(track(), again, SHUT[Reason.PAUSED]).held == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("the_track", "the_memory", "due_at"),
+    [
+        (track(DURABLE), memory(), NOW),
+        (track(TASK), memory(tasks=tasks(task())), NOW + MINUTE),
+        (track(), memory(purchases=(purchase(at=NOW),)), NOW + 46 * SECOND),
+        (track(DURABLE), memory(ailments={DURABLE: faulty(7 * DAY)}), None),
+        (track(), memory(kept=(kept(was_written=True),), restores=(NOW - DAY,) * 3), NOW + 6 * DAY),
+    ],
+)
+def test_when_a_track_is_due(the_track: Track, the_memory: Memory, due_at: datetime | None) -> None:
+    assert stands(the_track, the_memory).due_at == due_at
+
+
+def test_what_dies_and_what_settles_say_when() -> None:
+    where = stands(track(RESULT, **GRACE), memory(sighting=seen(RESULT)))
+    assert (where.settles_at, where.expires_at) == (NOW + POLICY.grace, NOW + 14 * DAY)
+    assert stands(track(OURS)).expires_at is None
+
+
+def test_stuck_states_are_those_from_missing_down() -> None:
+    assert {s for s in State if not s.stuck} == {State.OK, State.EXPIRING, State.UNVERIFIED, State.SETTLING}
+    assert {State.OK, State.SETTLING} == AT_REST
+    assert place(track(DURABLE), memory(ailments={DURABLE: Ailment(dead=True)})) == (State.MISSING, Reason.DUE)
+    assert place(track(), memory(purchases=(accepted(),))) == (State.AWAITING, Reason.IN_FLIGHT)
