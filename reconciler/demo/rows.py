@@ -1,13 +1,15 @@
 """Every kind of `image_url` that is met, and every status."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from reconciler.demo.stage import Stage
 from reconciler.demo.story import ADOPTED, ALREADY_GOOD, LEFT_ALONE, REHOSTED, Ending, Story
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import paint
+
+Columns = Mapping[str, str | None]
 
 NOT_FOUND_YET = Ending(State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
 SETTLING = Ending(State.SETTLING)
@@ -117,21 +119,24 @@ def statuses(stage: Stage) -> Iterator[Story]:
     )
     no_words = {"extended_prompt_image": None}
     yield Story("Untitled Track 8", "nothing to make a prompt from", "", NO_PROMPT, no_words)
-    yield Story("Just Now", "five minutes old: within grace", "a match being struck", SETTLING, age=timedelta(minutes=5))
+    yield Story(
+        "Just Now", "five minutes old: within grace", "a match being struck", SETTLING, age=timedelta(minutes=5)
+    )
+    silent: Columns = {"audio_url": None}
+    seen: Columns = {"image_url": stage.storage_file("attic.jpg", "a window in an attic")}
     for title, status, more in (
-        ("Half Written", "pending", {"audio_url": None}),
+        ("Blank Tape", "pending", silent),
+        ("Half Written", "processing", silent),
         ("Broken String", "failed", {}),
         ("Attic", "archived", {}),
-        ("Attic Window", "archived", {"image_url": stage.storage_file("attic.jpg", "a window in an attic")}),
+        ("Attic Window", "archived", seen),
         ("Loose Ends", "callback_inserted", {}),
     ):
         trouble = f"{status}{_added(more)}: not ours to touch"
         yield Story(title, trouble, f"a still life called {title.lower()}", LEFT_ALONE, {"status": status, **more})
 
 
-def _added(columns: dict[str, str | None]) -> str:
+def _added(columns: Columns) -> str:
     if "audio_url" in columns:
         return " without audio"
     return " with a picture" if "image_url" in columns else ""
-
-

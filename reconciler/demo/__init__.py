@@ -1,0 +1,104 @@
+"""The whole job on an empty machine, in half a minute: every kind of trouble, the simulated Kie, before and after."""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from reconciler.app import Narrowed, opened, run_once, utc_now
+from reconciler.config import load, policy_of
+from reconciler.console import output
+from reconciler.console.progress import progress
+from reconciler.demo import report
+from reconciler.demo.cast import cast
+from reconciler.demo.folder import DEFAULT, Folder
+from reconciler.demo.gallery import contact_sheet
+from reconciler.demo.referee import Evidence, Outcome, outcomes
+from reconciler.demo.stage import Stage, create_database, hand_over, read_rows
+from reconciler.demo.views import viewer
+from reconciler.demo.watch import Watch
+from reconciler.engine.events import Event
+from reconciler.engine.sweep import Sweep
+from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
+from reconciler.kie.simulated import Settings as KieSettings
+
+DONE, NOT_AS_TOLD, USAGE = 0, 1, 2
+PATIENCE, PER_TRACK = timedelta(seconds=45), timedelta(seconds=0.75)
+NARROWEST = 144
+"""Columns that the table needs where no terminal says how many there are."""
+
+
+def run(tracks: int | None, directory: Path | None, console: Console | None = None) -> int:
+    """Exit code 0 when every track ended as its story says. `tracks`: so many plain ones are added."""
+    folder = Folder(directory or DEFAULT)
+    obstacle = folder.obstacle()
+    if obstacle is not None:
+        sys.stderr.write(f"reconciler: {obstacle}\n")
+        return USAGE
+    folder.clear()
+    kie = SimulatedKie(utc_now, settings=_account(tracks or 0))
+    with KieServer(kie) as server:
+        return _Demo(folder, kie, server.base_url, tracks or 0).run(console or output.out())
+
+
+def _account(tracks: int) -> KieSettings:
+    return KieSettings(
+        credits=1000 + 10 * tracks,
+        min_run=timedelta(seconds=1),
+        max_run=timedelta(seconds=3),
+        two_k=TwoK.KIE,
+        expired=Expired.XML_403,
+    )
+
+
+class _Demo:
+    def __init__(self, folder: Folder, kie: SimulatedKie, base_url: str, more: int) -> None:
+        stage = Stage(kie, utc_now())
+        self.folder, self.kie, self.base_url = folder, kie, base_url
+        self.chapters = cast(stage, more)
+        self.stories = [story for chapter in self.chapters for story in chapter.stories]
+        create_database(folder.database, self.stories, stage.now)
+        folder.write_config(base_url, budget=100 + 2 * len(self.stories))
+        self.settings = load(folder.config, {}).settings
+
+    def run(self, console: Console) -> int:
+        if not console.is_terminal:
+            console.width = max(console.width, NARROWEST)
+        console.print(f"{len(self.stories)} tracks in {self.folder.root}, a simulated Kie at {self.base_url}")
+        with opened(self.settings):
+            hand_over(self.folder.database, self.stories)  # into our table, which is there now
+        before, begun = read_rows(self.folder.database), time.monotonic()
+        watch = self._reconcile()
+        seconds = time.monotonic() - begun
+        view = viewer(self.kie, self.folder.images, policy_of(self.settings))
+        evidence = Evidence(before, read_rows(self.folder.database), watch.how, self.kie.book, view)
+        ended = outcomes(self.stories, self.settings, evidence)
+        return self._tell(console, ended, seconds)
+
+    def _reconcile(self) -> Watch:
+        """What `run --once` does, until every story has ended."""
+        watch = Watch(self.stories)
+
+        def tell(event: Event) -> None:
+            watch(event)
+            show(event)
+
+        def started(sweep: Sweep) -> None:
+            watch.stop = sweep.stop
+
+        with progress(output.err()) as show:
+            run_once(self.settings, Narrowed(PATIENCE + PER_TRACK * len(self.stories)), tell, started)
+        return watch
+
+    def _tell(self, console: Console, ended: Sequence[Outcome], seconds: float) -> int:
+        by_id = {outcome.story.id: outcome for outcome in ended}
+        told = [(chapter.name, [by_id[story.id] for story in chapter.stories]) for chapter in self.chapters]
+        book, line = self.kie.book, report.sums(ended, self.kie.book, seconds)
+        self.folder.sheet.write_bytes(contact_sheet(told, line))
+        console.print(report.before_and_after(told), line, "", sep="\n")
+        wrong = list(report.differences(ended, book.errors))
+        console.print(*wrong, report.commands(self.folder, ended, self.base_url), sep="\n", soft_wrap=True)
+        return NOT_AS_TOLD if wrong else DONE
