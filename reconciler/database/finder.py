@@ -74,7 +74,7 @@ class SqlFinder:
             found = self.connection.rows(self._walk(now, after, limit, only))
             rows = [(str(key), _Seen(*facts)) for key, *facts in found]
             work = [key for key, seen in rows if seen.wants_a_look]
-            settled = sum(bool(seen.in_scope) and seen.stands and seen.state is State.OK for _, seen in rows)
+            settled = sum(bool(seen.in_scope) and seen.stands and seen.state == State.OK for _, seen in rows)
             if len(rows) == limit:
                 return AuditPage(tuple(work), settled, rows[-1][0])
             return AuditPage((*work, *self._without_row(only)), settled, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import SQL, Value, fn
 
-from reconciler.database import dialect
+from reconciler.database import datetimes, dialect
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Remembered
@@ -24,7 +24,7 @@ def in_scope(app: AppTable, policy: Policy, now: datetime) -> Any:
     status = app.column("status")
     wanted = status.in_([s for s in policy.statuses if s not in policy.excluded_statuses])
     restored = (status == ARCHIVED) & has_audio(app) if _restores(policy) else FALSE
-    left_behind = unfinished_with_audio(app, policy) & (since(app) <= now - policy.stale_after)
+    left_behind = unfinished_with_audio(app, policy) & (since(app) <= datetimes.own(now - policy.stale_after))
     not_ignored = fn.coalesce(Remembered.ignored, Value(0)) == Value(0)
     return not_ignored & (wanted | restored | left_behind | _flawed(app, policy))
 
@@ -45,7 +45,7 @@ def since(app: AppTable) -> Any:
 
 def _flawed(app: AppTable, policy: Policy) -> Any:
     """As far as SQL can tell; what is no UTF-8 is found where the status is in scope anyway."""
-    elsewhere = [s for s in (*policy.excluded_statuses, ARCHIVED) if s not in policy.statuses]
+    elsewhere = (*policy.excluded_statuses, ARCHIVED)
     flaws = (~(app.column(f).is_null() | dialect.is_text(app.column(f))) for f in TEXTS if app.has(f))
     return fn.coalesce(app.column("status").not_in(elsewhere), TRUE) & reduce(or_, flaws)
 

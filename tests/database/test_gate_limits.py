@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.database import Database, open_database
@@ -26,6 +26,7 @@ steps = st.lists(st.tuples(pauses, answers, st.integers(0, 14), st.booleans()), 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(steps)
+@example([(0, "never", 14, False)] * 3 + [(10, "never", 0, True)] + [(0, "never", 0, False)] * 2)
 def test_no_period_holds_more_requests_than_allowed(make_app: Any, history: list[tuple[int, str, int, bool]]) -> None:
     """Each purchase arrives at Kie anywhere between its intent and `send_before`; the process may begin anew."""
     app = make_app()

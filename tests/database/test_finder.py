@@ -1,0 +1,325 @@
+"""Finding work: what is found, in which order, by which index; and a walk that misses nothing."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.database.finder import SqlFinder
+from reconciler.domain.learn import notice
+from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import Reason, State
+from reconciler.ports import Change
+
+OLD = "2026-06-01T00:00:00+00:00"
+HOUR = timedelta(hours=1)
+INLINE = "data:image/png;base64," + "A" * 9000
+
+
+class Desk:
+    """A process that looks at tracks and leaves them standing somewhere."""
+
+    def __init__(self, app: Any, policy: Policy | None = None) -> None:
+        self.app, self.policy = app, policy or Policy()
+        self.leases = app.leases("desk", self.policy)
+        self.finder: SqlFinder = app.finder(self.policy)
+
+    def look(
+        self, track_id: str, state: State | None = State.OK, *, due_in: timedelta | None = None, **more: Any
+    ) -> None:
+        held = self.leases.lease(track_id)
+        memory = held.memory
+        if held.track is not None:
+            memory = notice(memory, held.track, self.policy, held.now)
+        due_at = None if due_in is None else held.now + due_in
+        reason = more.pop("reason", None)
+        memory = replace(memory, **{k: more.pop(k) for k in ("ignored",) if k in more})
+        self.leases.commit(held.lease, Change(memory, Standing(state, reason, due_at, **more)))
+
+    def walk(self, limit: int = 100, only: list[str] | None = None) -> tuple[list[str], int]:
+        work: list[str] = []
+        settled, after = 0, None
+        for _ in range(1000):
+            page = self.finder.page(after, limit, only)
+            work += page.work
+            settled, after = settled + page.settled, page.last
+            if after is None:
+                return work, settled
+        raise AssertionError("the walk has no end")
+
+
+@pytest.fixture
+def desk(app: Any) -> Desk:
+    return Desk(app)
+
+
+# -- due ---------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_without_a_picture_are_found_before_anybody_looked(app: Any, desk: Desk) -> None:
+    app.put("null")
+    app.put("empty", image_url="")
+    app.put("good", image_url="https://x/y.png")
+    app.put("failed", status="failed")
+    app.put("archived", status="archived", audio_url="https://x/a.mp3")
+    app.put("left behind", status="pending", audio_url="https://x/a.mp3")
+    app.put("no audio", status=None)
+    assert sorted(desk.finder.due(99)) == ["empty", "left behind", "null"]
+
+
+def test_rows_made_lately_are_found_whatever_they_show(app: Any, desk: Desk) -> None:
+    forms = (
+        "2026-11-01T11:00:00Z",
+        "2026-11-01 11:00:00",
+        "2026-11-01T16:00:00+05:00",
+        "2026-11-01T11:00:00.123456+00:00",
+    )
+    for number, form in enumerate(forms):
+        app.put(f"new {number}", image_url="https://x/y.png", created_at=form)
+    app.put("future", image_url="https://x/y.png", created_at="2026-12-24 00:00:00")
+    app.put("older", image_url="https://x/y.png", created_at="2026-10-31 11:00:00")
+    app.put("pending", image_url="https://x/y.png", created_at=forms[0], status="pending", audio_url="a")
+    assert sorted(desk.finder.due(99)) == ["future", "new 0", "new 1", "new 2", "new 3"]
+    desk.look("new 0")
+    assert "new 0" not in desk.finder.due(99)
+
+
+def test_a_row_is_found_when_it_comes_into_scope_by_age(app: Any, desk: Desk) -> None:
+    app.put("a", image_url="https://x/y.png", created_at="2026-11-01 11:00:00", status="pending", audio_url="a")
+    assert desk.finder.due(9) == ()
+    app.clock.at += 23 * HOUR
+    assert desk.finder.due(9) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("declared", "now"), [("INTEGER", 1793534400), ("INTEGER", 1793534400000), ("TEXT", "1793534400000")]
+)
+def test_times_as_numbers(make_app: Any, declared: str, now: object) -> None:
+    app = make_app(f"CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT, created_at {declared})")
+    app.sql("INSERT INTO tracks VALUES (1, 'completed', 'https://x/y.png', ?)", now)
+    app.sql("INSERT INTO tracks VALUES (2, 'completed', 'https://x/y.png', 1593534400)")
+    desk = Desk(app)
+    assert desk.finder.due(9) == (("1",) if declared == "INTEGER" else ())
+    assert desk.walk() == (["1", "2"], 0)
+
+
+def test_remembered_tracks_are_due_at_their_time(app: Any, desk: Desk) -> None:
+    app.put("a")
+    app.put("given up")
+    desk.look("a", State.MISSING, due_in=HOUR, reason=Reason.DUE)
+    desk.look("given up", State.FAILED, reason=Reason.NO_PROMPT)
+    assert desk.finder.due(9) == ()
+    assert desk.finder.next_due() == app.clock() + HOUR
+    app.clock.at += HOUR
+    assert desk.finder.due(9) == ("a",)
+    held = desk.leases.lease("a")
+    assert desk.finder.due(9) == ()
+    assert desk.finder.next_due() == held.lease.until
+    app.clock.at = held.lease.until
+    assert desk.finder.due(9) == ("a",)
+
+
+def test_a_picture_that_vanished_is_found(app: Any, desk: Desk) -> None:
+    app.put("a", image_url="https://x/y.png")
+    desk.look("a", due_in=30 * 24 * HOUR)
+    assert desk.finder.due(9) == ()
+    app.sql("UPDATE tracks SET image_url = NULL")
+    assert desk.finder.due(9) == ("a",)
+    desk.look("a", State.MISSING, due_in=HOUR, reason=Reason.DUE)
+    assert desk.finder.due(9) == ()
+
+
+def test_a_row_that_became_complete_is_found(app: Any, desk: Desk) -> None:
+    app.put("a", status="processing", created_at="2026-11-01 11:59:00")
+    desk.look("a", None)
+    assert desk.finder.due(9) == ()
+    app.sql("UPDATE tracks SET status = 'completed'")
+    assert desk.finder.due(9) == ("a",)
+
+
+def test_an_ignored_track_is_left_alone(app: Any, desk: Desk) -> None:
+    app.put("a")
+    desk.look("a", None, ignored=True)
+    assert desk.finder.due(9) == ()
+    assert desk.walk() == ([], 0)
+
+
+def test_a_handed_over_task_wakes_its_track(app: Any, desk: Desk) -> None:
+    for name in ("a", "b", "gone"):
+        app.put(name, image_url="https://x/y.png")
+        desk.look(name)
+    app.sql("DELETE FROM tracks WHERE id = 'gone'")
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('b', 't'), ('gone', 't'), ('a', 'no\x07id')")
+    assert desk.finder.due(9) == ("b",)
+    desk.look("b")
+    assert desk.finder.due(9) == (), "seen once, it is remembered"
+
+
+def test_the_most_urgent_come_first(app: Any, desk: Desk) -> None:
+    for name in ("late", "later", "dying", "dies first"):
+        app.put(name, image_url="https://x/y.png")
+    desk.look("later", due_in=4 * HOUR)
+    app.clock.on(minutes=-1)
+    desk.look("late", due_in=4 * HOUR)
+    desk.look("dying", State.EXPIRING, due_in=2 * HOUR, expires_at=app.clock() + 9 * HOUR)
+    desk.look("dies first", State.EXPIRING, due_in=3 * HOUR, expires_at=app.clock() + 8 * HOUR)
+    app.put("never tried")
+    app.clock.at += 5 * HOUR
+    order = ("dies first", "dying", "never tried", "late", "later")
+    assert desk.finder.due(99) == order
+    assert desk.finder.due(3) == order[:3]
+
+
+def test_the_hopeless_do_not_hide_the_next(app: Any, desk: Desk) -> None:
+    for number in range(60):
+        app.put(f"t{number:02}")
+        desk.look(f"t{number:02}", State.FAILED, reason=Reason.NO_PROMPT)
+    app.put("one more")
+    assert desk.finder.due(5) == ("one more",)
+
+
+def test_ids_that_cannot_be_named_harm_nobody(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id, status TEXT DEFAULT 'completed', image_url TEXT)")
+    app.sql("INSERT INTO tracks (id) VALUES (NULL), (''), (x'00ff'), (1.5), (CAST(x'68ff' AS TEXT)), ('a'), (7)")
+    desk = Desk(app)
+    assert sorted(desk.finder.due(9)) == ["7", "a"]
+    assert desk.walk(limit=1) == (["7", "a"], 0)
+
+
+def test_narrowed(app: Any, desk: Desk) -> None:
+    for name in "abc":
+        app.put(name)
+    desk.look("c", State.MISSING, due_in=HOUR, held="shape", reason=Reason.BUDGET)
+    assert desk.finder.due(9, ["b", "nobody"]) == ("b",)
+    assert desk.finder.next_due(["b"]) is None
+    assert desk.finder.next_due(["c"]) == app.clock() + HOUR
+    assert desk.finder.held_back("shape", 9, ["b"]) == ()
+    assert desk.finder.tally(["b"]) == {}
+    assert desk.walk(only=["b", "c"]) == (["b"], 0)
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('c', 't')")
+    assert desk.finder.due(9, ["c"]) == ("c",)
+    assert desk.finder.due(9, []) == ()
+
+
+def test_those_that_wait_for_the_gate(app: Any, desk: Desk) -> None:
+    for name in "abcd":
+        app.put(name)
+        desk.look(name, State.MISSING, reason=Reason.BUDGET, held="other" if name == "d" else "shape")
+        app.clock.on(seconds=-1)
+    assert desk.finder.held_back("shape", 9) == ("c", "b", "a")
+    assert desk.finder.held_back("shape", 1) == ("c",)
+    desk.leases.lease("c")
+    assert desk.finder.held_back("shape", 9) == ("b", "a")
+
+
+def test_counting(app: Any, desk: Desk) -> None:
+    for name in "abcd":
+        app.put(name)
+    desk.look("a", State.MISSING, reason=Reason.BUDGET)
+    desk.look("b", State.MISSING, reason=Reason.BUDGET)
+    desk.look("c", State.OK)
+    desk.look("d", None)
+    assert desk.finder.tally() == {(State.MISSING, Reason.BUDGET): 2, (State.OK, None): 1}
+
+
+# -- audit -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_a_walk_finds_each_row_once(app: Any, desk: Desk, limit: int) -> None:
+    for number in range(7):
+        app.put(f"t{number}", image_url="https://x/y.png")
+    desk.look("t3", due_in=HOUR)
+    assert desk.walk(limit) == ([f"t{n}" for n in range(7) if n != 3], 1)
+
+
+def test_numbers_are_walked_as_numbers(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT DEFAULT 'completed', image_url TEXT)")
+    app.sql("INSERT INTO tracks (id) VALUES (-3), (9), (10), (100)")
+    assert Desk(app).walk(limit=1) == (["-3", "9", "10", "100"], 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("https://x/a.png", "https://x/b.png"),
+        ("https://x/a.png", None),
+        (None, "https://x/a.png"),
+        (INLINE, INLINE[:-1] + "B"),
+        (INLINE, INLINE + "A"),
+        (INLINE, ""),
+    ],
+)
+def test_a_changed_picture_is_looked_at_again(app: Any, desk: Desk, before: str | None, after: str | None) -> None:
+    app.put("a", image_url=before)
+    app.put("b", image_url=before)
+    desk.look("a", due_in=HOUR)
+    desk.look("b", due_in=HOUR)
+    assert desk.walk() == ([], 2)
+    app.sql("UPDATE tracks SET image_url = ? WHERE id = 'a'", after)
+    assert desk.walk() == (["a"], 1)
+
+
+def test_only_the_good_are_settled(app: Any, desk: Desk) -> None:
+    app.put("ok", image_url="https://x/a.png")
+    app.put("stuck")
+    app.put("due", image_url="https://x/a.png")
+    desk.look("ok", due_in=2 * HOUR)
+    desk.look("stuck", State.FAILED, reason=Reason.NO_PROMPT)
+    desk.look("due", due_in=HOUR)
+    assert desk.walk() == ([], 2)
+    app.clock.at += HOUR
+    assert desk.walk() == (["due"], 1)
+
+
+def test_rows_that_left_are_told_once(app: Any, desk: Desk) -> None:
+    for name in ("a", "b", "c"):
+        app.put(name, image_url="https://x/a.png")
+        desk.look(name)
+    app.sql("UPDATE tracks SET status = 'failed' WHERE id = 'a'")
+    app.sql("DELETE FROM tracks WHERE id = 'b'")
+    assert desk.walk(limit=1) == (["a", "b"], 1)
+    desk.look("a", None)
+    desk.look("b", None)
+    assert desk.walk() == ([], 1)
+
+
+def test_rows_that_time_will_bring_into_scope_are_remembered(app: Any, desk: Desk) -> None:
+    app.put("a", status="pending", audio_url="a", created_at="no time at all")
+    app.put("b", status="pending")
+    assert desk.walk() == (["a"], 0)
+    desk.look("a", None, due_in=24 * HOUR)
+    assert desk.walk() == ([], 0)
+    app.clock.at += 24 * HOUR
+    assert desk.finder.due(9) == ("a",)
+
+
+# -- cost --------------------------------------------------------------------------------------------------------------
+
+
+def queries_of(finder: SqlFinder, call: Any) -> list[tuple[str, Any]]:
+    seen: list[tuple[str, Any]] = []
+    finder.connection.db.query_hooks.append(lambda event: seen.append((event.sql, event.params)))
+    call()
+    finder.connection.db.query_hooks.clear()
+    return [(sql, params) for sql, params in seen if sql.startswith("SELECT")]
+
+
+def test_a_sweep_never_reads_the_whole_table(desk: Desk) -> None:
+    queries = queries_of(desk.finder, lambda: desk.finder.due(100))
+    assert len(queries) == 7
+    for sql, params in queries:
+        plan = [row[3] for row in desk.finder.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
+        tables = dict(re.findall(r'"(\w+)" AS "(t\d)"', sql))
+        for table in ("tracks", "reconciler_memory"):
+            assert not [line for line in plan if line.startswith(f"SCAN {tables.get(table)}")], (sql, plan)
+
+
+def test_a_page_is_one_query(app: Any, desk: Desk) -> None:
+    for name in "abc":
+        app.put(name)
+    assert len(queries_of(desk.finder, lambda: desk.finder.page(None, 2))) == 1
+    assert len(queries_of(desk.finder, lambda: desk.finder.page("b", 2))) == 2
