@@ -1,0 +1,175 @@
+"""Promise 6: our store, a living URL, a known task and the song's own picture come before any purchase."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from reconciler.domain.states import How, State
+from reconciler.engine.events import Result
+from reconciler.kie.simulated import Song, Succeed, belongs_to, paint
+from reconciler.testing.cutting import Killed, Scissors
+from reconciler.testing.world import World
+
+TASK = "a1" * 16
+DONE = Succeed(width=640, height=360, run=timedelta(0))
+MONTH = timedelta(days=30)
+
+
+def add_task(world: World, text: str, task_id: str = TASK, *, age: timedelta = timedelta(hours=1)) -> None:
+    world.kie.add_task(task_id, prompt=text, behaviour=DONE, created_at=world.clock() - age)
+
+
+def helped_free(world: World, result: Result, how: How, text: str, *, purchases: int = 0) -> None:
+    assert result.states == {(State.OK, None): 1}
+    assert result.resolved == {how: 1}
+    assert len(world.kie.book.creations) == purchases
+    assert world.row("t")["resolution"] == "640x360"
+    assert belongs_to(world.picture("t") or b"", text)
+
+
+def forget_everything(world: World) -> None:
+    """Our tables are gone, the app's and the store stay."""
+    for table in world.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'reconciler%'"):
+        world.sql(f"DROP TABLE {table['name']}")
+
+
+def test_after_a_lost_memory_the_store_is_asked_first(world: World) -> None:
+    world.add("t", extended_prompt_image="bought long ago")
+    world.run()
+    forget_everything(world)
+    world.sql("UPDATE tracks SET image_url = NULL, resolution = NULL")
+    world.pass_time(timedelta(days=1))
+    helped_free(world, world.run(), How.RESTORED, "bought long ago", purchases=1)
+
+
+def test_what_was_stored_for_another_track_is_not_taken_from_the_store(world: World) -> None:
+    world.add("t-2", extended_prompt_image="of the other")
+    world.run()
+    forget_everything(world)
+    world.add("t", extended_prompt_image="of this one")
+    world.run()
+    assert belongs_to(world.picture("t") or b"", "of this one")
+
+
+def test_a_living_url_that_dies_is_kept_before_it_does(world: World) -> None:
+    url = world.kie.add_file("/p/living.jpg", text="living", size=(640, 360), life=timedelta(hours=2))
+    world.add("t", image_url=url, resolution="2048x1152")
+    helped_free(world, world.run(), How.REHOSTED, "living")
+    world.pass_time(MONTH)
+    assert world.run().states == {(State.OK, None): 1}
+
+
+def test_a_living_url_that_lasts_stays_as_it_is(world: World) -> None:
+    world.kie.add_file("/storage/v1/lasting.jpg", text="lasting", size=(640, 360))
+    url = "https://ref.supabase.co/storage/v1/lasting.jpg"
+    world.add("t", image_url=url, resolution="unknown")
+    result = world.run()
+    assert result.resolved == {How.ALREADY_GOOD: 1}
+    assert (world.row("t")["image_url"], world.row("t")["resolution"]) == (url, "640x360")
+    assert not world.kie.book.creations
+
+
+def test_a_presigned_url_that_is_still_alive_is_used(world: World) -> None:
+    world.kie.add_file("/covers/x.jpg", text="signed", size=(640, 360))
+    signed = f"X-Amz-Date={world.clock():%Y%m%dT%H%M%SZ}&X-Amz-Expires=1200&X-Amz-Signature=ab"
+    world.add("t", image_url=f"https://acc.r2.cloudflarestorage.com/covers/x.jpg?{signed}", resolution="2048x1152")
+    helped_free(world, world.run(), How.REHOSTED, "signed")
+
+
+def test_a_picture_held_inline_is_used(world: World) -> None:
+    from base64 import b64encode
+
+    body = b64encode(paint("inline", 640, 360, "PNG")).decode()
+    world.add("t", image_url=f"data:image/jpeg;base64,{body}")
+    helped_free(world, world.run(), How.REHOSTED, "inline")
+
+
+def test_a_task_saved_as_url_is_adopted(world: World) -> None:
+    add_task(world, "saved as url")
+    world.add("t", image_url=TASK)
+    helped_free(world, world.run(), How.ADOPTED, "saved as url")
+
+
+def test_a_documented_task_id_saved_as_url_is_adopted(world: World) -> None:
+    add_task(world, "documented", "task_bytedance_1765000000000")
+    world.add("t", image_url="task_bytedance_1765000000000")
+    helped_free(world, world.run(), How.ADOPTED, "documented")
+
+
+@pytest.mark.parametrize("named", [f"{TASK} | image_task_id: {TASK}0", f"{TASK}0 | image_task_id: {TASK}"])
+def test_a_task_in_the_prompt_is_adopted_although_its_id_begins_another(world: World, named: str) -> None:
+    """The longer id was never made: taken for one another, the track would wait for it or take a stranger's."""
+    add_task(world, "in the prompt")
+    text = f"calm | Music: slow | Visual: a lake | image_task_id: {named}"
+    world.add("t", extended_prompt=text)
+    helped_free(world, world.run(), How.ADOPTED, "in the prompt")
+    assert world.row("t")["extended_prompt"] == text
+
+
+def test_the_task_of_a_track_is_not_taken_for_another_whose_id_it_begins(world: World) -> None:
+    add_task(world, "the first one's", f"{TASK}0")
+    world.add("other", extended_prompt=f"x | image_task_id: {TASK}0")
+    world.add("t", extended_prompt=f"x | image_task_id: {TASK}", extended_prompt_image="bought")
+    world.settle()
+    assert belongs_to(world.picture("other") or b"", "the first one's")
+    assert belongs_to(world.picture("t") or b"", "bought")
+
+
+def test_the_newest_task_in_the_prompt_wins(world: World) -> None:
+    add_task(world, "older")
+    add_task(world, "newer", "b2" * 16)
+    world.add("t", extended_prompt=f"x | image_task_id: {TASK} | image_task_id: {'b2' * 16}")
+    helped_free(world, world.run(), How.ADOPTED, "newer")
+
+
+def test_a_task_handed_over_is_adopted(world: World) -> None:
+    world.run()  # makes our tables
+    add_task(world, "handed over")
+    world.add("t")
+    world.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('t', ?)", TASK)
+    helped_free(world, world.run(), How.ADOPTED, "handed over")
+
+
+def test_a_task_handed_over_that_still_runs_is_waited_for(world: World) -> None:
+    world.run()
+    world.kie.add_task(TASK, prompt="slow", behaviour=Succeed(width=640, height=360, run=timedelta(minutes=30)))
+    world.add("t")
+    world.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('t', ?)", TASK)
+    assert world.run().states == {(State.AWAITING, "in_flight"): 1}
+    helped_free(world, world.run(timedelta(hours=1)), How.ADOPTED, "slow")
+
+
+@pytest.mark.parametrize("place", ["after leases.commit", "before kie.task", "after kie.task", "before pictures.fetch"])
+def test_our_own_task_is_followed_after_the_process_died(
+    make_world: Callable[..., World], world: World, place: str
+) -> None:
+    scissors = Scissors()
+    rehearsal = make_world()
+    rehearsal.add("t", extended_prompt_image="our own")
+    rehearsal.run(wrap=scissors.wrap)
+    bought_at = scissors.places.index("after kie.create")
+    world.add("t", extended_prompt_image="our own")
+    with pytest.raises(Killed):
+        world.run(wrap=Scissors(scissors.places.index(place, bought_at)).wrap)
+    world.pass_time(timedelta(minutes=5))
+    helped_free(world, world.run(), How.GENERATED, "our own", purchases=1)
+
+
+def test_the_songs_own_good_picture_is_taken(world: World) -> None:
+    world.kie.add_song("c3" * 16, Song(title="with the song", cover=(640, 360)))
+    world.add("t", task_id="c3" * 16)
+    helped_free(world, world.run(), How.SUNO, "with the song")
+
+
+def test_a_result_for_which_the_row_was_deleted_and_came_back_is_not_bought_again(world: World) -> None:
+    world.add("t", extended_prompt_image="once")
+    world.run()
+    row = world.row("t")
+    world.sql("DELETE FROM tracks")
+    world.pass_time(timedelta(hours=1))
+    world.run()
+    world.add("t", **{**row, "image_url": None, "resolution": None})
+    world.run()
+    assert len(world.kie.book.creations) == 1
+    assert belongs_to(world.picture("t") or b"", "once")
