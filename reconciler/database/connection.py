@@ -80,9 +80,6 @@ class Connection:
     def rows(self, query: Any) -> list[Any]:
         return list(query.tuples().execute(self.db))
 
-    def dicts(self, query: Any) -> list[dict[str, Any]]:
-        return list(query.dicts().execute(self.db))
-
     def close(self) -> None:
         self.db.close()
 

@@ -70,7 +70,3 @@ def timestamp(value: Any) -> Any:
 
 def first_nulls(value: Any) -> Any:
     return value.asc(nulls="FIRST")
-
-
-def last_nulls(value: Any) -> Any:
-    return value.asc(nulls="LAST")

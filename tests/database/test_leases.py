@@ -246,13 +246,27 @@ def test_what_another_track_learned_of_a_task_is_not_undone(app: Any, known: Any
     assert (task.state, task.polls) == kept
 
 
-def test_a_suspect_host_is_told(app: Any) -> None:
+def test_a_host_that_lost_more_than_twenty_pictures_is_suspect(app: Any) -> None:
     app.put("a", image_url="https://Bad.example/x.png")
     app.put("b", image_url="https://good.example/x.png")
     leases = app.leases()
-    app.sql("INSERT INTO reconciler_host VALUES ('bad.example', '2026-01-01')")
-    assert lease(leases, "a").memory.host_suspect
-    assert not lease(leases, "b").memory.host_suspect
+    for _ in range(20):
+        leases.host_lost("bad.example")
+    assert not leases.peek("a").memory.host_suspect
+    leases.host_lost("bad.example")
+    app.clock.on(days=9)
+    leases.host_lost("good.example")
+    assert leases.peek("a").memory.host_suspect
+    assert not leases.peek("b").memory.host_suspect
+
+
+def test_a_few_losses_are_forgotten(app: Any) -> None:
+    app.put("a", image_url="https://bad.example/x.png")
+    leases = app.leases()
+    for _ in range(30):
+        leases.host_lost("bad.example")
+        app.clock.at += Policy().audit_interval / 10
+    assert not leases.peek("a").memory.host_suspect
 
 
 def test_a_dead_process_leaves_the_track_due(app: Any) -> None:
