@@ -206,7 +206,12 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", *, as_json: bool) -> int
     console = output.err()
     settings = _settings(ctx, quiet=console.is_terminal)
     with stopping() as stop, progress(console) as shown:
-        result = run_once(settings, narrowed, _each(EventLog(), shown), lambda sweep: stop.on_stop(sweep.stop))
+        result = run_once(
+            settings,
+            narrowed,
+            _each(EventLog(), shown),
+            lambda sweep: stop.on_stop(sweep.stop, shown.stopping),
+        )
     if as_json:
         output.show_json(summary.document(result))
     else:

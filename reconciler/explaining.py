@@ -14,6 +14,7 @@ from reconciler.domain.gate import GateView, refusal
 from reconciler.domain.learn import notice
 from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
+from reconciler.domain.models import MODELS
 from reconciler.domain.plan import plan_case
 from reconciler.domain.standing import standing
 from reconciler.engine.preview import describe
@@ -65,8 +66,9 @@ def _next(case: Case, gate: GateView) -> dict[str, Any]:
             "what": describe(action),
             "when": _when(where.due_at, case.now, held=where.held is not None),
             "grace_ends": _moment(where.settles_at),
-            **(_order(case, action, gate) if isinstance(action, Buy) else {}),
+            **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
+        "if_nothing_free_is_found": _last_resort(case) if where.state and where.state.stuck else None,
         "would_change": advice(where.state, where.reason),
     }
 
@@ -86,6 +88,13 @@ def _order(case: Case, order: Buy, gate: GateView) -> dict[str, Any]:
         "held_back_by": refused.detail if refused is not None else None,
         "held_back_until": _moment(refused.until) if refused is not None else None,
     }
+
+
+def _last_resort(case: Case) -> str:
+    if case.policy.per_day == 0:
+        return "nothing: budget.per_day = 0 buys none"
+    model = MODELS[case.policy.model]
+    return f"a picture is bought from {model.name} for {model.price:g} credits, as far as budgets allow"
 
 
 # -- what was seen -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from reconciler.console.text import amount
 from reconciler.domain.states import State
-from reconciler.engine.events import Event, Listener
+from reconciler.engine.events import Event
 from reconciler.engine.tally import Tally
 
 UNDER_WAY = frozenset({State.SUBMITTING, State.AWAITING, State.FETCHING})
@@ -38,19 +38,32 @@ def line(tally: Tally) -> str:
     return " · ".join(parts) + (f" · stuck: {stuck}" if stuck else "")
 
 
+class Shown:
+    """A listener that keeps a text up to date."""
+
+    def __init__(self) -> None:
+        self.tally = Tally(lambda _: None)
+        self._prefix = ""
+        self.text = Text("starting", overflow="ellipsis", no_wrap=True)
+
+    def __call__(self, event: Event) -> None:
+        self.tally(event)
+        self.text.plain = self._prefix + line(self.tally)
+
+    def stopping(self) -> None:
+        """Safe in a signal handler."""
+        self._prefix = "stopping (once more: at once) · "
+        self.text.plain = self._prefix + self.text.plain
+
+
 @contextmanager
-def progress(console: Console) -> Iterator[Listener]:
-    """A listener; on anything but a terminal it shows nothing."""
-    tally = Tally(lambda _: None)
+def progress(console: Console) -> Iterator[Shown]:
+    """On anything but a terminal nothing is shown."""
+    shown = Shown()
     if not console.is_terminal:
-        yield tally
+        yield shown
         return
-    text, row = Text("starting", overflow="ellipsis", no_wrap=True), Table.grid(padding=(0, 1))
-    row.add_row(Spinner("dots"), text)
+    row = Table.grid(padding=(0, 1))
+    row.add_row(Spinner("dots"), shown.text)
     with Live(row, console=console, transient=True, refresh_per_second=8):
-
-        def listen(event: Event) -> None:
-            tally(event)
-            text.plain = line(tally)
-
-        yield listen
+        yield shown

@@ -12,23 +12,26 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """`on_stop` is called once, in the signal handler, or at once where the signal came before."""
+    """What is given to `on_stop` is called once, in the signal handler, or at once where the signal came before."""
 
     def __init__(self) -> None:
         self.asked = False
-        self._stop: Callable[[], None] | None = None
+        self._stops: tuple[Callable[[], None], ...] = ()
 
-    def on_stop(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
+    def on_stop(self, *stops: Callable[[], None]) -> None:
+        self._stops = stops
         if self.asked:
-            stop()
+            self._run()
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
             os._exit(128 + number)
         self.asked = True
-        if self._stop is not None:
-            self._stop()
+        self._run()
+
+    def _run(self) -> None:
+        for stop in self._stops:
+            stop()
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A whole install in a directory: the app's database, a configuration, a store to be, and Kie simulated over HTTP."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys

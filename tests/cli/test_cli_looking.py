@@ -1,0 +1,187 @@
+"""`check`, `explain` and `schema`: they look, tell and change nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.checks import LOSS
+from reconciler.database.schema import OPTIONAL
+from reconciler.kie.simulated import Succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Install
+
+PAID = "5b1f00000000000000000000000000aa"
+
+
+def lines(install: Install, *options: str) -> dict[str, list[tuple[str, str]]]:
+    said = json.loads(install.call("check", "--json", *options).stdout)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in said:
+        found.setdefault(line["what"], []).append((line["outcome"], line["said"]))
+    return found
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# -- check ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_install_is_fine_and_check_changes_nothing(install: Install) -> None:
+    install.add("a")
+    before = hashlib.sha256(install.database.read_bytes()).hexdigest()
+    result = install.call("check")
+    assert result.exit_code == 0, result.output
+    said = result.stdout.splitlines()
+    assert {line.split()[0] for line in said} == {"ok"}
+    for part in (
+        "1 completed (in scope)",
+        "takes the key; 1000 credits",
+        "the first `run` creates them",
+        "ids are text",
+    ):
+        assert sum(part in line for line in said) == 1
+    assert hashlib.sha256(install.database.read_bytes()).hexdigest() == before
+    assert sorted(path.name for path in install.folder.iterdir()) == ["app.db", "config.toml"]
+
+
+def test_every_problem_is_told_at_once(make_install: Callable[..., Install]) -> None:
+    install = make_install(credits=3)
+    install.database.unlink()
+    install.configure(budget__per_day="0", storage__path=f'"{install.config}/images"')
+    found = lines(install)
+    assert install.call("check").exit_code == 78
+    assert {what for what, said in found.items() if any(outcome != "ok" for outcome, _ in said)} == {
+        "budget",
+        "database",
+        "storage",
+        "kie",
+    }
+    assert found["budget"][0][0] == found["kie"][0][0] == "warning"
+
+
+def test_a_refused_key_alone_fails_with_1(install: Install) -> None:
+    install.configure(kie__api_key='"another"')
+    assert install.call("check").exit_code == 1
+    assert lines(install)["kie"][0][0] == "failed"
+    assert install.call("check", "--offline").exit_code == 0
+
+
+def test_missing_columns_are_told_with_what_that_costs(install: Install) -> None:
+    install.sql("ALTER TABLE tracks DROP COLUMN resolution")
+    assert ("warning", "there is no column resolution: the size found is not written") in lines(install)["table"]
+    assert set(LOSS) == set(OPTIONAL)
+
+
+def test_the_store_is_read_back_through_its_public_url(install: Install) -> None:
+    install.call("run", "--once")
+    with web_server(install.store) as url:
+        install.configure(storage__public_url=f'"{url}"')
+        assert lines(install)["public_url"] == [("ok", f"{url} serves what is stored")]
+    assert [outcome for outcome, _ in lines(install)["public_url"]] == ["warning"]
+    with web_server(install.folder / "tracks") as url:
+        install.configure(storage__public_url=f'"{url}"')
+        assert install.call("check").exit_code == 78
+    assert sorted(path.name for path in install.store.rglob("*")) == [".reconciler-store", "tracks"]
+
+
+# -- explain -------------------------------------------------------------------------------------------------------
+
+
+def test_a_track_never_worked_is_explained_without_the_network(install: Install) -> None:
+    install.add("a", title="evil \x1b[2J title")
+    said = json.loads(install.call("explain", "a", "--json").stdout)
+    assert (said["state"], said["reason"]) == ("missing", "due")
+    assert said["memory"] == "empty: our tables are not there yet"
+    assert said["if_nothing_free_is_found"].startswith("a picture is bought from bytedance/seedream-v4")
+    text = install.call("explain", "a").stdout
+    assert "state: missing\n" in text
+    assert r"evil \x1b[2J title" in text
+    assert install.kie.book.visits == ()
+
+
+def test_a_track_that_was_helped_is_explained_with_its_history(install: Install) -> None:
+    install.kie.add_task(PAID, prompt="x", behaviour=Succeed(run=timedelta(0), width=2048, height=1152))
+    install.add("a", extended_prompt=f"Mist | Visual: x | image_task_id: {PAID}")
+    install.call("run", "--once")
+    said = json.loads(install.call("explain", "a", "--json").stdout)
+    assert said["state"] == "ok"
+    assert said["row"]["picture"] == said["row"]["picture"] | {"kind": "ours", "size": "2048x1152"}
+    assert [kept["how"] for kept in said["kept"]] == ["adopted"]
+    assert [(task["task"], task["state"]) for task in said["tasks"]] == [(PAID, "succeeded")]
+    assert said["row"]["image_url"].endswith(said["kept"][0]["key"])
+
+
+def test_a_purchase_is_explained_without_its_token(install: Install) -> None:
+    install.add("a")
+    install.call("run", "--once", "--timeout", "500ms")
+    said = install.call("explain", "a", "--json").stdout
+    (bought,) = json.loads(said)["purchases"]
+    assert bought == bought | {"credits": 5.0, "outcome": "accepted", "prompt": "a lighthouse called a in morning mist"}
+    (token,) = install.sql("SELECT token FROM reconciler_purchase")[0].values()
+    assert token not in said
+
+
+def test_an_unknown_track_fails(install: Install) -> None:
+    result = install.call("explain", "nobody")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("reconciler: there is no track nobody in table tracks")
+
+
+def test_a_row_that_is_gone_is_explained_by_what_is_remembered(install: Install) -> None:
+    install.add("a")
+    install.call("run", "--once", "--timeout", "500ms")
+    install.sql("DELETE FROM tracks")
+    said = json.loads(install.call("explain", "a", "--json").stdout)
+    assert said["row"].startswith("gone")
+    assert len(said["purchases"]) == 1
+
+
+# -- schema --------------------------------------------------------------------------------------------------------
+
+
+def test_the_schema_printed_can_be_applied_as_it_is(install: Install) -> None:
+    printed = install.call("schema").stdout
+    with closing(sqlite3.connect(install.database)) as connection:
+        connection.executescript(printed)
+        plan = str(connection.execute("EXPLAIN QUERY PLAN SELECT id FROM tracks WHERE image_url = ''").fetchall())
+    assert "idx_tracks_image_url" in plan or "reconciler_without_image" in plan
+    assert "reconciler_memory" in printed
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_applying_makes_the_own_tables_and_no_index_on_the_apps(install: Install, times: int) -> None:
+    for _ in range(times):
+        assert install.call("schema", "--apply").exit_code == 0
+    made = {row["name"] for row in install.sql("SELECT name FROM sqlite_master")}
+    assert "reconciler_memory" in made
+    assert "reconciler_without_image" not in made
+    assert lines(install, "--offline")["own tables"] == [("ok", "there, and of this program's version")]

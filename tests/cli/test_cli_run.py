@@ -1,0 +1,197 @@
+"""`run --once` from outside: exit codes, what it prints, what it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.kie.simulated import Stall, Succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Install
+
+PAID = "5b1f00000000000000000000000000aa"
+AT_ONCE = Succeed(run=timedelta(0), width=2048, height=1152)
+
+
+@pytest.fixture
+def adoptable(install: Install) -> Install:
+    """One track whose picture was bought by somebody else and noted as its URL, one with a good picture."""
+    install.kie.add_task(PAID, prompt="a lighthouse called paid in morning mist", behaviour=AT_ONCE)
+    install.add("paid", image_url=PAID)
+    install.add("good", image_url=install.kie.add_file("good.jpg", text="good"), resolution="2048x1152")
+    return install
+
+
+def test_a_run_that_leaves_nothing_to_do_exits_with_0_and_its_result_is_json(adoptable: Install) -> None:
+    result = adoptable.call("run", "--once", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "states": [{"state": "ok", "reason": None, "tracks": 2}],
+        "resolved": {"adopted": 1, "already_good": 1},
+        "purchases": 0,
+        "repeat_purchases": 0,
+        "unknown_purchases": 0,
+        "credits_spent": 0.0,
+        "writes": 1,
+        "conflicts": 0,
+        "mistakes": 0,
+        "gate_closed": [],
+        "stopped": False,
+        "at_rest": True,
+        "next": "Nothing: every track is good or within grace.",
+    }
+    assert adoptable.kie.book.creations == ()
+
+
+def test_the_summary_fits_80_columns_and_logs_go_to_stderr(adoptable: Install) -> None:
+    result = adoptable.call("run", "--once")
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "Resolved: 1 adopted, 1 already good." in result.stdout
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert sorted(event["event"] for event in events) == ["recognised", "written"]
+
+
+def test_a_second_run_buys_nothing_and_changes_nothing(adoptable: Install) -> None:
+    adoptable.call("run", "--once")
+    rows, pictures = adoptable.rows(), adoptable.pictures()
+    assert len(pictures) == 1
+    assert adoptable.call("run", "--once").exit_code == 0
+    assert (adoptable.rows(), adoptable.pictures()) == (rows, pictures)
+    assert adoptable.kie.book.creations == ()
+
+
+@pytest.mark.slow
+def test_a_stuck_track_is_bought_for_once_and_only_its_picture_is_written(install: Install) -> None:
+    install.add("stuck")
+    before = install.rows()[0]
+    done = install.program("run", "--once", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["purchases"], result["credits_spent"], result["resolved"]) == (1, 5.0, {"generated": 1})
+    assert len(install.kie.book.purchases) == 1
+    after = install.rows()[0]
+    assert {name for name in before if before[name] != after[name]} == {"image_url", "resolution", "updated_at"}
+    assert after["resolution"] == "2048x1152"
+    assert install.program("run", "--once").returncode == 0
+    assert install.rows()[0] == after
+    assert len(install.kie.book.creations) == 1
+
+
+@pytest.mark.parametrize("with_own_tables", [False, True])
+def test_a_dry_run_leaves_every_byte_and_asks_only(install: Install, with_own_tables: bool) -> None:
+    install.add("stuck")
+    if with_own_tables:
+        install.call("schema", "--apply")
+    before = hashlib.sha256(install.database.read_bytes()).hexdigest()
+    result = install.call("run", "--once", "--dry-run", "--json")
+    assert result.exit_code == 3, result.output
+    assert json.loads(result.stdout) == {
+        "tracks": [
+            {
+                "track": "stuck",
+                "state": "missing",
+                "reason": "due",
+                "next": "buy from bytedance/seedream-v4-text-to-image for 5 credits",
+                "credits": 5,
+                "work": True,
+            }
+        ],
+        "purchases": 1,
+        "credits": 5,
+        "memory": "known" if with_own_tables else "empty",
+    }
+    assert hashlib.sha256(install.database.read_bytes()).hexdigest() == before
+    assert [path.name for path in install.folder.iterdir() if path.name.startswith("app.db")] == ["app.db"]
+    assert not install.store.exists()
+    assert {visit.method for visit in install.kie.book.visits} == {"GET"}
+
+
+def test_a_dry_run_for_people_names_the_price_and_an_empty_memory(install: Install) -> None:
+    install.add("stuck")
+    result = install.call("run", "--once", "--dry-run")
+    said = " ".join(result.stdout.split())
+    assert "Would buy 1 pictures for 5 credits at most now; nothing was changed." in said
+    assert "memory is taken as empty" in said
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_an_offline_dry_run_asks_nobody(install: Install) -> None:
+    install.add("stuck")
+    assert install.call("run", "--once", "--dry-run", "--offline").exit_code == 3
+    assert install.kie.book.visits == ()
+
+
+def test_a_dry_run_that_finds_nothing_exits_with_0(install: Install) -> None:
+    result = install.call("run", "--once", "--dry-run", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["tracks"] == []
+
+
+def test_tracks_named_are_the_only_ones_worked(adoptable: Install) -> None:
+    result = adoptable.call("run", "--once", "--track", "good", "--json")
+    assert json.loads(result.stdout)["states"] == [{"state": "ok", "reason": None, "tracks": 1}]
+    assert adoptable.rows()[1]["image_url"] == PAID
+    said = json.loads(adoptable.call("run", "--once", "--track", "nobody", "--json").stdout)
+    assert said["next"].startswith("No track was looked at")
+
+
+def test_work_that_remains_when_the_time_is_over_exits_with_3(install: Install) -> None:
+    install.kie.add_task(PAID, prompt="for ever", behaviour=Stall())
+    install.add("waits", image_url=PAID)
+    result = install.call("run", "--once", "--timeout", "500ms", "--json")
+    assert result.exit_code == 3
+    said = json.loads(result.stdout)
+    assert said["states"] == [{"state": "awaiting", "reason": "in_flight", "tracks": 1}]
+    assert "goes on by itself" in said["next"]
+
+
+def test_no_purchases_allowed_means_none_are_made(install: Install) -> None:
+    install.add("stuck")
+    result = install.call("run", "--once", "--max-purchases", "0", "--timeout", "2s", "--json")
+    assert result.exit_code == 3
+    assert [(each["state"], each["tracks"]) for each in json.loads(result.stdout)["states"]] == [("missing", 1)]
+    assert install.kie.book.creations == ()
+
+
+@pytest.mark.timeout(20)
+def test_a_limit_is_kept_and_the_rest_left_for_the_next_run(install: Install) -> None:
+    for number in range(3):
+        install.add(f"good-{number}", image_url=install.kie.add_file(f"{number}.jpg", text=str(number)))
+    result = install.call("run", "--once", "--limit", "1", "--json")
+    assert json.loads(result.stdout)["states"] == [{"state": "ok", "reason": None, "tracks": 1}]
+    assert json.loads(install.call("run", "--once", "--json").stdout)["states"][0]["tracks"] == 3
+
+
+def test_without_credits_nothing_is_bought_and_the_summary_says_what_to_do(
+    make_install: Callable[..., Install],
+) -> None:
+    install = make_install(credits=10)
+    install.add("stuck")
+    result = install.call("run", "--once", "--timeout", "2s")
+    assert result.exit_code == 3
+    assert "out_of_credits" in result.stdout
+    assert "Top up the account at Kie" in " ".join(result.stdout.split())
+    assert install.kie.book.creations == ()
+
+
+def test_a_refused_key_is_told_once_and_buys_nothing(install: Install) -> None:
+    install.configure(kie__api_key='"another-key-than-kie-knows"')
+    for number in range(5):
+        install.add(f"stuck-{number}", task_id=f"{number:032x}")
+    result = install.call("run", "--once", "--timeout", "2s", "--json")
+    assert result.exit_code == 3
+    said = json.loads(result.stdout)
+    assert [closed["name"] for closed in said["gate_closed"]] == ["key"]
+    assert said["next"].startswith("Kie refuses the key")
+    warnings = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [warning["gate"] for warning in warnings if warning["event"] == "gate_closed"] == ["key"]
+    assert install.kie.book.creations == ()
+    assert "another-key-than-kie-knows" not in result.output

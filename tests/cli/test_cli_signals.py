@@ -1,0 +1,64 @@
+"""SIGTERM and SIGINT in a real process: the first ends in order, the second at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.kie.simulated import Break, Fault, Stall
+from tests.cli.conftest import PROGRAM, clean_environment
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Install
+
+pytestmark = pytest.mark.slow
+
+
+def started(install: Install, until: str) -> subprocess.Popen[str]:
+    """`run --once --json`, at the point where this event was logged."""
+    process = subprocess.Popen(
+        [*PROGRAM, "--config", str(install.config), "--log-level", "DEBUG", "run", "--once", "--json"],
+        cwd=install.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if json.loads(line)["event"] == until:
+            return process
+    raise AssertionError(f"ended without {until}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_ends_in_order_and_what_was_bought_is_known(install: Install, number: signal.Signals) -> None:
+    install.kie.script.when(Stall())
+    install.add("a")
+    process = started(install, "accepted")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 3
+    said = json.loads(out)
+    assert (said["stopped"], said["purchases"]) == (True, 1)
+    (kept,) = install.sql("SELECT outcome, task_id FROM reconciler_purchase")
+    assert kept == {"outcome": "accepted", "task_id": install.kie.book.purchases[0].task_id}
+    assert install.sql("SELECT lease_owner FROM reconciler_memory") == [{"lease_owner": None}]
+
+
+def test_the_second_signal_ends_at_once(install: Install) -> None:
+    install.configure(kie__request_timeout='"30s"', budget__hold_unknown='"1h"')
+    install.kie.script.next("create", Break(Fault.HANG, done=True))
+    install.add("a")
+    process = started(install, "purchase")
+    # Two of one kind could arrive as one.
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode in (130, 143)
+    (kept,) = install.sql("SELECT outcome FROM reconciler_purchase")
+    assert kept == {"outcome": "open"}

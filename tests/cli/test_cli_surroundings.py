@@ -1,0 +1,128 @@
+"""Bad input and bad surroundings: a clear message, the right exit code, nothing bought, no secret told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler import app, database
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Install
+
+COMMANDS = [("run", "--once"), ("run", "--once", "--dry-run"), ("explain", "a"), ("schema",)]
+
+
+def test_three_mistakes_in_the_configuration_are_three_lines(install: Install) -> None:
+    install.configure(kie__purchase_limit='"many"', kie__modle='"x"', budget__per_track="9")
+    result = install.call("run", "--once")
+    assert result.exit_code == 78
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    for name in ("purchase_limit", "modle", "per_track"):
+        assert sum(f"{install.config}: " in line and name in line for line in lines) >= 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_missing_database_is_named_and_never_made(install: Install, command: tuple[str, ...]) -> None:
+    install.database.unlink()
+    result = install.call(*command)
+    assert result.exit_code == 78
+    assert f"{install.database}: there is no such file" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not install.database.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_missing_table_is_named_with_those_that_exist(install: Install, command: tuple[str, ...]) -> None:
+    install.configure(database__table='"track"')
+    result = install.call(*command)
+    assert result.exit_code == 78
+    assert "there is no table track (did you mean tracks?)" in result.stderr
+
+
+def test_a_missing_column_is_named_with_those_that_exist(install: Install) -> None:
+    install.sql("ALTER TABLE tracks RENAME COLUMN image_url TO cover")
+    result = install.call("run", "--once")
+    assert result.exit_code == 78
+    assert "table tracks has no column image_url" in result.stderr
+    assert "cover" in result.stderr
+    assert not install.store.exists()
+
+
+def test_a_locked_database_fails_in_time_and_changes_nothing(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "open_database", partial(database.open_database, busy_timeout_s=0.05))
+    monkeypatch.setattr(app, "open_reader", partial(database.open_reader, busy_timeout_s=0.05))
+    install.add("a")
+    with closing(sqlite3.connect(install.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for command in (("run", "--once"), ("run", "--once", "--dry-run"), ("check",)):
+            result = install.call(*command)
+            assert result.exit_code == 1, result.output
+            assert "locked by another program" in result.output
+    assert install.kie.book.creations == ()
+
+
+def test_a_file_that_is_no_database_is_told(install: Install) -> None:
+    install.database.write_text("This is a letter, and no database at all. " * 40)
+    result = install.call("run", "--once")
+    assert result.exit_code == 1
+    assert "is no SQLite database" in result.stderr
+
+
+def test_a_store_that_cannot_be_made_is_told_and_nothing_is_bought(install: Install) -> None:
+    install.add("a")
+    (install.folder / "file").write_text("in the way")
+    install.configure(storage__path=f'"{install.folder}/file/images"')
+    for command in (("run", "--once"), ("check", "--offline")):
+        result = install.call(*command)
+        assert result.exit_code == 78
+        assert "file/images" in result.output
+    assert install.kie.book.creations == ()
+
+
+def test_another_store_than_the_database_knows_is_told_and_nothing_is_bought(install: Install) -> None:
+    assert install.call("run", "--once").exit_code == 0
+    install.add("a")
+    next(install.store.glob(".reconciler-store")).write_text(json.dumps({"id": "another"}))
+    result = install.call("run", "--once")
+    assert result.exit_code == 78
+    assert "another store than the database knows" in result.stderr
+    assert install.call("check", "--offline").exit_code == 78
+    next(install.store.glob(".reconciler-store")).unlink()
+    assert install.call("run", "--once").exit_code == 78
+    assert install.kie.book.creations == ()
+
+
+def test_an_unexpected_error_is_one_line_without_its_text(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the secret is out")
+
+    monkeypatch.setattr(app, "run_once", broken)
+    result = install.call("run", "--once")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "unexpected RuntimeError at " in result.stderr
+    assert "--log-level DEBUG" in result.stderr
+    assert "the secret is out" not in result.output
+    traced = install.call("--log-level", "DEBUG", "run", "--once")
+    assert "Traceback" in traced.stderr
+
+
+def test_no_secret_is_ever_told(install: Install) -> None:
+    key, signature = "sk-4f1c77d0b9e24a", "6d0a-very-signed"
+    install.configure(kie__api_key=f'"{key}"')
+    install.add(
+        "a", image_url=f"https://x.r2.cloudflarestorage.com/a.jpg?X-Amz-Signature={signature}", title="\x1b[31mred"
+    )
+    for command in ("run --once --dry-run --json", "run --once --timeout 1s", "check", "explain a", "explain a --json"):
+        result = install.call("--log-level", "DEBUG", *command.split())
+        assert result.output
+        for harmful in (key, signature, "\x1b"):
+            assert harmful not in result.output, command
