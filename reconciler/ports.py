@@ -121,6 +121,18 @@ class Store(StoreReader, Protocol):
 # -- the database --------------------------------------------------------------------------------------------------
 
 
+class DatabaseError(Exception):
+    """The database could not be used. Nothing of a failed transaction is kept, so all of it may be tried again."""
+
+    def __init__(self, what: str, where: str, todo: str) -> None:
+        super().__init__(f"{where}: {what}. {todo}")
+        self.what, self.where, self.todo = what, where, todo
+
+
+class DatabaseLocked(DatabaseError):
+    """Somebody else held the lock for longer than the busy timeout."""
+
+
 class Step(StrEnum):
     """What is done under a lease. A death in a picture step counts as an interruption of the track."""
 

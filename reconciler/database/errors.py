@@ -12,18 +12,21 @@ DatabaseError           what is wrong, where, what to do
 import sqlite3
 from collections.abc import Sequence
 
+from reconciler.ports import DatabaseError, DatabaseLocked
 
-class DatabaseError(Exception):
-    def __init__(self, what: str, where: str, todo: str) -> None:
-        super().__init__(f"{where}: {what}. {todo}")
-        self.what, self.where, self.todo = what, where, todo
+__all__ = [
+    "DatabaseBroken",
+    "DatabaseError",
+    "DatabaseFull",
+    "DatabaseLocked",
+    "DatabaseMissing",
+    "DatabaseReadOnly",
+    "SchemaError",
+    "translated",
+]
 
 
 class DatabaseMissing(DatabaseError):
-    pass
-
-
-class DatabaseLocked(DatabaseError):
     pass
 
 
