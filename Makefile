@@ -6,17 +6,22 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-fast check format lock clean
+.PHONY: help install demo test test-fast check format readme lock clean
 .DEFAULT_GOAL := help
 
 help:
+	@echo 'make install    the program, ready to run as .venv/bin/reconciler'
 	@echo 'make demo       the whole job on an empty machine, against a simulated Kie'
 	@echo 'make test       all tests, with coverage'
 	@echo 'make test-fast  the tests that are not slow'
 	@echo 'make check      lint, format, types, import rules'
 	@echo 'make format     mend what lint and format can mend'
+	@echo 'make readme     make the generated parts of README.md anew'
 	@echo 'make lock       resolve the requirements anew'
 	@echo 'make clean      remove the environment and everything made by the above'
+
+install: .venv/.program
+	@echo 'Ready: .venv/bin/reconciler'
 
 demo: .venv/.program
 	@$(BIN)/reconciler demo $(ARGS)
@@ -40,6 +45,9 @@ check: .venv/.dev
 
 format: .venv/.dev
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+readme: .venv/.dev
+	@$(BIN)/python scripts/readme.py
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-config --upgrade pyproject.toml --all-extras
