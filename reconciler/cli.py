@@ -309,7 +309,7 @@ def schema(
 @app.command()
 def demo(
     tracks: Annotated[int | None, typer.Option(min=1, help="Add so many plain stuck tracks.")] = None,
-    directory: Annotated[Path, typer.Option("--dir", help="Where it all is put.")] = Path("demo"),
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where it all is put.")] = None,
 ) -> None:
     """The whole job on an empty machine, against a simulated Kie: nothing is bought for money."""
     from reconciler import demo as show
