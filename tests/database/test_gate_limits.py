@@ -18,13 +18,14 @@ from reconciler.ports import Change
 POLICY = Policy(purchase_limit=3, purchase_window=timedelta(seconds=10), per_hour=7, per_day=9)
 LIMITS = ((timedelta(seconds=10), 3), (timedelta(hours=1), 7), (timedelta(days=1), 9))
 CREDITS = 10.0**9
+UNHURRIED = "PRAGMA synchronous = OFF"
 
 pauses = st.one_of(st.integers(0, 12), st.integers(0, 3600), st.integers(0, 86_400))
 answers = st.sampled_from(["at once", "late", "never", "nothing", "unknown", "not sent"])
 steps = st.lists(st.tuples(pauses, answers, st.integers(0, 14), st.booleans()), max_size=25)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(steps)
 @example([(0, "never", 14, False)] * 3 + [(10, "never", 0, True)] + [(0, "never", 0, False)] * 2)
 def test_no_period_holds_more_requests_than_allowed(make_app: Any, history: list[tuple[int, str, int, bool]]) -> None:
@@ -48,9 +49,8 @@ def test_no_period_holds_more_requests_than_allowed(make_app: Any, history: list
 
 
 def reopened(app: Any) -> Database:
-    """Without waiting for the disk: nothing here loses power."""
     database = open_database(app.url, "tracks", {}, POLICY, app.clock)
-    database.connection.db.execute_sql("PRAGMA synchronous = OFF")
+    database.connection.db.execute_sql(UNHURRIED)
     return database
 
 
