@@ -40,11 +40,10 @@ def write_stored(case: Case) -> Action | None:
 def write_resolution(case: Case, resolution: str) -> Action:
     if case.settles_at is not None:
         return Wait(case.settles_at)
-    match _fought(case):
-        case Wait(until=until) | GiveUp(recheck=until):
-            return Wait(until)
-        case None:
-            return Write(None, resolution, None)
+    fought = _fought(case)
+    if fought is None:
+        return Write(None, resolution, None)
+    return Wait(fought.until if isinstance(fought, Wait) else fought.recheck)
 
 
 def _fits(case: Case, kept: Kept) -> bool:

@@ -9,6 +9,7 @@ from reconciler.domain.actions import Fetch, ListStore, Measure, RowImage, Sourc
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
 from reconciler.domain.learn import learn
+from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Ailment, Memory
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
@@ -136,6 +137,21 @@ def test_a_picture_missing_in_the_store_is_the_stores_refusal_and_takes_three() 
 
 def test_a_cover_that_is_gone_dies_with_the_rows_age() -> None:
     assert fetch(SunoCover(COVER, SONG), GONE).ailments[COVER].dead
+
+
+def test_a_host_is_blamed_for_a_picture_that_was_to_last_longer_and_only_when_it_dies() -> None:
+    def blamed(url: str, before: Memory, source: Source | None = None, age: timedelta = DAY) -> str | None:
+        source = source or RowImage(url, identity=url)
+        the_case = case(track(url, created_at=NOW - age, updated_at=None), before)
+        return lost_on(the_case, source, learn(the_case, Measure(ROW) if source == ROW else Fetch(source), GONE))
+
+    dying = Ailment(refusals=2, first_refused=NOW - 2 * DAY)
+    assert blamed(DURABLE, memory(ailments={DURABLE: dying})) == "ref.supabase.co"
+    assert blamed(RESULT, memory(ailments={RESULT: dying})) == "tempfile.aiquickdraw.com"
+    assert blamed(DURABLE, memory()) is None, "not dead yet"
+    assert blamed(DURABLE, memory(ailments={DURABLE: replace(dying, dead=True)})) is None, "dead before"
+    assert blamed(RESULT, memory(), age=15 * DAY) is None, "past its known life"
+    assert blamed(COVER, memory(ailments={COVER: dying}), SunoCover(COVER, SONG)) is None, "not the row's"
 
 
 # -- flawed bytes --------------------------------------------------------------------------------------------------

@@ -1,0 +1,235 @@
+"""What holds for every track, memory and time."""
+
+from dataclasses import replace
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from reconciler.domain import purchases
+from reconciler.domain.actions import Action, AskTask, Buy, Fetch, GiveUp, Measure, Wait, Write
+from reconciler.domain.case import Case
+from reconciler.domain.gate import GateView
+from reconciler.domain.learn import after_conflict, after_write, notice
+from reconciler.domain.look import Absent, Dying, Good, Larger
+from reconciler.domain.model import Memory, Outcome, TaskState, Track
+from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.policy import Policy
+from reconciler.domain.purchases import judged
+from reconciler.domain.sources import sources
+from reconciler.domain.standing import classify, standing
+from reconciler.domain.states import Reason, State
+from tests.domain.builders import HOUR, NOW
+from tests.domain.strategies import gates, known
+
+Known = tuple[Track, Memory, Policy]
+GATED = (Reason.DUE, Reason.BUDGET, Reason.OUT_OF_CREDITS, Reason.UNAUTHORIZED, Reason.GATE_CLOSED, Reason.PAUSED)
+HELD = {*GATED, Reason.MODEL_UNPROVEN, Reason.REQUEST_REJECTED, Reason.HOST_SUSPECT}
+TRANSFER = {Reason.DOWNLOAD_FAILED, Reason.STORAGE_FAILED}
+REASONS: dict[State, set[Reason]] = {
+    State.MISSING: HELD,
+    State.BELOW_TARGET: HELD,
+    State.SUBMITTING: {Reason.IN_FLIGHT},
+    State.UNKNOWN: {Reason.UNKNOWN_PURCHASE},
+    State.AWAITING: {Reason.IN_FLIGHT, Reason.OVERDUE},
+    State.FETCHING: {Reason.IN_FLIGHT, *TRANSFER},
+    State.BACKING_OFF: {
+        *TRANSFER,
+        *(Reason.PROVIDER_FAILED, Reason.CONTENT_REJECTED, Reason.IMAGE_REJECTED),
+        *(Reason.WRITE_CONFLICT, Reason.HOST_REFUSED),
+    },
+    State.FAILED: {
+        *(Reason.CONTENT_REJECTED, Reason.PROVIDER_FAILED, Reason.IMAGE_REJECTED, Reason.DOWNLOAD_FAILED),
+        *(Reason.HOST_REFUSED, Reason.UNKNOWN_PURCHASE, Reason.NO_PROMPT, Reason.WRITE_CONFLICT),
+        Reason.ATTEMPTS_SPENT,
+    },
+    State.INVALID: {Reason.INVALID_ROW},
+}
+"""The interface's table; states that are not in it have no reason."""
+
+
+def case_of(given_: Known) -> Case:
+    track, memory, policy = given_
+    return Case(track, memory, policy, NOW)
+
+
+def planned(given_: Known) -> tuple[Case, Action]:
+    case = case_of(given_)
+    action = plan_case(case)
+    event(type(action).__name__)
+    return case, action
+
+
+# -- plan ----------------------------------------------------------------------------------------------------------
+
+
+@given(known())
+def test_plan_is_total_and_pure(given_: Known) -> None:
+    case, action = planned(given_)
+    assert plan_case(case_of(given_)) == action
+    assert isinstance(sources(case), tuple)
+    assert isinstance(farewell(case.memory, NOW), AskTask | Wait)
+
+
+@given(known())
+def test_whatever_waits_waits_for_something_to_come(given_: Known) -> None:
+    _, action = planned(given_)
+    until = action.until if isinstance(action, Wait) else action.recheck if isinstance(action, GiveUp) else None
+    assert until is None or until > NOW
+
+
+@given(known())
+def test_grace_forbids_writes_and_purchases_and_nothing_else(given_: Known) -> None:
+    case, action = planned(given_)
+    if case.settles_at is not None:
+        assert not isinstance(action, Write | Buy)
+        assert not isinstance(case.look, Good | Dying) or not isinstance(action, GiveUp) or action.reason
+
+
+@given(known())
+def test_rows_out_of_scope_are_neither_written_nor_bought_for(given_: Known) -> None:
+    case, action = planned(given_)
+    if not case.in_scope or case.track.flaw is not None:
+        assert isinstance(action, Wait | AskTask | Fetch)
+
+
+@given(known())
+def test_nothing_is_bought_while_a_purchase_may_be_on_its_way(given_: Known) -> None:
+    case, action = planned(given_)
+    if not isinstance(action, Buy):
+        return
+    mine = case.memory.purchases
+    assert purchases.unanswered(mine, NOW) is None
+    for task in case.tasks:
+        assert task.state is not TaskState.RUNNING or purchases.overdue(task, case.policy, NOW)
+    lost = purchases.lost_attempt(mine, NOW)
+    if lost:
+        assert action.repeat_of == lost[0].token
+        assert len(lost) == 1
+        assert lost[0].held_until(case.policy.hold_unknown) <= NOW
+    else:
+        assert action.repeat_of is None
+
+
+@given(known())
+def test_no_attempt_is_made_beyond_the_tracks_limits_nor_repeated_twice(given_: Known) -> None:
+    case, action = planned(given_)
+    if not isinstance(action, Buy):
+        return
+    mine, policy, granted = case.memory.purchases, case.policy, case.memory.granted
+    if action.repeat_of is None:
+        assert purchases.spent(mine) < policy.per_track + granted
+        assert purchases.attempts(mine) < policy.attempts_per_track + granted
+    else:
+        assert not [p for p in mine if p.repeat_of == action.repeat_of and p.outcome is not Outcome.NOTHING]
+
+
+@given(known())
+def test_nothing_is_bought_while_a_better_picture_may_be_had_for_nothing(given_: Known) -> None:
+    case, action = planned(given_)
+    if isinstance(action, Buy):
+        assert not isinstance(case.look, Good | Dying | Larger)
+        assert case.memory.listed
+        assert not case.memory.host_suspect
+        for source in sources(case):
+            assert not isinstance(case.pursue(source), Fetch) or case.memory.ailing(source.name).flaw is None
+
+
+@given(known())
+def test_only_better_is_written_and_never_nothing(given_: Known) -> None:
+    case, action = planned(given_)
+    if not isinstance(action, Write):
+        return
+    assert action.url or action.resolution
+    if action.url is None:
+        assert isinstance(case.look, Good)
+        return
+    assert not isinstance(case.look, Good)
+    assert action.url != case.track.image.text
+    kept = next(k for k in case.memory.kept if k.key == action.key)
+    assert case.policy.url_of(kept.key) == action.url
+    assert kept.checked_at is not None
+    assert case.for_this_song(kept.song)
+    if action.resolution is None:
+        assert isinstance(case.look, Absent)
+        assert case.policy.interim_thumbnail
+    else:
+        assert case.policy.target.met_by(kept.width, kept.height)
+        assert action.resolution == f"{kept.width}x{kept.height}"
+
+
+@given(known())
+def test_a_good_picture_is_measured_or_left_alone(given_: Known) -> None:
+    case, action = planned(given_)
+    if case.in_scope and case.track.flaw is None and isinstance(case.look, Good):
+        assert isinstance(action, Wait | Measure | Write | AskTask | Fetch | GiveUp)
+        assert not isinstance(action, Write) or action.url is None
+
+
+@given(known())
+def test_what_is_restored_is_restored_three_times_a_week(given_: Known) -> None:
+    case, action = planned(given_)
+    if isinstance(action, Write) and action.restore:
+        week_ago = NOW - 7 * 24 * HOUR
+        assert len([at for at in case.memory.restores if at > week_ago]) < 3
+
+
+# -- standing ------------------------------------------------------------------------------------------------------
+
+
+@given(known(), gates)
+def test_every_track_in_scope_has_one_state_and_a_stuck_one_one_reason(given_: Known, gate: GateView) -> None:
+    case = case_of(given_)
+    state, reason = classify(case.track, case.memory, case.policy, gate, NOW)
+    event(f"{state} {reason}")
+    assert (state is None) == (not case.in_scope)
+    if state is None or not state.stuck:
+        assert reason is None
+    else:
+        assert reason in REASONS[state]
+
+
+@given(known(), gates)
+def test_classify_agrees_with_plan(given_: Known, gate: GateView) -> None:
+    case, action = planned(given_)
+    where = standing(case, action, gate)
+    assert (where.state, where.reason) == classify(case.track, case.memory, case.policy, gate, NOW)
+    if not case.in_scope:
+        return
+    assert (where.state is State.FAILED) == isinstance(action, GiveUp)
+    if isinstance(action, Buy) and where.due_at != NOW:
+        assert where.held == action.shape or where.due_at is not None
+    if not isinstance(action, Wait | GiveUp | Buy):
+        assert where.due_at == NOW
+
+
+@given(known(), gates)
+def test_nothing_is_due_in_the_past(given_: Known, gate: GateView) -> None:
+    case, action = planned(given_)
+    where = standing(case, action, gate)
+    assert where.due_at is None or where.due_at >= NOW
+    assert where.settles_at is None or where.settles_at > NOW
+    if isinstance(action, Buy) and where.held is None and where.due_at == NOW:
+        open_gate = standing(case, replace(action, repeat_of=None), gate)
+        assert open_gate.held is None
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+@given(known())
+def test_looking_and_judging_twice_teaches_nothing_new(given_: Known) -> None:
+    track, memory, policy = given_
+    once = notice(memory, track, policy, NOW)
+    assert notice(once, track, policy, NOW + HOUR) == replace(once, needy_since=once.needy_since)
+    assert judged(once, NOW + HOUR) == once
+
+
+@given(known(), st.booleans())
+def test_looking_writing_and_conflicts_lose_no_purchase(given_: Known, conflict: bool) -> None:
+    case, action = planned(given_)
+    after = [notice(case.memory, replace(case.track, task_id="7" * 32), case.policy, NOW), after_conflict(case)]
+    if isinstance(action, Write):
+        after.append(after_write(case, action))
+    for memory in after:
+        assert [p.token for p in memory.purchases] == [p.token for p in case.memory.purchases]
+        assert memory.granted == case.memory.granted

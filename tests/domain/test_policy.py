@@ -1,0 +1,39 @@
+from dataclasses import replace
+
+import pytest
+
+from reconciler.domain.policy import Fit, Policy, Target
+from tests.domain.builders import SECOND
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 600])
+def test_deadlines_nest(seconds: int) -> None:
+    policy = Policy(request_timeout=seconds * SECOND)
+    assert policy.send_within < policy.request_timeout < policy.step_deadline < policy.lease
+
+
+def test_a_key_is_found_again_in_its_url() -> None:
+    for url in ("https://pictures.example", "https://pictures.example/"):
+        policy = Policy(public_url=url)
+        assert policy.url_of("tracks/a/b.jpg") == "https://pictures.example/tracks/a/b.jpg"
+        assert policy.key_of(policy.url_of("tracks/a/b.jpg")) == "tracks/a/b.jpg"
+        assert policy.key_of("https://pictures.example.org/tracks/a/b.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("size", "exact", "keep"),
+    [
+        ((2048, 1152), True, True),
+        ((2560, 1440), False, True),
+        ((2049, 1152), False, True),
+        ((2047, 1152), False, False),
+        ((2048, 1200), False, False),
+        ((0, 0), False, False),
+    ],
+)
+def test_what_meets_the_target(size: tuple[int, int], exact: bool, keep: bool) -> None:
+    target = Target()
+    assert target.met_by(*size) is exact
+    assert replace(target, fit=Fit.KEEP).met_by(*size) is keep
+    assert target.usable(*size) is keep
+    assert target.resolution == "2048x1152"
