@@ -17,7 +17,7 @@ from reconciler.demo.cast import cast
 from reconciler.demo.folder import DEFAULT, Folder
 from reconciler.demo.gallery import contact_sheet
 from reconciler.demo.referee import Evidence, Outcome, outcomes
-from reconciler.demo.stage import Stage, create_database, hand_over, read_rows
+from reconciler.demo.stage import Stage, create_database, fill_store, hand_over, read_rows
 from reconciler.demo.views import viewer
 from reconciler.demo.watch import Watch
 from reconciler.engine.events import Event
@@ -26,8 +26,8 @@ from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
 from reconciler.kie.simulated import Settings as KieSettings
 
 DONE, NOT_AS_TOLD, USAGE = 0, 1, 2
-PATIENCE, PER_TRACK = timedelta(seconds=45), timedelta(seconds=0.75)
-NARROWEST = 144
+PATIENCE, PER_PLAIN_TRACK = timedelta(seconds=50), timedelta(seconds=1)
+NARROWEST = 160
 """Columns that the table needs where no terminal says how many there are."""
 
 
@@ -58,9 +58,10 @@ class _Demo:
     def __init__(self, folder: Folder, kie: SimulatedKie, base_url: str, more: int) -> None:
         stage = Stage(kie, utc_now())
         self.folder, self.kie, self.base_url = folder, kie, base_url
-        self.chapters = cast(stage, more)
+        self.chapters, self.patience = cast(stage, more), PATIENCE + more * PER_PLAIN_TRACK
         self.stories = [story for chapter in self.chapters for story in chapter.stories]
         create_database(folder.database, self.stories, stage.now)
+        fill_store(folder.images, self.stories)
         folder.write_config(base_url, budget=100 + 2 * len(self.stories))
         self.settings = load(folder.config, {}).settings
 
@@ -90,7 +91,7 @@ class _Demo:
             watch.stop = sweep.stop
 
         with progress(output.err()) as show:
-            run_once(self.settings, Narrowed(PATIENCE + PER_TRACK * len(self.stories)), tell, started)
+            run_once(self.settings, Narrowed(self.patience), tell, started)
         return watch
 
     def _tell(self, console: Console, ended: Sequence[Outcome], seconds: float) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from reconciler.demo.stage import KIE_HOST, STORAGE_HOST
 from reconciler.kie.simulated import API_KEY
 
-DEFAULT = Path("reconciler-demo")
+DEFAULT = Path("demo")
 _HEADING = "# Written by `reconciler demo`."
 _CONFIG = """\
 {heading} Every key that is not here has its default.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.demo.stage import Stage
-from reconciler.demo.story import ADOPTED, CAME_WITH_THE_MUSIC, GENERATED, Ending, Story, song_id
+from reconciler.demo.story import ADOPTED, CAME_WITH_THE_MUSIC, GENERATED, RESTORED, Ending, Story, song_id
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import (
     GOOD_COVER,
@@ -25,6 +25,8 @@ AWAITING = Ending(State.AWAITING, Reason.IN_FLIGHT)
 
 def paid_for(stage: Stage) -> Iterator[Story]:
     """Nothing is bought that was bought already."""
+    scene = "an old photograph in a drawer"
+    yield Story("Deja Vu", "in the store, though nobody remembers", scene, RESTORED, in_store=True)
     yield from _alike(stage)
     yield from _told_by_the_app(stage)
     yield from _stuck_tasks(stage)

@@ -7,8 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from reconciler.demo.story import Story, song_id
-from reconciler.kie.simulated import SimulatedKie, Song, Succeed
+from reconciler.domain.policy import Target
+from reconciler.images.fit import prepare
+from reconciler.images.local_store import LocalStore
+from reconciler.kie.simulated import SimulatedKie, Song, Succeed, paint
 from reconciler.kie.simulated.behaviour import Outcome
+from reconciler.ports import Prepared
 
 KIE_HOST, STORAGE_HOST = "127.0.0.1", "localhost"
 """One server under two names: the first stands for Kie's file hosts, where files die, the second for the app's own
@@ -63,6 +67,16 @@ def create_database(path: Path, stories: Iterable[Story], now: datetime) -> None
                 _insert(connection, "tracks", _row(story, now))
     finally:
         connection.close()
+
+
+def fill_store(path: Path, stories: Iterable[Story]) -> None:
+    store = LocalStore(path)
+    store.adopt(None)
+    for story in stories:
+        if story.in_store:
+            picture = prepare(paint(story.scene, *TARGET), Target(), interim=False)
+            if isinstance(picture, Prepared):
+                store.put(story.id, picture)
 
 
 def hand_over(path: Path, stories: Iterable[Story]) -> None:

@@ -22,6 +22,7 @@ GENERATED = Ending(State.OK, how=How.GENERATED, bought=1)
 GENERATED_AT_SECOND_TRY = Ending(State.OK, how=How.GENERATED, bought=2)
 ADOPTED = Ending(State.OK, how=How.ADOPTED)
 REHOSTED = Ending(State.OK, how=How.REHOSTED)
+RESTORED = Ending(State.OK, how=How.RESTORED)
 CAME_WITH_THE_MUSIC = Ending(State.OK, how=How.SUNO)
 ALREADY_GOOD = Ending(State.OK, how=How.ALREADY_GOOD)
 LEFT_ALONE = Ending(None)
@@ -29,7 +30,10 @@ LEFT_ALONE = Ending(None)
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """`scene`: what its picture shows, and the prompt, unless `columns` say otherwise. `handed_over`: a task's id."""
+    """`scene`: what its picture shows, and the prompt, unless `columns` say otherwise.
+
+    `handed_over`: the id of an image task that the app tells of. `in_store`: an earlier life left its picture there.
+    """
 
     title: str
     trouble: str
@@ -38,6 +42,7 @@ class Story:
     columns: Mapping[str, str | None] = field(default_factory=dict)
     age: timedelta = timedelta(days=3)
     handed_over: str | None = None
+    in_store: bool = False
 
     @property
     def id(self) -> str:
