@@ -41,21 +41,32 @@ class Threads:
         self.size = size
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._done: SimpleQueue[Done | None] = SimpleQueue()
+        self._out = 0
 
     def submit(self, tag: str, job: Callable[[], Answer]) -> None:
-        self._pool.submit(lambda: self._done.put(done(tag, job)))
+        self._out += 1
+        self._pool.submit(self._work, tag, job)
 
     def finished(self, wait: timedelta) -> Done | None:
         try:
-            return self._done.get(timeout=max(wait.total_seconds(), 0.0))
+            found = self._done.get(timeout=max(wait.total_seconds(), 0.0))
         except Empty:
             return None
+        self._out -= found is not None
+        return found
 
     def wake(self) -> None:
         self._done.put(None)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Whoever still hangs in a call is not waited for."""
+        self._pool.shutdown(wait=self._out == 0, cancel_futures=True)
+
+    def _work(self, tag: str, job: Callable[[], Answer]) -> None:
+        try:
+            self._done.put(done(tag, job))
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and must be answered too
+            self._done.put(Done(tag, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def done(tag: str, job: Callable[[], Answer]) -> Done:

@@ -76,7 +76,10 @@ class CreditsRead:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """An exception that should not have been possible; the track's step counts as failed."""
+    """An exception that should not have been possible; the track's step counts as failed.
+
+    `track_id` '': it came from the credit call.
+    """
 
     track_id: str
     error: Exception

@@ -6,12 +6,13 @@ from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.closing import UNHEALTHY, closure_for
 from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from reconciler.engine.crew import Answer
-from reconciler.engine.events import CreditsRead, GateClosed, Listener
+from reconciler.engine.events import CreditsRead, GateClosed, Listener, Mistake
 from reconciler.ports import Clock, Gate, Lease
 
 FRESH_FOR = timedelta(seconds=1)
@@ -22,8 +23,6 @@ class Purse:
         self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
         self._left = max_purchases
         self._view: GateView | None = None
-        self.rests_until: datetime | None = None
-        """After a refused order the held back tracks are left alone for so long."""
         self._credit_retry_at: datetime | None = None
 
     def view(self) -> GateView:
@@ -37,10 +36,14 @@ class Purse:
         return self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)
 
     def opens_at(self, shape: str, price: float) -> datetime | None:
-        """When an order may be let through by itself, or None: not before the world changes."""
+        """When an order may be let through by itself, or None: not before the world changes.
+
+        Where the gate is open by now, who waits for it was asked for while it was not yet: once more when the view is
+        old.
+        """
         refused = self.refusal(shape, price)
         if refused is None:
-            return self.rests_until or self._clock()
+            return self._clock() + FRESH_FOR
         return refused.until or (self._credit_retry_at if self.view().balance is None else None)
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
@@ -49,9 +52,7 @@ class Purse:
             return spent
         self._view = None
         reserved = self._gate.reserve(lease, order)
-        if isinstance(reserved, Refusal):
-            self.rests_until = reserved.until or self._clock() + self._policy.purchase_window
-        elif self._left is not None:
+        if isinstance(reserved, Purchase) and self._left is not None:
             self._left -= 1
         return reserved
 
@@ -88,6 +89,8 @@ class Purse:
         self._credit_retry_at = self._clock() + self._policy.retry_min
         if isinstance(answer, Trouble):
             self.heard(answer)
+        elif isinstance(answer, Exception):
+            self._tell(Mistake("", answer))
 
     def heard(self, finding: Finding, shape: str | None = None) -> None:
         """What an answer of Kie says of the provider and of the account. `shape`: it was an order."""
@@ -97,6 +100,8 @@ class Purse:
             self._gate.close(closure)
             self._tell(GateClosed(closure))
         match finding:
+            case NothingMade(refusal=Refused.STORE):
+                pass
             case Trouble(call=call) | AnswerLost(call=call) | NothingMade(call=call):
                 self._hear(healthy=call not in UNHEALTHY, bought=False)
             case _:

@@ -1,8 +1,10 @@
 """One step of one track: leased, looked at, planned; then settled at once, or handed to the crew and finished later."""
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 
 from reconciler.domain.actions import (
     Action,
@@ -19,20 +21,35 @@ from reconciler.domain.actions import (
 )
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Trouble
+from reconciler.domain.gate import Refusal
 from reconciler.domain.learn import after_conflict, after_write, learn, notice
 from reconciler.domain.learn_pictures import lost_on
-from reconciler.domain.look import Good
+from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
-from reconciler.domain.states import Reason
+from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Hands, Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Moved, Ordered, Overwritten, Recognised, Wrote
 from reconciler.engine.purse import Purse
-from reconciler.ports import Change, Clock, Commit, Held, Lease, Leases, RowWrite, Step
+from reconciler.ports import (
+    Change,
+    Clock,
+    Commit,
+    DatabaseError,
+    DatabaseLocked,
+    Held,
+    Lease,
+    Leases,
+    RowWrite,
+    Step,
+)
+
+COMMITS = 3
+"""What is to be saved may have been paid for: a database that is busy is asked so often before it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +61,16 @@ class Flight:
     job: Job
     gone: bool = False
 
+    @property
+    def risky(self) -> bool:
+        """Its picture once took the process down with it."""
+        return isinstance(self.job, Measure | Fetch) and self.case.memory.interruptions > 0
+
 
 class Steps:
     """`ready`: tracks whose next step can be taken at once. `alone`: those to be taken while nothing else is.
 
-    `soonest`: the earliest time at which a track that was settled here is due again.
+    `soonest`: the earliest time at which a track may be due that is not in either.
     """
 
     def __init__(
@@ -59,23 +81,39 @@ class Steps:
         self.flights: dict[str, Flight] = {}
         self.ready: deque[str] = deque()
         self.alone: deque[str] = deque()
-        self.soonest: datetime | None = None
+        self.soonest: datetime | None = clock()
         self._waiting_for_task: dict[str, list[str]] = {}
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def start(self, track_id: str) -> None:
-        held = self._leases.lease(track_id)
-        if held is None:
-            return
-        if held.track is None:
+        held = None
+        try:
+            held = self._leases.lease(track_id)
+            if held is not None:
+                self._look(held)
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+            self._mishap(track_id, error, held.lease if held else None, held.memory if held else None)
+
+    def _look(self, held: Held) -> None:
+        track = held.track
+        if track is None:
             self._start_gone(held)
             return
-        memory = notice(held.memory, held.track, self._policy, held.now)
-        if _undone(held.memory, held.track):
-            self._tell(Overwritten(track_id))
-        case = Case(held.track, memory, self._policy, held.now)
+        memory = notice(held.memory, track, self._policy, held.now)
+        if _undone(held.memory, track):
+            self._tell(Overwritten(track.id))
+        case = Case(track, memory, self._policy, held.now)
         self._take(held.lease, case, plan_case(case))
+
+    def _mishap(self, track_id: str, error: Exception, lease: Lease | None, memory: Memory | None) -> None:
+        """Nobody knows what to do with this track: it is left alone for long."""
+        self._tell(Mistake(track_id, error))
+        if lease is not None and memory is not None:
+            later = self._clock() + self._policy.retry_max
+            self._stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
     def _start_gone(self, held: Held) -> None:
         """The row is deleted: nothing is written or bought any more, tasks that run are followed to their end."""
@@ -83,8 +121,12 @@ class Steps:
         nobody = Case(Track(held.lease.track_id, Cell(None)), held.memory, self._policy, held.now)
         if isinstance(action, AskTask):
             self._dispatch(Flight(held.lease, nobody, action, gone=True))
-        elif isinstance(action, Wait):
-            self._leases.commit(held.lease, Change(held.memory, Standing(None, None, action.until)))
+        else:
+            self._part(held.lease, held.memory, held.now)
+
+    def _part(self, lease: Lease, memory: Memory, now: datetime) -> None:
+        action = farewell(memory, now)
+        self._stand(lease, memory, Standing(None, None, action.until if isinstance(action, Wait) else now))
 
     def _take(self, lease: Lease, case: Case, action: Action) -> None:
         match action:
@@ -101,29 +143,41 @@ class Steps:
             case ListStore():
                 self._dispatch(Flight(lease, case, action))
 
-    def _settle(self, lease: Lease, case: Case, action: Action) -> Commit:
-        where = standing(case, action, self._purse.view())
-        return self._stand(lease, case, where)
+    def _settle(self, lease: Lease, case: Case, action: Action) -> None:
+        self._stand(lease, case.memory, standing(case, action, self._purse.view()))
 
-    def _stand(self, lease: Lease, case: Case, where: Standing) -> Commit:
-        self._moved(case.track.id, where)
-        return self._leases.commit(lease, Change(case.memory, where))
+    def _stand(self, lease: Lease, memory: Memory, where: Standing) -> None:
+        self._tell(Moved(lease.track_id, where.state, where.reason))
+        self._commit(lease, Change(memory, where))
+        self._due(where)
 
-    def _moved(self, track_id: str, where: Standing) -> None:
+    def _commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
+        for _ in range(COMMITS - 1):
+            with suppress(DatabaseLocked):
+                return self._leases.commit(lease, change, row)
+        return self._leases.commit(lease, change, row)
+
+    def _due(self, where: Standing) -> None:
         if where.due_at is not None:
             self.soonest = min(self.soonest or where.due_at, where.due_at)
-        self._tell(Moved(track_id, where.state, where.reason))
 
     def _buy(self, lease: Lease, case: Case, order: Buy) -> None:
         reserved = self._purse.reserve(lease, order)
-        if not isinstance(reserved, Purchase):
-            where = standing(case, order, self._purse.view())
-            if where.held is None and where.due_at == case.now:
-                where = replace(where, reason=reserved.reason, held=order.shape, due_at=None)
-            self._stand(lease, case, where)
-            return
-        self._tell(Ordered(reserved))
-        self._dispatch(Flight(lease, replace(case, memory=case.memory.with_purchase(reserved)), reserved))
+        if isinstance(reserved, Purchase):
+            self._tell(Ordered(reserved))
+            self._dispatch(Flight(lease, replace(case, memory=case.memory.with_purchase(reserved)), reserved))
+        else:
+            self._stand(lease, case.memory, self._not_yet(case, order, reserved))
+
+    def _not_yet(self, case: Case, order: Buy, refused: Refusal) -> Standing:
+        """Where the gate is shut the track waits for it; where it is open, and only this order refused, by itself."""
+        where = standing(case, order, self._purse.view())
+        if where.due_at != case.now:
+            return where
+        if self._purse.refusal(order.shape, order.price) is not None:
+            return replace(where, reason=refused.reason, held=order.shape, due_at=None)
+        pause = case.now + self._policy.purchase_window
+        return replace(where, due_at=max(refused.until or pause, pause))
 
     def _ask(self, lease: Lease, case: Case, action: AskTask | AskSong) -> None:
         """Two tracks that name one task are served by one question; nobody is asked with a key that is refused."""
@@ -135,12 +189,12 @@ class Steps:
             self._waiting_for_task[task_id].append(case.track.id)
             self._put_off(lease, case, action, case.now + self._policy.request_timeout)
         else:
+            self._dispatch(Flight(lease, case, action))
             if task_id is not None:
                 self._waiting_for_task[task_id] = []
-            self._dispatch(Flight(lease, case, action))
 
     def _put_off(self, lease: Lease, case: Case, action: Action, until: datetime) -> None:
-        self._stand(lease, case, replace(standing(case, action, self._purse.view()), due_at=until))
+        self._stand(lease, case.memory, replace(standing(case, action, self._purse.view()), due_at=until))
 
     def _picture(self, lease: Lease, case: Case, action: Measure | Fetch) -> None:
         """A picture that once took the process down with it is tried again only while nothing else is at risk."""
@@ -154,8 +208,8 @@ class Steps:
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
         job = whole(flight.job, self._inline(track_id, flight.job))
-        self.flights[track_id] = flight
         self._crew.submit(track_id, lambda: self._hands.perform(track_id, job))
+        self.flights[track_id] = flight
 
     def _inline(self, track_id: str, job: Job) -> str | None:
         """An inline picture is read from the row only now."""
@@ -166,61 +220,71 @@ class Steps:
 
     def finish(self, track_id: str, answer: Finding | Exception) -> None:
         flight = self.flights.pop(track_id)
-        finding = self._finding(track_id, flight.job, answer)
-        self._tell(Found(track_id, flight.job, finding))
-        self._teach_gate(flight.job, finding)
         if isinstance(flight.job, AskTask):
             self.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
+        try:
+            self._learn(flight, self._finding(track_id, flight.job, answer))
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+            self._mishap(track_id, error, flight.lease, flight.case.memory)
+
+    def _learn(self, flight: Flight, finding: Finding) -> None:
+        self._tell(Found(flight.case.track.id, flight.job, finding))
         case = replace(flight.case, now=self._clock())
         memory = learn(case, flight.job, finding)
         self._watch_host(case, flight.job, memory)
-        case = replace(case, memory=memory)
         if flight.gone:
-            until = farewell(case.memory, case.now)
-            due_at = until.until if isinstance(until, Wait) else case.now
-            self._leases.commit(flight.lease, Change(case.memory, Standing(None, None, due_at)))
-            return
-        case = replace(case, memory=notice(case.memory, case.track, self._policy, case.now))
-        if flight.case.memory.sighting is None and isinstance(case.look, Good):
-            self._tell(Recognised(track_id))
-        self._conclude(flight.lease, case)
+            self._part(flight.lease, memory, case.now)
+        else:
+            self._conclude(flight, replace(case, memory=notice(memory, case.track, self._policy, case.now)))
+        self._teach_gate(flight.job, finding)
 
-    def _conclude(self, lease: Lease, case: Case) -> None:
+    def _conclude(self, flight: Flight, case: Case) -> None:
+        if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
+            self._tell(Recognised(case.track.id))
         action = plan_case(case)
         if isinstance(action, Write):
-            self._write(lease, case, action)
+            self._write(flight.lease, case, action)
             return
-        committed = self._settle(lease, case, action) is Commit.COMMITTED
-        if committed and self._can_go_on(action):
-            self.ready.append(case.track.id)
+        where = standing(case, action, self._purse.view())
+        self._tell(Moved(case.track.id, where.state, where.reason))
+        if self._commit(flight.lease, Change(case.memory, where)) is Commit.COMMITTED:
+            self._go_on(case, where)
 
-    def _can_go_on(self, action: Action) -> bool:
-        if isinstance(action, Buy):
-            return self._purse.refusal(action.shape, action.price) is None
-        return not isinstance(action, Wait | GiveUp)
+    def _go_on(self, case: Case, where: Standing) -> None:
+        """What can go on at once does so before anything else is begun."""
+        if where.due_at is not None and where.due_at <= case.now:
+            self.ready.append(case.track.id)
+        else:
+            self._due(where)
 
     def _write(self, lease: Lease, case: Case, write: Write) -> None:
         """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
         written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
         conflicted = replace(case, memory=after_conflict(case))
         change, otherwise = self._change(written), self._change(conflicted)
-        outcome = self._leases.commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
+        outcome = self._commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
         stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
         self._tell(Wrote(case.track.id, write, outcome, stuck_for))
-        where = change.standing if outcome is Commit.COMMITTED else otherwise.standing
-        self._moved(case.track.id, where)
-        if outcome is Commit.COMMITTED and where.due_at is not None and where.due_at <= case.now:
-            self.ready.append(case.track.id)
+        if outcome is not Commit.LEASE_LOST:
+            where = change.standing if outcome is Commit.COMMITTED else otherwise.standing
+            self._tell(Moved(case.track.id, where.state, where.reason))
+            self._go_on(case, where)
 
     def _change(self, case: Case) -> Change:
         return Change(case.memory, standing(case, plan_case(case), self._purse.view()))
 
     def hand_back(self) -> None:
-        """Give up what the crew is still at: the leases end now, the tracks are due again at once."""
+        """Give up what the crew is still at, and who was put off for it: the next run goes on at once."""
         for flight in self.flights.values():
-            where = standing(flight.case, plan_case(flight.case), self._purse.view())
-            self._leases.commit(flight.lease, Change(flight.case.memory, where))
+            self._settle(flight.lease, flight.case, plan_case(flight.case))
         self.flights.clear()
+        for track_id in (*self.alone, *chain(*self._waiting_for_task.values())):
+            held = self._leases.lease(track_id)
+            if held is not None and held.track is not None:
+                case = Case(held.track, held.memory, self._policy, held.now)
+                self._settle(held.lease, case, plan_case(case))
 
     def _watch_host(self, case: Case, job: Job, after: Memory) -> None:
         host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None

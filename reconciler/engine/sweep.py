@@ -7,7 +7,8 @@
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,14 +21,17 @@ from reconciler.engine.events import Listener, Result
 from reconciler.engine.purse import Purse
 from reconciler.engine.steps import Steps
 from reconciler.engine.tally import Tally
-from reconciler.ports import Clock, Finder, Gate, Leases
+from reconciler.ports import Clock, DatabaseError, Finder, Gate, Leases
 
 PAGE = 200
 CREDIT_CALL = ""
 """The one job of the crew that belongs to no track."""
 
-WATCH_AGAIN = timedelta(seconds=5)
-"""While steps are under way, new work is looked for at least this often."""
+LOOKS = 25
+"""So many tracks are begun at most before what has come back is seen to."""
+
+NOT_AGAIN_FOR = timedelta(seconds=1)
+"""Whatever the database says, a track is not looked at again sooner: no mistake of ours may keep it busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,16 @@ class Sweep:
         self._purse = Purse(parts.gate, parts.policy, parts.clock, self._tally, bounds.max_purchases)
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
         self._queue: deque[str] = deque()
-        self._asked_due_at: datetime | None = None
+        self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit
-        self.audit_key = bounds.audit_from
         self._credit_asked_at: datetime | None = None
-        self._worked: set[str] = set()
+        self._begun: dict[str, datetime] = {}
         self._stop = False
+
+    @property
+    def audit_key(self) -> str | None:
+        """Where the next run's walk resumes: what this one found there and did not begin is found again."""
+        return self._resume_at if self._queue else self._walked_to
 
     def stop(self) -> None:
         """Take no more work; finish or hand back what is under way. Safe in a signal handler."""
@@ -80,14 +88,26 @@ class Sweep:
         self._crew.wake()
 
     def run(self) -> Result:
+        """Raises DatabaseError, once the answers that were under way are saved as far as they can be."""
+        try:
+            at_rest = self._work()
+        except Exception:
+            with suppress(Exception):
+                self._wind_down()
+            raise
+        if not at_rest:
+            self._wind_down()
+        return self._result(stopped=not at_rest)
+
+    def _work(self) -> bool:
+        """False when it was ended before everything was done that can be done in time."""
         while not self._over():
-            self._fill()
-            wake_at = self._wake_at()
+            more = self._fill()
+            wake_at = self._clock() if more else self._wake_at()
             if wake_at is None and not self._busy():
-                return self._result(stopped=False)
+                return True
             self._await(wake_at)
-        self._wind_down()
-        return self._result(stopped=True)
+        return False
 
     # -- taking work -------------------------------------------------------------------------------------------
 
@@ -97,72 +117,83 @@ class Sweep:
     def _busy(self) -> bool:
         return bool(self._steps.flights) or self._credit_asked_at is not None
 
-    def _fill(self) -> None:
-        self._ask_credits()
-        if self._steps.alone:
-            if not self._steps.flights:
-                self._steps.start(self._steps.alone.popleft())
-            return
-        for track_id in self._candidates():
-            self._steps.start(track_id)
-            if self._stop or len(self._steps.flights) >= self._crew.size or self._steps.alone:
-                return
+    def _has_room(self) -> bool:
+        """A picture that once took the process down with it is worked while nothing else is."""
+        flights = self._steps.flights
+        risky = self._steps.alone or any(flight.risky for flight in flights.values())
+        return not flights or (len(flights) < self._crew.size and not risky)
 
-    def _candidates(self) -> Iterator[str]:
-        """What can be started now, most urgent first; ends when there is nothing."""
-        if len(self._steps.flights) >= self._crew.size:
-            return
-        while True:
+    def _fill(self) -> bool:
+        """Begin what can be begun, most urgent first. True: there may be more."""
+        self._ask_credits()
+        for _ in range(LOOKS):
+            if self._over() or not self._has_room():
+                return False
             track_id = self._next()
             if track_id is None:
-                return
-            if track_id not in self._steps.flights and self._admitted(track_id):
-                yield track_id
+                return not self._walk_over
+            if track_id not in self._steps.flights:
+                self._begin(track_id)
+        return True
+
+    def _begin(self, track_id: str) -> None:
+        self._begun[track_id] = self._clock()
+        if self._full() and self._queue:
+            self._queue.clear()
+            self._walked_to = self._resume_at
+            self._steps.soonest = self._clock()
+        self._steps.start(track_id)
+
+    def _full(self) -> bool:
+        return self._bounds.limit is not None and len(self._begun) >= self._bounds.limit
+
+    def _only(self) -> Sequence[str] | None:
+        """Which tracks may be worked; None: any. With `limit`, from the last on, none but those begun."""
+        return tuple(self._begun) if self._full() else self._bounds.only
 
     def _next(self) -> str | None:
-        if self._steps.ready:
-            return self._steps.ready.popleft()
+        for ready in (self._steps.alone, self._steps.ready):
+            if ready:
+                return ready.popleft()
         if not self._queue:
+            self._resume_at = self._walked_to
             self._queue.extend(self._look_for_due() or self._walk() or self._held_back())
         return self._queue.popleft() if self._queue else None
-
-    def _admitted(self, track_id: str) -> bool:
-        full = self._bounds.limit is not None and len(self._worked) >= self._bounds.limit
-        if full and track_id not in self._worked:
-            return False
-        self._worked.add(track_id)
-        return True
 
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
         now = self._clock()
-        if self._asked_due_at is not None and (self._steps.soonest is None or self._steps.soonest > now):
+        if self._steps.soonest is None or self._steps.soonest > now:
             return []
-        found = [t for t in self._finder.due(PAGE, self._bounds.only) if t not in self._steps.flights]
-        self._asked_due_at = now
-        self._steps.soonest = now if found else self._finder.next_due(self._bounds.only)
+        only = self._only()
+        found = [track_id for track_id in self._finder.due(PAGE, only) if self._rested(track_id, now)]
+        again = now if found else self._finder.next_due(only)
+        self._steps.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
         return found
 
-    def _walk(self) -> list[str]:
-        while not self._walk_over:
-            page = self._finder.page(self.audit_key, PAGE, self._bounds.only)
-            self.audit_key = page.last
-            self._walk_over = page.last is None
-            if page.work:
-                return list(page.work)
-        return []
+    def _rested(self, track_id: str, now: datetime) -> bool:
+        begun = self._begun.get(track_id)
+        return begun is None or not now - NOT_AGAIN_FOR < begun <= now
 
-    def _held_back(self) -> list[str]:
+    def _walk(self) -> Sequence[str]:
+        """The next page's work, which may be none."""
+        self._walk_over = self._walk_over or self._full()
+        if self._walk_over:
+            return ()
+        page = self._finder.page(self._walked_to, PAGE, self._bounds.only)
+        self._walked_to = page.last
+        self._walk_over = page.last is None
+        return page.work
+
+    def _held_back(self) -> Sequence[str]:
         """As many tracks that wait for the gate as it may let through."""
-        if self._purse.rests_until is not None and self._clock() < self._purse.rests_until:
-            return []
         for shape, price in self._shapes():
             if self._purse.refusal(shape, price) is None:
                 room = self._policy.purchase_limit - len(self._purse.view().window)
-                held = self._finder.held_back(shape, max(room, 1), self._bounds.only)
+                held = self._finder.held_back(shape, max(room, 1), self._only())
                 if held:
-                    return [track_id for track_id in held if track_id not in self._steps.flights]
-        return []
+                    return held
+        return ()
 
     def _shapes(self) -> list[tuple[str, float]]:
         models = [MODELS[name] for name in (self._policy.model, *self._policy.fallback_models)]
@@ -176,7 +207,9 @@ class Sweep:
     # -- waiting and finishing ---------------------------------------------------------------------------------
 
     def _wake_at(self) -> datetime | None:
-        """When something can be done again, or None: not within this run."""
+        """When something can be done again, or None: not within this run, or not before something comes back."""
+        if not self._has_room():
+            return None
         times = [self._steps.soonest, self._gate_opens_at()]
         soon = min((at for at in times if at is not None), default=None)
         return soon if soon is not None and soon < self._bounds.until else None
@@ -185,14 +218,12 @@ class Sweep:
         opens: list[datetime] = []
         for shape, price in self._shapes():
             at = self._purse.opens_at(shape, price)
-            if at is not None and self._finder.held_back(shape, 1, self._bounds.only):
+            if at is not None and self._finder.held_back(shape, 1, self._only()):
                 opens.append(at)
         return min(opens, default=None)
 
     def _await(self, wake_at: datetime | None) -> None:
-        now = self._clock()
-        wait = min(wake_at - now, self._bounds.until - now) if wake_at is not None else WATCH_AGAIN
-        done = self._crew.finished(min(wait, WATCH_AGAIN) if self._busy() else wait)
+        done = self._crew.finished((wake_at or self._bounds.until) - self._clock())
         if done is not None:
             self._finish(done)
 
@@ -207,15 +238,20 @@ class Sweep:
     def _wind_down(self) -> None:
         """Let the calls that are out come back, which takes a call's time at most; hand back the rest."""
         give_up_at = self._clock() + self._policy.request_timeout
+        failed: list[Exception] = []
         while self._busy() and self._clock() < give_up_at:
             done = self._crew.finished(give_up_at - self._clock())
-            if done is not None:
-                self._finish(done)
+            try:
+                if done is not None:
+                    self._finish(done)
+            except DatabaseError as error:
+                failed.append(error)
         self._steps.hand_back()
+        if failed:
+            raise failed[0]
 
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result
-        touched_only = self._bounds.narrowed
-        result.states = self._tally.touched() if touched_only else self._finder.tally(self._bounds.only)
+        result.states = self._tally.touched() if self._bounds.narrowed else self._finder.tally(self._bounds.only)
         result.stopped = stopped
         return result

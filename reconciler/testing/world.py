@@ -12,6 +12,7 @@ from typing import Any
 from reconciler import __version__
 from reconciler.database import Database, open_database
 from reconciler.domain.policy import Policy
+from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.events import Event, Result
 from reconciler.engine.sweep import Bounds, Parts, Sweep
@@ -20,12 +21,16 @@ from reconciler.images.local_store import LocalStore
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.client import KieClient
 from reconciler.kie.simulated import API_KEY, Settings, SimulatedKie
+from reconciler.ports import Store
 from reconciler.testing.handler import handler_for
 from reconciler.testing.inline import InlineCrew, VirtualClock
 from reconciler.transport import Transport
 
 FILES_URL = "https://tempfile.aiquickdraw.com"
 PUBLIC_URL = "https://covers.example/pictures"
+
+NO_SYNC = "PRAGMA synchronous = OFF"
+"""The process may die, the power stays: nothing is lost by not waiting for the disk."""
 
 Wrap = Callable[[str, Any], Any]
 """Puts something around a port, told by its name."""
@@ -42,8 +47,9 @@ class World:
         self.kie = SimulatedKie(self.clock, seed=seed, settings=kie or Settings(credits=100_000))
         self.kie.files_url = FILES_URL
         self.path = folder / "app.db"
-        self.store = LocalStore(folder / "images", now=self.clock)
+        self.store: Store = LocalStore(folder / "images", now=self.clock)
         self.events: list[Event] = []
+        self.crew: Callable[[], Crew] = lambda: InlineCrew(self.clock)
         schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text()
         with sqlite3.connect(self.path) as connection:
             connection.executescript(schema)
@@ -70,6 +76,7 @@ class World:
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         connection = sqlite3.connect(self.path)
+        connection.execute(NO_SYNC)
         connection.row_factory = sqlite3.Row
         try:
             with connection:
@@ -91,14 +98,10 @@ class World:
     # -- our side ----------------------------------------------------------------------------------------------
 
     def open(self, owner: str = "one") -> Database:
-        return open_database(
-            f"sqlite:///{self.path}",
-            table="tracks",
-            columns={},
-            policy=self.policy,
-            now=self.clock,
-            owner=owner,
-        )
+        url = f"sqlite:///{self.path}"
+        database = open_database(url, table="tracks", columns={}, policy=self.policy, now=self.clock, owner=owner)
+        database.connection.db.execute_sql(NO_SYNC)
+        return database
 
     def run(
         self, length: timedelta = timedelta(minutes=10), *, wrap: Wrap | None = None, owner: str = "one", **bounds: Any
@@ -127,7 +130,7 @@ class World:
             around("leases", database.leases),
             around("gate", database.gate),
             hands,
-            InlineCrew(self.clock),
+            self.crew(),
             self.policy,
             self.clock,
         )
