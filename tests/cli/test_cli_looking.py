@@ -113,6 +113,19 @@ def test_the_store_is_read_back_through_its_public_url(install: Install) -> None
     assert sorted(path.name for path in install.store.rglob("*")) == [".reconciler-store", "tracks"]
 
 
+def test_doubtful_budgets_models_and_keys_are_warnings(install: Install) -> None:
+    install.sql("ALTER TABLE tracks RENAME TO original")
+    install.sql("CREATE TABLE tracks AS SELECT * FROM original")
+    install.configure(budget__per_hour="20", budget__per_day="10")
+    found = lines(install, "--offline")
+    assert found["budget"] == [("warning", "budget.per_hour is more than budget.per_day, so it limits nothing")]
+    assert ("warning", "column id is not unique: rows that share an id are left alone") in found["table"]
+    assert found["tracks"] == [("ok", "the table is empty")]
+    install.configure(budget__per_day="0", target__width="1000", target__height="1000")
+    assert {outcome for outcome, _ in lines(install, "--offline")["model"]} == {"warning"}
+    assert install.call("check", "--offline").exit_code == 0
+
+
 # -- explain -------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +151,18 @@ def test_a_track_that_was_helped_is_explained_with_its_history(install: Install)
     assert [kept["how"] for kept in said["kept"]] == ["adopted"]
     assert [(task["task"], task["state"]) for task in said["tasks"]] == [(PAID, "succeeded")]
     assert said["row"]["image_url"].endswith(said["kept"][0]["key"])
+
+
+def test_an_order_to_come_is_explained_with_prompt_and_price_and_what_holds_it_back(install: Install) -> None:
+    install.add("a")
+    install.call("run", "--once", "--max-purchases", "0", "--timeout", "2s")
+    told = json.loads(install.call("explain", "a", "--json").stdout)["next"]
+    assert told == told | {"credits": 5, "prompt": "a lighthouse called a in morning mist"}
+    install.configure(budget__per_day="0")
+    said = json.loads(install.call("explain", "a", "--json").stdout)
+    assert (said["reason"], said["next"]["when"]) == ("budget", "when the gate opens")
+    assert said["next"]["held_back_by"] == "budget.per_day = 0: nothing is ever bought"
+    assert said["if_nothing_free_is_found"] == "nothing: budget.per_day = 0 buys none"
 
 
 def test_a_purchase_is_explained_without_its_token(install: Install) -> None:
