@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from reconciler.domain import purchases
@@ -20,6 +20,9 @@ from reconciler.domain.standing import classify, standing
 from reconciler.domain.states import Reason, State
 from tests.domain.builders import HOUR, NOW
 from tests.domain.strategies import gates, known
+
+few = settings(max_examples=50)
+"""A whole memory takes ten milliseconds to draw, and every property draws its own."""
 
 Known = tuple[Track, Memory, Policy]
 GATED = (Reason.DUE, Reason.BUDGET, Reason.OUT_OF_CREDITS, Reason.UNAUTHORIZED, Reason.GATE_CLOSED, Reason.PAUSED)
@@ -62,6 +65,7 @@ def planned(given_: Known) -> tuple[Case, Action]:
 # -- plan ----------------------------------------------------------------------------------------------------------
 
 
+@few
 @given(known())
 def test_plan_is_total_and_pure(given_: Known) -> None:
     case, action = planned(given_)
@@ -70,6 +74,7 @@ def test_plan_is_total_and_pure(given_: Known) -> None:
     assert isinstance(farewell(case.memory, NOW), AskTask | Wait)
 
 
+@few
 @given(known())
 def test_whatever_waits_waits_for_something_to_come(given_: Known) -> None:
     _, action = planned(given_)
@@ -77,6 +82,7 @@ def test_whatever_waits_waits_for_something_to_come(given_: Known) -> None:
     assert until is None or until > NOW
 
 
+@few
 @given(known())
 def test_grace_forbids_writes_and_purchases_and_nothing_else(given_: Known) -> None:
     case, action = planned(given_)
@@ -85,6 +91,7 @@ def test_grace_forbids_writes_and_purchases_and_nothing_else(given_: Known) -> N
         assert not isinstance(case.look, Good | Dying) or not isinstance(action, GiveUp) or action.reason
 
 
+@few
 @given(known())
 def test_rows_out_of_scope_are_neither_written_nor_bought_for(given_: Known) -> None:
     case, action = planned(given_)
@@ -92,6 +99,7 @@ def test_rows_out_of_scope_are_neither_written_nor_bought_for(given_: Known) -> 
         assert isinstance(action, Wait | AskTask | Fetch)
 
 
+@few
 @given(known())
 def test_nothing_is_bought_while_a_purchase_may_be_on_its_way(given_: Known) -> None:
     case, action = planned(given_)
@@ -110,6 +118,7 @@ def test_nothing_is_bought_while_a_purchase_may_be_on_its_way(given_: Known) -> 
         assert action.repeat_of is None
 
 
+@few
 @given(known())
 def test_no_attempt_is_made_beyond_the_tracks_limits_nor_repeated_twice(given_: Known) -> None:
     case, action = planned(given_)
@@ -123,6 +132,7 @@ def test_no_attempt_is_made_beyond_the_tracks_limits_nor_repeated_twice(given_: 
         assert not [p for p in mine if p.repeat_of == action.repeat_of and p.outcome is not Outcome.NOTHING]
 
 
+@few
 @given(known())
 def test_nothing_is_bought_while_a_better_picture_may_be_had_for_nothing(given_: Known) -> None:
     case, action = planned(given_)
@@ -134,6 +144,7 @@ def test_nothing_is_bought_while_a_better_picture_may_be_had_for_nothing(given_:
             assert not isinstance(case.pursue(source), Fetch) or case.memory.ailing(source.name).flaw is None
 
 
+@few
 @given(known())
 def test_only_better_is_written_and_never_nothing(given_: Known) -> None:
     case, action = planned(given_)
@@ -157,6 +168,7 @@ def test_only_better_is_written_and_never_nothing(given_: Known) -> None:
         assert action.resolution == f"{kept.width}x{kept.height}"
 
 
+@few
 @given(known())
 def test_a_good_picture_is_measured_or_left_alone(given_: Known) -> None:
     case, action = planned(given_)
@@ -165,6 +177,7 @@ def test_a_good_picture_is_measured_or_left_alone(given_: Known) -> None:
         assert not isinstance(action, Write) or action.url is None
 
 
+@few
 @given(known())
 def test_what_is_restored_is_restored_three_times_a_week(given_: Known) -> None:
     case, action = planned(given_)
@@ -176,6 +189,7 @@ def test_what_is_restored_is_restored_three_times_a_week(given_: Known) -> None:
 # -- standing ------------------------------------------------------------------------------------------------------
 
 
+@few
 @given(known(), gates)
 def test_every_track_in_scope_has_one_state_and_a_stuck_one_one_reason(given_: Known, gate: GateView) -> None:
     case = case_of(given_)
@@ -188,6 +202,7 @@ def test_every_track_in_scope_has_one_state_and_a_stuck_one_one_reason(given_: K
         assert reason in REASONS[state]
 
 
+@few
 @given(known(), gates)
 def test_classify_agrees_with_plan(given_: Known, gate: GateView) -> None:
     case, action = planned(given_)
@@ -202,6 +217,7 @@ def test_classify_agrees_with_plan(given_: Known, gate: GateView) -> None:
         assert where.due_at == NOW
 
 
+@few
 @given(known(), gates)
 def test_nothing_is_due_in_the_past(given_: Known, gate: GateView) -> None:
     case, action = planned(given_)
@@ -216,6 +232,7 @@ def test_nothing_is_due_in_the_past(given_: Known, gate: GateView) -> None:
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
+@few
 @given(known())
 def test_looking_and_judging_twice_teaches_nothing_new(given_: Known) -> None:
     track, memory, policy = given_
@@ -224,6 +241,7 @@ def test_looking_and_judging_twice_teaches_nothing_new(given_: Known) -> None:
     assert judged(once, NOW + HOUR) == once
 
 
+@few
 @given(known(), st.booleans())
 def test_looking_writing_and_conflicts_lose_no_purchase(given_: Known, conflict: bool) -> None:
     case, action = planned(given_)

@@ -99,6 +99,11 @@ def test_an_archived_row_is_completed_together_with_its_picture() -> None:
     assert planned(track(status="archived"), holding(kept()), restore_archived=True) == replace(FRESH, revive=True)
 
 
+def test_the_url_that_the_row_shows_already_is_not_written_again() -> None:
+    contradicted = holding(kept(was_written=True), sighting=seen(OURS, 360, 360))
+    assert isinstance(planned(track(OURS), contradicted), Buy)
+
+
 # -- restore -------------------------------------------------------------------------------------------------------
 
 
