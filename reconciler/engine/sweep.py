@@ -210,9 +210,16 @@ class Sweep:
         """When something can be done again, or None: not within this run, or not before something comes back."""
         if not self._has_room():
             return None
-        times = [self._steps.soonest, self._gate_opens_at()]
+        times = [self._next_due(), self._gate_opens_at()]
         soon = min((at for at in times if at is not None), default=None)
         return soon if soon is not None and soon < self._bounds.until else None
+
+    def _next_due(self) -> datetime | None:
+        """What was noted while steps were under way may be the end of a lease of our own, which has ended since."""
+        if self._steps.soonest is not None and not self._steps.flights:
+            again = self._finder.next_due(self._only())
+            self._steps.soonest = max(self._steps.soonest, again) if again is not None else None
+        return self._steps.soonest
 
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
