@@ -75,13 +75,13 @@ class _Demo:
         watch = self._reconcile()
         seconds = time.monotonic() - begun
         view = viewer(self.kie, self.folder.images, policy_of(self.settings))
-        evidence = Evidence(before, read_rows(self.folder.database), watch.how, self.kie.book, view)
+        evidence = Evidence(before, read_rows(self.folder.database), watch.how, watch.moved_at, self.kie.book, view)
         ended = outcomes(self.stories, self.settings, evidence)
         return self._tell(console, ended, seconds)
 
     def _reconcile(self) -> Watch:
         """What `run --once` does, until every story has ended."""
-        watch = Watch(self.stories)
+        watch = Watch(self.stories, utc_now)
 
         def tell(event: Event) -> None:
             watch(event)

@@ -27,34 +27,23 @@ from reconciler.kie.simulated.behaviour import Behaviour
 
 SOON = timedelta(seconds=1)
 REFUSED = replace(CONTENT_REFUSED, run=SOON)
-LATE = Song(status="SUCCESS", cover=None, ready_after=timedelta(seconds=5))
+LATE = Song(status="SUCCESS", cover=None, ready_after=timedelta(seconds=2))
 """Keeps a track from buying at once: before its first good result a model is trusted with three orders only, and those
 whose results never come must not be the three."""
 
 
 def answers(stage: Stage) -> Iterator[Story]:
-    """What Kie answers."""
-    yield from _at_once(stage)
-    yield from _refusals(stage)
+    """What Kie answers. Who needs several orders comes late: those are not held back until the first good result."""
     yield from _odd_results(stage)
-    yield from _wrong_results(stage)
     yield from _faults(stage)
+    yield from _wrong_results(stage)
+    yield from _refusals(stage)
 
 
 def _when(stage: Stage, scene: str, behaviour: Behaviour, operation: str | None = None, times: int = 1) -> str:
     """The next so many calls, files or tasks of this prompt show the behaviour."""
     stage.kie.script.when(behaviour, operation=operation, prompt_contains=scene, times=times)
     return scene
-
-
-def _at_once(stage: Stage) -> Iterator[Story]:
-    scene = _when(stage, "an echo drawn as rings on a pond", AnswerPicture(), "create")
-    trouble = "the order is answered with the picture itself"
-    yield Story("Quick Reply", trouble, scene, age=timedelta(hours=20))
-    scene = _when(stage, "a sprinter in the starting blocks, early morning", FAILED_AT_ONCE)
-    yield Story("False Start", "its task fails at once; refunded", scene, GENERATED_AT_SECOND_TRY)
-    scene = _when(stage, "headlights on a bridge in the blue hour", TOO_FREQUENT, "create")
-    yield Story("Rush Hour", "ordered too fast for Kie", scene)
 
 
 def _refusals(stage: Stage) -> Iterator[Story]:
@@ -86,9 +75,16 @@ def _refusals(stage: Stage) -> Iterator[Story]:
         Ending(State.FAILED, Reason.CONTENT_REJECTED),
         {"mood": "stern", "vibe": "thunder choir"},
     )
+    scene = _when(stage, "a sprinter in the starting blocks, early morning", FAILED_AT_ONCE)
+    yield Story("False Start", "its task fails at once; refunded", scene, GENERATED_AT_SECOND_TRY)
+    scene = _when(stage, "headlights on a bridge in the blue hour", TOO_FREQUENT, "create")
+    yield Story("Rush Hour", "ordered too fast for Kie", scene)
 
 
 def _odd_results(stage: Stage) -> Iterator[Story]:
+    scene = _when(stage, "an echo drawn as rings on a pond", AnswerPicture(), "create")
+    trouble = "the order is answered with the picture itself"
+    yield Story("Quick Reply", trouble, scene, age=timedelta(hours=20))  # found first, being new: proves the model
     for title, trouble, scene, done in (
         ("Six Doors", "six results for one order", "six painted doors along a seaside lane", Succeed(count=6)),
         ("Wide Angle", "the result is 2560x1440", "a valley seen from a cliff", Succeed(width=2560, height=1440)),

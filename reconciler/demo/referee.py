@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.app import looked_into
 from reconciler.config import Settings, policy_of
@@ -41,6 +42,8 @@ class Evidence:
     before: Mapping[str, Row]
     after: Mapping[str, Row]
     how: Mapping[str, How]
+    moved_at: Mapping[str, datetime]
+    """A track is judged as of then: what is tried again in a second has not changed since, and is due by now."""
     book: Book
     view: Viewer
 
@@ -58,7 +61,9 @@ def _outcome(story: Story, reader: Reader, policy: Policy, evidence: Evidence) -
     orders = tuple(order for order in evidence.book.purchases if order.prompt in prompts)
     state, reason = (None, None)
     if held.track is not None:
-        state, reason = classify(held.track, held.memory, policy, reader.view(), held.now)
+        state, reason = classify(
+            held.track, held.memory, policy, reader.view(), evidence.moved_at.get(story.id, held.now)
+        )
     found = Ending(state, reason, evidence.how.get(story.id), len(orders))
     before, after = evidence.view(row["image_url"]), evidence.view(now_row["image_url"])
     differences = (*_told(story.ending, found), *_changed(row, now_row, found))

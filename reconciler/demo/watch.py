@@ -1,18 +1,21 @@
 """Follows the run, and ends it when every track is where its story ends."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from reconciler.demo.story import Story
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Event, Moved, Recognised, Wrote
-from reconciler.ports import Commit
+from reconciler.ports import Clock, Commit
 
 
 class Watch:
-    """A listener. `how`: by which source each track was resolved."""
+    """A listener. `how`: by which source each track was resolved; `moved_at`: when it was last told where it stands."""
 
-    def __init__(self, stories: Iterable[Story]) -> None:
+    def __init__(self, stories: Iterable[Story], clock: Clock) -> None:
         self.how: dict[str, How] = {}
+        self.moved_at: dict[str, datetime] = {}
+        self._clock = clock
         self.stop: Callable[[], None] = lambda: None
         endings = {story.id: story.ending for story in stories if story.ending.state is not None}
         self._ends: dict[str, tuple[State | None, Reason | None]] = {
@@ -32,6 +35,7 @@ class Watch:
                 pass
 
     def _moved(self, track_id: str, where: tuple[State | None, Reason | None]) -> None:
+        self.moved_at[track_id] = self._clock()
         if where == self._ends[track_id]:
             self._elsewhere.discard(track_id)
         else:

@@ -1,6 +1,7 @@
 """A referee is worth something only if he can find against us."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,6 +18,7 @@ from reconciler.engine.events import Moved, Recognised, Wrote
 from reconciler.kie.simulated import paint
 from reconciler.ports import Commit
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ROW = {"image_url": None, "resolution": None, "updated_at": "1", "title": "Night Ferry"}
 
 
@@ -55,7 +57,7 @@ def test_a_wrong_picture_is_found(size: tuple[int, int], resolution: str | None,
 def test_the_run_is_ended_when_every_story_has_ended_and_not_before() -> None:
     one, two = plain(2)
     ended: list[bool] = []
-    watch = Watch([one, two])
+    watch = Watch([one, two], lambda: NOW)
     watch.stop = lambda: ended.append(True)
     watch(Moved(one.id, State.OK, None))
     watch(Moved(one.id, State.MISSING, Reason.DUE))
@@ -63,11 +65,12 @@ def test_the_run_is_ended_when_every_story_has_ended_and_not_before() -> None:
     assert ended == []
     watch(Moved(one.id, State.OK, None))
     assert ended == [True]
+    assert watch.moved_at == {one.id: NOW, two.id: NOW}
 
 
 def test_how_is_taken_from_what_was_committed() -> None:
     one, two = plain(2)
-    watch = Watch([one, two])
+    watch = Watch([one, two], lambda: NOW)
     written = Write("u", "2048x1152", How.GENERATED, key="k")
     watch(Wrote(one.id, written, Commit.CONFLICT, None))
     assert watch.how == {}
