@@ -63,7 +63,7 @@ def _limits(policy: Policy) -> Iterator[tuple[str, str, int]]:
     yield "any hour", "`budget.per_hour`", policy.per_hour
     yield "any day", "`budget.per_day`", policy.per_day
     yield "the life of a track", "`budget.per_track`", policy.per_track
-    yield "the same, if every answer were lost once", "`budget.per_track`", 2 * policy.per_track
+    yield "the same, with its one repeat of a lost order", "`budget.per_track`", policy.per_track + 1
 
 
 def dollars(credits: float) -> str:

@@ -145,10 +145,11 @@ def _lost(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal 
     if not lost:
         return Refusal(Reason.IN_FLIGHT, now, "there is nothing to repeat") if order.repeat_of else None
     until = lost[0].held_until(policy.hold_unknown)
-    if len(lost) == 1 and order.repeat_of == lost[0].token and until <= now:
+    repeated = purchases.repeated(memory.purchases)
+    if not repeated and order.repeat_of == lost[0].token and until <= now:
         return None
     text = "the answer to a purchase of this track was lost"
-    return Refusal(Reason.UNKNOWN_PURCHASE, until if until > now and len(lost) == 1 else None, text)
+    return Refusal(Reason.UNKNOWN_PURCHASE, until if until > now and not repeated else None, text)
 
 
 def _spent(memory: Memory, order: Buy, policy: Policy) -> Refusal | None:

@@ -34,12 +34,12 @@ def _answer_outstanding(case: Case) -> Action | None:
 
 
 def _answer_lost(case: Case) -> Action | None:
-    """Hold a purchase whose answer was lost, then repeat it once; after a second lost answer, stop."""
+    """Hold a purchase whose answer was lost, then repeat it; after a track's second lost answer, stop."""
     lost = purchases.lost_attempt(case.memory.purchases, case.now)
     if not lost:
         return None
     first = lost[0]
-    if len(lost) > 1:
+    if purchases.repeated(case.memory.purchases):
         return GiveUp(Reason.UNKNOWN_PURCHASE)
     if first.held_until(case.policy.hold_unknown) > case.now:
         return Wait(first.held_until(case.policy.hold_unknown), State.UNKNOWN, Reason.UNKNOWN_PURCHASE)

@@ -67,6 +67,11 @@ def lost_attempt(purchases: Iterable[Purchase], now: datetime) -> tuple[Purchase
     return lost[-1] if lost else ()
 
 
+def repeated(purchases: Iterable[Purchase]) -> bool:
+    """The one repeat that a track may have was sent."""
+    return any(p.repeat_of is not None and p.outcome is not Outcome.NOTHING for p in purchases)
+
+
 def spent(purchases: Iterable[Purchase]) -> int:
     """Attempts that count in `per_track`: accepted, open or lost, and not refunded."""
     return len({p.attempt for p in purchases if p.outcome is not Outcome.NOTHING and p.verdict not in REFUNDED})

@@ -122,6 +122,11 @@ def test_a_lost_answer_is_held_then_repeated_once() -> None:
     assert with_purchases(lost(), lost("p2", NOW - MINUTE, repeat_of="p1")) == GiveUp(Reason.UNKNOWN_PURCHASE)
 
 
+def test_a_track_has_one_repeat_however_many_attempts_it_has() -> None:
+    first = (lost(at=NOW - 9 * HOUR), failed("p2", Verdict.REJECTED, NOW - 7 * HOUR, repeat_of="p1"))
+    assert with_purchases(*first, lost("p3")) == GiveUp(Reason.UNKNOWN_PURCHASE)
+
+
 def test_an_order_past_its_deadline_is_lost_whoever_was_to_answer() -> None:
     assert with_purchases(purchase(at=NOW - 2 * HOUR)) == replace(FIRST, repeat_of="p1")
 
