@@ -33,7 +33,12 @@ class Purse:
         return self._view
 
     def refusal(self, shape: str, price: float) -> Refusal | None:
-        return self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)
+        """A refusal that has run out since the gate was looked at does not count."""
+        refused = self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)
+        if refused is None or refused.until is None or refused.until > self._clock():
+            return refused
+        self._view = None
+        return refusal(self.view(), shape, price, self._policy, repeat=False)
 
     def opens_at(self, shape: str, price: float) -> datetime | None:
         """When an order may be let through by itself, or None: not before the world changes.
@@ -44,7 +49,11 @@ class Purse:
         refused = self.refusal(shape, price)
         if refused is None:
             return self._clock() + FRESH_FOR
-        return refused.until or (self._credit_retry_at if self.view().balance is None else None)
+        return refused.until or (self._credits_asked_again_at() if self.view().balance is None else None)
+
+    def _credits_asked_again_at(self) -> datetime | None:
+        retry_at = self._credit_retry_at
+        return retry_at if retry_at is not None and retry_at > self._clock() else None
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
         spent = self._spent()
@@ -71,8 +80,7 @@ class Purse:
     def wants_credit_call(self) -> bool:
         """The free credit call is due: before buying on an old balance, and to try an open breaker."""
         view, now = self.view(), self._clock()
-        resting = self._credit_retry_at is not None and now < self._credit_retry_at
-        if self._policy.per_day == 0 or view.paused or self._left == 0 or resting:
+        if self._policy.per_day == 0 or view.paused or self._credits_asked_again_at() is not None:
             return False
         return view.breaker.wants_free_call(now) or (
             view.wants_balance(self._policy) and self.key_refused_until is None
