@@ -60,9 +60,9 @@ class _Demo:
         self.folder, self.kie, self.base_url = folder, kie, base_url
         self.chapters, self.patience = cast(stage, more), PATIENCE + more * PER_PLAIN_TRACK
         self.stories = [story for chapter in self.chapters for story in chapter.stories]
+        folder.write_config(base_url, budget=100 + 2 * len(self.stories))  # first: it tells a demo from other folders
         create_database(folder.database, self.stories, stage.now)
         fill_store(folder.images, self.stories)
-        folder.write_config(base_url, budget=100 + 2 * len(self.stories))
         self.settings = load(folder.config, {}).settings
 
     def run(self, console: Console) -> int:

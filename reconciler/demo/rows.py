@@ -104,7 +104,7 @@ def statuses(stage: Stage) -> Iterator[Story]:
     told = {"mood": "wistful", "vibe": "attic dust in late sun", "summary": "Letters found after forty years."}
     yield Story(
         "Old Letters",
-        "pending, yet finished long ago; prompt from its mood",
+        "pending though finished; prompt from its mood",
         "",
         columns={"status": "pending", "extended_prompt_image": None, **told},
         age=timedelta(days=400),
