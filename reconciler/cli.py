@@ -132,7 +132,9 @@ def options(
         ),
     ] = None,
     log_level: Annotated[Level | None, typer.Option(case_sensitive=False, help="Over [log] level.")] = None,
-    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Tell the version.")
+    ] = False,
 ) -> None:
     ctx.obj = Given(config, log_level)
 

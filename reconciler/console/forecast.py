@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.console.text import amount, plain
+from reconciler.domain.actions import AskSong, AskTask, ListStore, Measure
 from reconciler.engine.preview import Forecast, describe
 
 NO_MEMORY = (
@@ -44,9 +45,12 @@ def render(forecasts: Sequence[Forecast], *, remembers: bool) -> Iterator[Render
         yield _table(forecasts)
     buys, work = sum(forecast.price > 0 for forecast in forecasts), sum(forecast.is_work for forecast in forecasts)
     yield Text(
-        f"{len(forecasts)} tracks need a look, {work} of them work. "
-        f"Would buy {buys} pictures for {amount(_credits(forecasts))} credits at most now; nothing was changed."
+        f"{len(forecasts)} looked at, {work} of them work. Would buy {buys} at once, for "
+        f"{amount(_credits(forecasts))} credits at most; nothing was changed."
     )
+    unasked = sum(isinstance(forecast.action, Measure | AskTask | AskSong | ListStore) for forecast in forecasts)
+    if unasked:
+        yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")
 
 
 def _credits(forecasts: Sequence[Forecast]) -> float:

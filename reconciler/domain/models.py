@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.domain.policy import Target
+from reconciler.domain.policy import Policy, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +91,9 @@ MODELS: Mapping[str, Model] = {
         ),
     )
 }
+
+
+def shapes(policy: Policy) -> tuple[tuple[str, float], ...]:
+    """Shape and price of everything that may be ordered."""
+    models = [MODELS[name] for name in (policy.model, *policy.fallback_models)]
+    return tuple((model.shape(policy.target), model.price) for model in models)

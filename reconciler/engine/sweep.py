@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Credits
-from reconciler.domain.models import MODELS
+from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew, Done
 from reconciler.engine.effects import Hands
@@ -187,17 +187,13 @@ class Sweep:
 
     def _held_back(self) -> Sequence[str]:
         """As many tracks that wait for the gate as it may let through."""
-        for shape, price in self._shapes():
+        for shape, price in shapes(self._policy):
             if self._purse.refusal(shape, price) is None:
                 room = self._policy.purchase_limit - len(self._purse.view().window)
                 held = self._finder.held_back(shape, max(room, 1), self._only())
                 if held:
                     return held
         return ()
-
-    def _shapes(self) -> list[tuple[str, float]]:
-        models = [MODELS[name] for name in (self._policy.model, *self._policy.fallback_models)]
-        return [(model.shape(self._policy.target), model.price) for model in models]
 
     def _ask_credits(self) -> None:
         if self._credit_asked_at is None and self._purse.wants_credit_call():
@@ -223,7 +219,7 @@ class Sweep:
 
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
-        for shape, price in self._shapes():
+        for shape, price in shapes(self._policy):
             at = self._purse.opens_at(shape, price)
             if at is not None and self._finder.held_back(shape, 1, self._only()):
                 opens.append(at)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler import app, database
+from reconciler.app import inside
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -57,8 +58,8 @@ def test_a_missing_column_is_named_with_those_that_exist(install: Install) -> No
 
 
 def test_a_locked_database_fails_in_time_and_changes_nothing(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "open_database", partial(database.open_database, busy_timeout_s=0.05))
-    monkeypatch.setattr(app, "open_reader", partial(database.open_reader, busy_timeout_s=0.05))
+    monkeypatch.setattr(inside, "open_database", partial(database.open_database, busy_timeout_s=0.05))
+    monkeypatch.setattr(inside, "open_reader", partial(database.open_reader, busy_timeout_s=0.05))
     install.add("a")
     with closing(sqlite3.connect(install.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

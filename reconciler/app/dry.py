@@ -1,0 +1,90 @@
+"""The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import inf
+from pathlib import Path
+
+from reconciler.app.inside import looked_into
+from reconciler.app.once import Narrowed
+from reconciler.app.outside import provider
+from reconciler.config import Settings
+from reconciler.database import MARKER, Reader
+from reconciler.domain.case import Case
+from reconciler.domain.findings import Credits
+from reconciler.domain.gate import GateView
+from reconciler.domain.learn import notice
+from reconciler.domain.models import shapes
+from reconciler.domain.policy import Policy
+from reconciler.engine.effects import Eyes
+from reconciler.engine.preview import Forecast, Subject, forecasts
+from reconciler.images.local_store import LocalReader
+from reconciler.kie.client import KieReader
+
+PAGE = 200
+MOST_HELD = 100_000
+
+
+class NoStore:
+    """What a database that knows no store yet has kept: nothing."""
+
+    def check(self) -> str:
+        return ""
+
+    def get(self, key: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def keys(self, track_id: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`remembers`: our tables are there; without them memory is empty."""
+
+    remembers: bool
+    forecasts: Iterator[Forecast]
+
+
+@contextmanager
+def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
+    """What would be done to each track that needs a look, or waits for the gate."""
+    with looked_into(settings) as reader, provider(settings) as outside:
+        store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
+        eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
+        kie = None if offline else outside.reader()
+        found = forecasts(_subjects(reader, outside.policy, narrowed), eyes, gate_of(reader, kie))
+        yield Preview(reader.remembers, found)
+
+
+def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:
+    """The gate without opening it: a balance not known yet is asked for, else taken as enough."""
+    view = reader.view()
+    if view.balance is not None:
+        return view
+    asked = kie.credit() if kie is not None else None
+    return replace(view, balance=asked.balance if isinstance(asked, Credits) else inf, balance_at=view.now)
+
+
+def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
+    for track_id in islice(_in_need(reader, policy, narrowed.only), narrowed.limit):
+        held = reader.peek(track_id)
+        if held.track is not None:
+            memory = notice(held.memory, held.track, policy, held.now)
+            inline = reader.inline_image(track_id) if held.track.image.digest is not None else None
+            yield Subject(Case(held.track, memory, policy, held.now), inline)
+
+
+def _in_need(reader: Reader, policy: Policy, only: Sequence[str] | None) -> Iterator[str]:
+    """What an audit would work, and what waits for the gate to open."""
+    after: str | None = None
+    while True:
+        page = reader.finder.page(after, PAGE, only)
+        yield from page.work
+        after = page.last
+        if after is None:
+            break
+    for shape, _ in shapes(policy):
+        yield from reader.finder.held_back(shape, MOST_HELD, only)

@@ -1,0 +1,84 @@
+"""The ways to Kie, to its files and to our own public URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypedDict
+
+from reconciler import __version__
+from reconciler.app.inside import utc_now
+from reconciler.config import Settings, policy_of
+from reconciler.domain.policy import Policy
+from reconciler.images.pictures import WebPictures, vetted_transport
+from reconciler.kie.client import KieClient, KieReader, Observer
+from reconciler.transport import Request, Transport, TransportError
+
+
+class _Access(TypedDict):
+    base_url: str
+    api_key: str
+    suno_api_key: str
+    request_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The ways to Kie and to its files."""
+
+    api: Transport
+    files: Transport
+    settings: Settings
+    policy: Policy
+
+    def reader(self) -> KieReader:
+        return KieReader(self.api, **self._access())
+
+    def client(self, observer: Observer | None = None) -> KieClient:
+        return KieClient(self.api, **self._access(), observer=observer)
+
+    def _access(self) -> _Access:
+        kie = self.settings.kie
+        return {
+            "base_url": kie.base_url,
+            "api_key": kie.api_key.get_secret_value(),
+            "suno_api_key": kie.suno_api_key.get_secret_value(),
+            "request_timeout": kie.request_timeout,
+        }
+
+    def pictures(self) -> WebPictures:
+        return WebPictures(self.policy, self.files)
+
+
+@contextmanager
+def provider(settings: Settings) -> Iterator[Provider]:
+    policy = policy_of(settings)
+    api = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    files = vetted_transport(policy, utc_now)
+    try:
+        yield Provider(api, files, settings, policy)
+    finally:
+        api.close()
+        files.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What `public_url` answers for a key. `status` None: nothing was reached there."""
+
+    status: int | None
+    data: bytes
+    detail: str
+
+
+def served(settings: Settings, key: str) -> Served:
+    """Asked without vetting the address: `public_url` is the operator's own."""
+    transport = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    request = Request("GET", policy_of(settings).url_of(key), {})
+    try:
+        reply = transport.send(request, deadline=settings.kie.request_timeout, max_bytes=1024)
+    except TransportError as error:
+        return Served(None, b"", error.detail)
+    finally:
+        transport.close()
+    return Served(reply.status, reply.body, f"answered {reply.status}")
