@@ -17,7 +17,7 @@ class Stage(StrEnum):
     OPEN = "open"
     """Nothing is bought; the free credit call is tried at `retry_at`."""
     PROBING = "probing"
-    """One purchase that is no repeat may go out."""
+    """One purchase may go out: one that is no repeat, or, where none came by `retry_at`, a repeat."""
     RAMPING = "ramping"
     """1, 2, 4, ... purchases per window."""
 
@@ -49,6 +49,20 @@ class Breaker:
             case _:  # pragma: no cover
                 assert_never(self.stage)
 
+    def lets_repeats(self, now: datetime, policy: Policy) -> bool:
+        """A second lost answer would end its track: a repeat is no probe, unless there was nothing else for long."""
+        match self.stage:
+            case Stage.CLOSED:
+                return True
+            case Stage.OPEN:
+                return False
+            case Stage.PROBING:
+                return self.retry_at is not None and self.retry_at <= now
+            case Stage.RAMPING:
+                return self.allowance(now, policy) >= policy.purchase_limit
+            case _:  # pragma: no cover
+                assert_never(self.stage)
+
     def wants_free_call(self, now: datetime) -> bool:
         return self.stage is Stage.OPEN and (self.retry_at is None or now >= self.retry_at)
 
@@ -61,11 +75,11 @@ def heard(breaker: Breaker, *, healthy: bool, bought: bool, now: datetime, polic
         case Stage.CLOSED:
             return replace(breaker, faults=0, orders=0 if bought else breaker.orders)
         case Stage.OPEN if breaker.wants_free_call(now):
-            return replace(breaker, stage=Stage.PROBING, faults=0, retry_at=None)
+            return replace(breaker, stage=Stage.PROBING, faults=0, retry_at=now + policy.hold_unknown)
         case Stage.OPEN:
             return breaker
         case Stage.PROBING:
-            return replace(breaker, stage=Stage.RAMPING, ramp_since=now) if bought else breaker
+            return replace(breaker, stage=Stage.RAMPING, retry_at=None, ramp_since=now) if bought else breaker
         case Stage.RAMPING:
             return Breaker() if breaker.allowance(now, policy) >= policy.purchase_limit else breaker
         case _:  # pragma: no cover

@@ -157,13 +157,16 @@ def _poor(view: GateView, price: float, policy: Policy) -> Refusal | None:
 
 
 def _broken(view: GateView, policy: Policy, *, repeat: bool) -> Refusal | None:
-    breaker = view.breaker
+    breaker, now = view.breaker, view.now
     if breaker.stage is Stage.CLOSED:
         return None
-    probing = breaker.stage is Stage.PROBING and view.open > 0
-    if repeat or probing or len(view.window) >= breaker.allowance(view.now, policy):
-        until = max(breaker.retry_at or view.now, view.now + policy.purchase_window)
-        return Refusal(Reason.GATE_CLOSED, until, f"the provider failed; breaker {breaker.stage}", GateName.BREAKER)
+    too_soon = repeat and not breaker.lets_repeats(now, policy)
+    probed = breaker.stage is Stage.PROBING and view.open > 0
+    if too_soon or probed or len(view.window) >= breaker.allowance(now, policy):
+        soon = now + policy.purchase_window
+        waits_for = breaker.retry_at if too_soon or breaker.stage is Stage.OPEN else None
+        text = f"the provider failed; breaker {breaker.stage}"
+        return Refusal(Reason.GATE_CLOSED, max(waits_for or soon, soon), text, GateName.BREAKER)
     return None
 
 

@@ -1,10 +1,10 @@
 """After a run of faults money is risked again only step by step."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage, heard
@@ -84,24 +84,34 @@ def test_one_fault_while_it_is_tried_opens_it_again(stage: Stage) -> None:
     assert (again.stage, again.trips) == (Stage.OPEN, 2)
 
 
+def test_when_repeats_may_go() -> None:
+    assert Breaker().lets_repeats(NOW, POLICY)
+    assert not OPEN.lets_repeats(NOW + HOUR, POLICY)
+    probing = after(OPEN, ANSWER, at=NOW + HOUR)
+    assert not probing.lets_repeats(NOW + HOUR, POLICY)
+    assert probing.lets_repeats(NOW + HOUR + POLICY.hold_unknown, POLICY)
+
+
 def test_allowances_of_the_other_stages() -> None:
     assert Breaker().allowance(NOW, POLICY) == POLICY.purchase_limit
     assert OPEN.allowance(NOW, POLICY) == 0
 
 
-steps = st.lists(st.tuples(st.booleans(), st.booleans(), st.timedeltas(timedelta(0), HOUR)), max_size=60)
+calls = st.tuples(st.sampled_from((True, False, False)), st.booleans(), st.sampled_from((0, 1, 30, 100, 9000)))
+steps = st.lists(calls, min_size=10, max_size=40)
 
 
 @given(steps)
 def test_whatever_happens_health_closes_it_again_within_bounded_time(
-    history: list[tuple[bool, bool, timedelta]],
+    history: list[tuple[bool, bool, int]],
 ) -> None:
     breaker, now = Breaker(), NOW
     for healthy, bought, pause in history:
-        now += pause
+        now += pause * SECOND
         breaker = after(breaker, (healthy, bought), at=now)
+        event(breaker.stage)
         assert 0 <= breaker.allowance(now, POLICY) <= POLICY.purchase_limit
-        assert (breaker.retry_at is not None) == (breaker.stage is Stage.OPEN)
+        assert (breaker.retry_at is not None) == (breaker.stage in (Stage.OPEN, Stage.PROBING))
     for _ in range(3):
         now += POLICY.retry_max + MINUTE
         breaker = after(breaker, ORDER, at=now)

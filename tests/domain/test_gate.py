@@ -214,6 +214,23 @@ def test_no_hold_ends_while_the_breaker_is_not_closed(stage: Stage) -> None:
     assert answer.gate is GateName.BREAKER
 
 
+def test_a_repeat_may_probe_when_nothing_else_came_for_as_long_as_an_answer_is_held() -> None:
+    probing = Breaker(Stage.PROBING, retry_at=NOW + HOUR)
+    waits = refused(replace(READY, breaker=probing), repeat=True)
+    assert waits is not None
+    assert waits.until == NOW + HOUR
+    assert refused(replace(READY, breaker=probing, now=NOW + HOUR), repeat=True) is None
+    busy = refused(replace(READY, breaker=probing, now=NOW + HOUR, open=1), repeat=True)
+    assert busy is not None
+    assert busy.until == NOW + HOUR + POLICY.purchase_window
+
+
+def test_a_repeat_may_go_when_the_ramp_is_at_its_top() -> None:
+    ramping = Breaker(Stage.RAMPING, ramp_since=NOW)
+    assert refused(replace(READY, breaker=ramping, now=NOW + 3 * POLICY.purchase_window), repeat=True)
+    assert refused(replace(READY, breaker=ramping, now=NOW + 4 * POLICY.purchase_window), repeat=True) is None
+
+
 def test_an_open_breaker_lets_nothing_through_and_names_a_time_to_come() -> None:
     for retry_at, until in ((NOW + HOUR, NOW + HOUR), (NOW - HOUR, NOW + 10 * SECOND), (None, NOW + 10 * SECOND)):
         answer = refused(replace(READY, breaker=Breaker(Stage.OPEN, retry_at=retry_at)))
