@@ -1,0 +1,529 @@
+"""The loop: it ends when it should, never spins, and leaves nothing behind."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.breaker import Breaker
+from reconciler.domain.findings import Accepted, Listing
+from reconciler.domain.model import Outcome
+from reconciler.domain.states import How, Reason, State
+from reconciler.engine.events import Found, Mistake, Moved, Wrote
+from reconciler.kie.simulated import (
+    SERVER_ERROR,
+    UNAUTHORIZED,
+    Break,
+    Face,
+    Fault,
+    NotFound,
+    Settings,
+    Stall,
+    Succeed,
+    page,
+)
+from reconciler.ports import DatabaseLocked, Lease
+from reconciler.testing.world import World
+from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def purchases(world: World) -> list[dict[str, Any]]:
+    return world.sql("SELECT * FROM reconciler_purchase ORDER BY at, token")
+
+
+class Around:
+    """Puts `before` in front of one method of one port."""
+
+    def __init__(self, port: str, method: str, before: Callable[..., None]) -> None:
+        self.port, self.method, self.before = port, method, before
+
+    def __call__(self, name: str, port: Any) -> Any:
+        return _Guarded(port, self.method, self.before) if name == self.port else port
+
+
+class _Guarded:
+    def __init__(self, port: Any, method: str, before: Callable[..., None]) -> None:
+        self._port, self._method, self._before = port, method, before
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._port, name)
+        if name != self._method:
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._before(*args, **kwargs)
+            return value(*args, **kwargs)
+
+        return call
+
+
+# -- it does what there is to do, and no more ----------------------------------------------------------------------
+
+
+def test_with_slow_workers_it_waits_and_does_not_spin(make_world: MakeWorld) -> None:
+    world = make_world(40)
+    crew = slow_crew(world)
+    assert world.run(HOUR).states == {(State.OK, None): 40}
+    answers = sum(isinstance(event, Found) for event in world.events)
+    assert crew.idle <= 1
+    assert crew.turns <= 2 * answers
+
+
+def test_no_more_steps_at_once_than_workers(make_world: MakeWorld) -> None:
+    world = make_world(20)
+    crew = slow_crew(world, size=3)
+    most = 0
+
+    def count(lease: Lease, change: object, row: object = None) -> None:
+        nonlocal most
+        most = max(most, len(crew._jobs) + len(crew._answers))
+
+    assert world.run(HOUR, wrap=Around("leases", "commit", count)).states == {(State.OK, None): 20}
+    assert most <= 3
+
+
+def test_with_nothing_to_do_it_ends_at_once(make_world: MakeWorld) -> None:
+    world = make_world()
+    began = world.clock()
+    result = world.run(HOUR)
+    assert (result.at_rest, result.states) == (True, {})
+    assert world.clock() - began < timedelta(seconds=1)
+
+
+def test_it_does_not_wait_for_what_is_due_after_its_time(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.kie.script.clear()
+    world.kie.script.when(Stall())
+    began = world.clock()
+    result = world.run(MINUTE)
+    assert result.states == {(State.AWAITING, Reason.IN_FLIGHT): 1}
+    assert not result.stopped
+    assert world.clock() - began < MINUTE
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 7])
+def test_a_limit_is_the_number_of_tracks_worked(make_world: MakeWorld, limit: int) -> None:
+    world = make_world(7)
+    result = world.run(HOUR, limit=limit)
+    assert result.states == ({(State.OK, None): limit} if limit else {})
+    assert len(world.kie.book.purchases) == limit
+    assert len({event.track_id for event in world.events if isinstance(event, Moved)}) == limit
+
+
+def test_a_limit_stays_one_while_the_gate_holds_more_back(make_world: MakeWorld) -> None:
+    world = make_world(6, per_hour=2)
+    assert world.run().states == {(State.OK, None): 2, (State.MISSING, Reason.BUDGET): 4}
+    world.pass_time(HOUR)
+    assert world.run(limit=1).purchases == 1
+
+
+def test_a_walk_that_a_limit_cut_is_resumed_where_it_was_cut(make_world: MakeWorld) -> None:
+    world = make_world()
+    for number in range(6):
+        url = world.kie.add_file(f"/p/{number}.jpg", size=(160, 90))
+        world.add(f"t{number}", image_url=url, resolution="160x90", age=timedelta(days=9))
+    key, seen = None, []
+    for _ in range(3):
+        with sweeping(world, HOUR, limit=2, audit_from=key) as sweep:
+            sweep.run()
+            key = sweep.audit_key
+        seen.append(sum(state["state"] == "ok" for state in world.sql("SELECT state FROM reconciler_memory")))
+    assert seen == [2, 4, 6]
+
+
+def test_a_walk_resumes_at_its_key_and_ends_at_the_tables_end(make_world: MakeWorld) -> None:
+    world = make_world()
+    for name in "abc":
+        url = world.kie.add_file(f"/p/{name}.jpg", size=(160, 90))
+        world.add(name, image_url=url, resolution="160x90", age=timedelta(days=9))
+    with sweeping(world, HOUR, audit_from="b") as sweep:
+        assert sum(sweep.run().states.values()) == 1
+        assert sweep.audit_key is None
+
+
+def test_without_audit_only_what_is_due_is_worked(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    url = world.kie.add_file("/p/a.jpg", size=(160, 90))
+    world.add("unmeasured", image_url=url, resolution="160x90", age=timedelta(days=9))
+    assert world.run(audit=False).states == {(State.OK, None): 1}
+
+
+def test_only_the_tracks_named_are_worked_and_counted(make_world: MakeWorld) -> None:
+    world = make_world(5)
+    assert world.run(only=("t001", "t003")).states == {(State.OK, None): 2}
+    assert len(world.kie.book.purchases) == 2
+
+
+def test_what_a_run_may_spend_is_spent_and_the_rest_waits_for_the_next(make_world: MakeWorld) -> None:
+    world = make_world(5)
+    result = world.run(max_purchases=2)
+    assert result.purchases == 2
+    assert result.states == {(State.OK, None): 2, (State.MISSING, Reason.BUDGET): 3}
+    assert world.run().states == {(State.OK, None): 5}
+
+
+def test_nothing_at_all_may_be_spent(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    assert world.run(max_purchases=0).states == {(State.MISSING, Reason.BUDGET): 2}
+    assert not world.kie.book.creations
+
+
+# -- waiting -------------------------------------------------------------------------------------------------------
+
+
+def test_paused_it_ends_at_once_and_holds_everything_back(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    database = world.open()
+    database.gate.pause(paused=True)
+    began = world.clock()
+    assert world.run(HOUR).states == {(State.MISSING, Reason.PAUSED): 3}
+    assert world.clock() - began < MINUTE
+    database.gate.pause(paused=False)
+    database.close()
+    assert world.run(HOUR).states == {(State.OK, None): 3}
+
+
+def test_a_budget_is_waited_for_within_the_time_given(make_world: MakeWorld) -> None:
+    world = make_world(5, per_hour=2)
+    crew = slow_crew(world)
+    assert world.run(timedelta(hours=2, minutes=10)).states == {(State.OK, None): 5}
+    assert crew.turns < 100
+
+
+def test_never_buying_ends_at_once(make_world: MakeWorld) -> None:
+    world = make_world(3, per_day=0)
+    assert world.run(HOUR).states == {(State.MISSING, Reason.BUDGET): 3}
+    assert not world.kie.book.creations
+
+
+def test_a_balance_too_low_ends_the_run_and_is_asked_for_again_by_the_next(make_world: MakeWorld) -> None:
+    world = make_world(2, kie=Settings(credits=20))
+    assert world.run(HOUR).states == {(State.MISSING, Reason.OUT_OF_CREDITS): 2}
+    world.kie.top_up(1000)
+    world.pass_time(MINUTE)
+    assert world.run(HOUR).states == {(State.OK, None): 2}
+
+
+def test_a_credit_call_that_always_fails_is_made_once_a_minute_and_nothing_is_bought(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    crew = slow_crew(world)
+    world.kie.script.when(page(404), operation="credit")
+    world.run(timedelta(minutes=30))
+    assert 2 <= len(world.kie.book.visits_of("credit")) <= 31
+    assert not world.kie.book.creations
+    assert crew.turns < 200
+
+
+def test_a_credit_call_that_raises_is_told_and_made_again(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    calls = 0
+
+    def break_twice() -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise RuntimeError("credit")
+
+    result = world.run(wrap=Around("kie", "credit", break_twice))
+    assert result.states == {(State.OK, None): 1}
+    assert result.mistakes == 2
+    assert [event.track_id for event in world.events if isinstance(event, Mistake)] == ["", ""]
+
+
+def test_repeats_that_the_open_breaker_refuses_do_not_keep_the_probe_from_going_out(make_world: MakeWorld) -> None:
+    """The order of a track whose answer was not lost is what closes the breaker, and then come the repeats."""
+    world = make_world(8)
+    world.run(only=("t000",))
+    world.kie.script.next("create", *[Break(Fault.HANG, done=True)] * 5)
+    world.kie.script.outage(world.clock() + MINUTE, world.clock() + HOUR, page(502))
+    result = world.run(timedelta(hours=4))
+    assert result.states == {(State.OK, None): 8}
+    assert (result.unknown, result.repeats) == (5, 5)
+
+
+def test_a_key_that_is_refused_stops_all_asking_until_it_may_be_tried_again(make_world: MakeWorld) -> None:
+    world = make_world(5)
+    for number in range(5):
+        world.add(f"song{number}", task_id=f"{number}" * 32)
+    world.kie.script.when(NotFound(Face.NULL_DATA), operation="suno_record")
+    world.kie.script.outage(world.clock(), world.clock() + timedelta(minutes=25), UNAUTHORIZED)
+    result = world.run(timedelta(minutes=20))
+    assert len(world.kie.book.visits) <= 16
+    assert not world.kie.book.purchases
+    assert result.closures["key"].detail
+    assert world.run(timedelta(minutes=40)).states == {(State.OK, None): 10}
+
+
+def test_a_deleted_row_is_followed_until_its_task_ends_and_nothing_is_bought(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=160, height=90, run=timedelta(minutes=3)))
+    world.run(timedelta(seconds=10))
+    world.sql("DELETE FROM tracks")
+    before = len(world.kie.book.visits_of("record"))
+    result = world.run(timedelta(minutes=10))
+    assert result.states == {}
+    assert len(world.kie.book.visits_of("record")) - before >= 3
+    (task,) = world.sql("SELECT state FROM reconciler_task")
+    assert task == {"state": "succeeded"}
+    assert not world.kie.book.purchases[1:]
+
+
+def test_a_row_deleted_with_nothing_under_way_is_forgotten_quietly(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run()
+    world.sql("DELETE FROM tracks")
+    assert world.run().states == {}
+    assert world.sql("SELECT state, due_at FROM reconciler_memory") == [{"state": None, "due_at": None}]
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------
+
+
+def stop_after(world: World, events: int) -> Callable[[Any], None]:
+    """Lets the world's sweep stop when so many events were told."""
+
+    def run(sweep: Any) -> None:
+        told = world.events.append
+
+        def count(event: Any) -> None:
+            told(event)
+            if len(world.events) == events:
+                sweep.stop()
+
+        sweep._tally._onward = count
+        result = sweep.run()
+        assert result.stopped
+        assert not result.at_rest
+
+    return run
+
+
+@pytest.mark.parametrize("events", [1, 5, 9, 15, 25, 60])
+def test_a_stop_at_any_moment_hands_everything_back_and_the_next_run_goes_on_at_once(
+    make_world: MakeWorld, events: int
+) -> None:
+    world = make_world(12)
+    slow_crew(world)
+    with sweeping(world, HOUR) as sweep:
+        stop_after(world, events)(sweep)
+    assert leased(world) == []
+    world.pass_time(timedelta(seconds=1))
+    late = world.sql(
+        "SELECT track_id FROM reconciler_memory WHERE due_at > ? AND state NOT IN ('awaiting', 'submitting', 'ok')",
+        world.clock().isoformat(),
+    )
+    assert late == []
+    slow_crew(world)
+    assert world.run(HOUR).states == {(State.OK, None): 12}
+    assert len(world.kie.book.purchases) == 12
+
+
+def test_workers_that_hang_are_left_after_a_calls_time_and_their_leases_end(make_world: MakeWorld) -> None:
+    world = make_world(4)
+    slow_crew(world, 7200)
+    with sweeping(world, HOUR) as sweep:
+        began = world.clock()
+        sweep.stop()
+        sweep._stop = False
+        sweep._fill()
+        assert len(leased(world)) == 4
+        sweep.stop()
+        assert sweep.run().stopped
+        assert world.clock() - began <= world.policy.request_timeout + timedelta(seconds=1)
+    assert leased(world) == []
+    slow_crew(world)
+    assert world.run().states == {(State.OK, None): 4}
+
+
+def test_who_waits_for_anothers_question_is_handed_back_too(make_world: MakeWorld) -> None:
+    world = make_world()
+    task = "a" * 32
+    world.kie.add_task(task, prompt="shared", behaviour=SMALL)
+    for name in "abc":
+        world.add(name, extended_prompt=f"x | image_task_id: {task}")
+    slow_crew(world, 7200)
+    with sweeping(world, HOUR) as sweep:
+        sweep._fill()
+        for track_id in list(sweep._steps.flights):  # the store was listed; the task is asked next
+            sweep._steps.finish(track_id, sweep._hands.perform(track_id, sweep._steps.flights[track_id].job))
+        sweep._fill()
+        assert len(sweep._steps.flights) == 1
+        sweep.stop()
+        sweep.run()
+    slow_crew(world)
+    began = world.clock()
+    assert world.run(timedelta(seconds=20)).states == {(State.OK, None): 3}
+    assert world.clock() - began < timedelta(seconds=20)
+    assert len(world.kie.book.visits_of("record")) == 1
+    assert not world.kie.book.creations
+
+
+def test_at_the_time_limit_the_answers_under_way_are_waited_for(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    slow_crew(world, 20)
+    result = world.run(timedelta(seconds=50))
+    assert result.stopped
+    assert [purchase["outcome"] for purchase in purchases(world)] == [Outcome.ACCEPTED] * result.purchases
+    assert result.purchases > 0
+
+
+# -- a failing database --------------------------------------------------------------------------------------------
+
+
+class Locked:
+    """Raises DatabaseLocked at the `first`th call and `times` in all."""
+
+    def __init__(self, first: int, times: int) -> None:
+        self.calls, self.first, self.times = 0, first, times
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        self.calls += 1
+        if self.first <= self.calls < self.first + self.times:
+            raise DatabaseLocked("locked", "app.db", "Try again")
+
+
+@pytest.mark.parametrize("first", range(1, 5))
+def test_a_commit_that_finds_the_database_locked_is_made_again(make_world: MakeWorld, first: int) -> None:
+    world = make_world(1)
+    locked = Locked(first, times=2)
+    assert world.run(wrap=Around("leases", "commit", locked)).states == {(State.OK, None): 1}
+    assert len(world.kie.book.purchases) == 1
+    assert locked.calls >= first
+
+
+def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(make_world: MakeWorld) -> None:
+    world = make_world(6)
+    world.run(only=("t000",))
+    slow_crew(world)
+    ordered = 0
+
+    def lock_the_first(lease: Lease, change: Any, row: Any = None) -> None:
+        nonlocal ordered
+        answered = any(p.outcome is Outcome.ACCEPTED for p in change.memory.purchases)
+        if answered and lease.track_id == "t001":
+            ordered += 1
+            raise DatabaseLocked("locked", "app.db", "Try again")
+
+    with pytest.raises(DatabaseLocked):
+        world.run(wrap=Around("leases", "commit", lock_the_first))
+    assert ordered == 3
+    known = {p["task_id"] for p in purchases(world) if p["outcome"] == Outcome.ACCEPTED}
+    lost = {p.task_id for p in world.kie.book.purchases} - known
+    assert len(lost) == 1
+    assert len(known) >= 5
+    told = {e.finding.task_id for e in world.events if isinstance(e, Found) and isinstance(e.finding, Accepted)}
+    assert lost <= told
+
+
+@pytest.mark.parametrize(("port", "method"), [("finder", "due"), ("gate", "view"), ("leases", "lease")])
+def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
+    make_world: MakeWorld, port: str, method: str
+) -> None:
+    world = make_world(6)
+    slow_crew(world)
+    fails = False
+
+    def fail(*_: Any) -> None:
+        if fails:
+            raise DatabaseLocked("locked", "app.db", "Try again")
+
+    with sweeping(world, HOUR, wrap=Around(port, method, fail)) as sweep:
+        told = sweep._tally._onward
+
+        def watch(event: Any) -> None:
+            nonlocal fails
+            told(event)
+            fails = fails or (len(world.kie.book.creations) >= 2)
+
+        sweep._tally._onward = watch
+        with pytest.raises(DatabaseLocked):
+            sweep.run()
+    bought = {p.task_id for p in world.kie.book.purchases}
+    assert len(bought) >= 2
+    if port != "gate":  # nothing is committed without a look at the gate
+        assert {p["task_id"] for p in purchases(world)} - {None} == bought
+
+
+def test_one_track_that_cannot_be_read_is_told_of_and_the_others_go_on(make_world: MakeWorld) -> None:
+    world = make_world(4)
+
+    def corrupt(track_id: str) -> None:
+        if track_id == "t001":
+            raise ValueError("corrupt")
+
+    crew = slow_crew(world)
+    result = world.run(wrap=Around("leases", "lease", corrupt))
+    assert result.states == {(State.OK, None): 3}
+    assert result.mistakes >= 1
+    assert crew.turns < 2000
+    assert {event.track_id for event in world.events if isinstance(event, Mistake)} == {"t001"}
+
+
+def test_a_track_nobody_knows_what_to_do_with_is_left_alone_for_long(make_world: MakeWorld) -> None:
+    world = make_world(2)
+
+    def strange(lease: Lease, order: Any) -> None:
+        if lease.track_id == "t001":
+            raise KeyError("strange")
+
+    result = world.run(wrap=Around("gate", "reserve", strange))
+    assert result.states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): 1}
+    assert result.mistakes == 1
+    assert leased(world) == []
+    assert world.settle().states == {(State.OK, None): 2}
+
+
+def test_a_finding_that_cannot_be_learned_from_costs_its_track_alone(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run(only=("t000",))
+    result = world.run(wrap=lambda name, port: _Answering(port) if name == "kie" else port)
+    assert result.mistakes == 1
+    assert result.states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): 1}
+
+
+class _Answering:
+    """Answers a question about a task with what is no answer to it."""
+
+    def __init__(self, kie: Any) -> None:
+        self._kie = kie
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda *_: Listing(())) if name == "task" else getattr(self._kie, name)
+
+
+# -- two at once ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_that_another_took_over_saves_nothing_and_writes_nothing(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run()
+    row = world.row("t000")
+    world.sql("UPDATE tracks SET image_url = NULL")
+    world.pass_time(HOUR)
+
+    def take_over(lease: Lease, change: Any, row: Any = None) -> None:
+        if row is not None:
+            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    result = world.run(timedelta(seconds=5), wrap=Around("leases", "commit", take_over))
+    assert result.writes == 0
+    assert world.row("t000")["image_url"] is None
+    world.sql("UPDATE reconciler_memory SET lease_until = '2020-01-01T00:00:00.000000Z'")
+    world.pass_time(HOUR)
+    assert world.run().resolved == {How.RESTORED: 1}
+    assert world.row("t000")["image_url"] == row["image_url"]
+    assert any(isinstance(event, Wrote) for event in world.events)
+
+
+def test_a_breaker_that_is_closed_again_lets_the_full_window_through(make_world: MakeWorld) -> None:
+    world = make_world(30)
+    world.kie.script.next("create", *[SERVER_ERROR] * 5)
+    slow_crew(world)
+    assert world.run(HOUR * 3).states == {(State.OK, None): 30}
+    database = world.open()
+    assert database.gate.view().breaker == Breaker()
+    database.close()
