@@ -54,6 +54,8 @@ def next_step(result: Result) -> str:
     said = [gate_advice(closure.name) for closure in result.closures.values()]
     if result.mistakes:
         said.append(f"{result.mistakes} steps failed by a mistake in this program; please report it.")
+    if result.purse_spent and any(reason is Reason.BUDGET for _, reason in result.states):
+        said.append("All of --max-purchases is spent; run it again to buy more.")
     if result.stopped:
         said.append("The run was ended with work left; run it again to go on.")
     if said:

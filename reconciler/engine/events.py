@@ -105,6 +105,8 @@ class Result:
     conflicts: int = 0
     closures: dict[str, Closure] = field(default_factory=dict)
     mistakes: int = 0
+    purse_spent: bool = False
+    """All that this run was allowed to buy was bought."""
     stopped: bool = False
     """Ended by a signal or the time limit while there was still work to do."""
 

@@ -24,6 +24,7 @@ class Purse:
         self._left = max_purchases
         self._view: GateView | None = None
         self._credit_retry_at: datetime | None = None
+        self._key_tried = False
 
     def view(self) -> GateView:
         """The gate as it was less than a second ago; `reserve` always looks afresh."""
@@ -65,6 +66,10 @@ class Purse:
             self._left -= 1
         return reserved
 
+    @property
+    def spent(self) -> bool:
+        return self._left == 0
+
     def _spent(self) -> Refusal | None:
         if self._left is None or self._left > 0:
             return None
@@ -78,16 +83,17 @@ class Purse:
         return next((c.until for c in shut), None)
 
     def wants_credit_call(self) -> bool:
-        """The free credit call is due: before buying on an old balance, and to try an open breaker."""
+        """The free credit call is due: before buying on an old balance, to try an open breaker, and once a run to see
+        whether a key that was refused has been set right."""
         view, now = self.view(), self._clock()
         if self._policy.per_day == 0 or view.paused or self._credits_asked_again_at() is not None:
             return False
-        return view.breaker.wants_free_call(now) or (
-            view.wants_balance(self._policy) and self.key_refused_until is None
-        )
+        if self.key_refused_until is not None:
+            return not self._key_tried
+        return view.breaker.wants_free_call(now) or view.wants_balance(self._policy)
 
     def credit_answer(self, answer: Answer | Exception, asked_at: datetime) -> None:
-        self._view = None
+        self._view, self._key_tried = None, True
         if isinstance(answer, Credits):
             self._gate.balance(answer.balance, asked_at)
             self._gate.reopen(GateName.KEY)

@@ -21,7 +21,7 @@ from reconciler.domain.actions import (
 )
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Trouble
-from reconciler.domain.gate import Refusal
+from reconciler.domain.gate import GateName, Refusal
 from reconciler.domain.learn import after_conflict, after_write, learn, notice
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.look import Good, Unmeasured
@@ -182,9 +182,9 @@ class Steps:
     def _ask(self, lease: Lease, case: Case, action: AskTask | AskSong) -> None:
         """Two tracks that name one task are served by one question; nobody is asked with a key that is refused."""
         task_id = action.task_id if isinstance(action, AskTask) else None
-        refused_until = self._purse.key_refused_until
-        if refused_until is not None:
-            self._put_off(lease, case, action, refused_until)
+        if self._purse.key_refused_until is not None:
+            where = replace(standing(case, action, self._purse.view()), due_at=None, held=GateName.KEY)
+            self._stand(lease, case.memory, where)
         elif task_id in self._waiting_for_task:
             self._waiting_for_task[task_id].append(case.track.id)
             self._put_off(lease, case, action, case.now + self._policy.request_timeout)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Credits
+from reconciler.domain.gate import GateName
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew, Done
@@ -126,6 +127,8 @@ class Sweep:
     def _fill(self) -> bool:
         """Begin what can be begun, most urgent first. True: there may be more."""
         self._ask_credits()
+        if self._credit_asked_at is not None and self._purse.key_refused_until is not None:
+            return False
         for _ in range(LOOKS):
             if self._over() or not self._has_room():
                 return False
@@ -186,7 +189,11 @@ class Sweep:
         return page.work
 
     def _held_back(self) -> Sequence[str]:
-        """As many tracks that wait for the gate as it may let through."""
+        """Those who wait for a key that is taken, then as many that wait to buy as the gate may let through."""
+        if self._purse.key_refused_until is None:
+            held = self._finder.held_back(GateName.KEY, PAGE, self._only())
+            if held:
+                return held
         for shape, price in shapes(self._policy):
             if self._purse.refusal(shape, price) is None:
                 room = self._policy.purchase_limit - len(self._purse.view().window)
@@ -219,6 +226,9 @@ class Sweep:
 
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
+        key_until = self._purse.key_refused_until
+        if key_until is not None and self._finder.held_back(GateName.KEY, 1, self._only()):
+            opens.append(key_until)
         for shape, price in shapes(self._policy):
             at = self._purse.opens_at(shape, price)
             if at is not None and self._finder.held_back(shape, 1, self._only()):
@@ -257,4 +267,5 @@ class Sweep:
         result = self._tally.result
         result.states = self._tally.touched() if self._bounds.narrowed else self._finder.tally(self._bounds.only)
         result.stopped = stopped
+        result.purse_spent = self._purse.spent
         return result
