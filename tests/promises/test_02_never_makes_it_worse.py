@@ -190,6 +190,8 @@ def happen(world: World, others: Others, event: Any, text: str, *, revive: bool)
                 world.run(timedelta(minutes=minutes))
             for write in writes:
                 check_better(write, others, revive=revive)
+        case _:
+            raise ValueError(event)
 
 
 def check_better(write: dict[str, Any], others: Others, *, revive: bool) -> None:
