@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.database import migrations
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
+from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseError,
@@ -129,6 +130,7 @@ def open_database(
     try:
         app = probe(connection, table, columns)
         migrations.migrate(connection)
+        look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner())
         gate, finder = SqlGate(connection, policy), SqlFinder(connection, app, policy)
         return Database(connection, app, finder, leases, gate, Notes(connection))

@@ -6,7 +6,7 @@ from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
-from reconciler.domain.model import Outcome, Purchase, TaskState
+from reconciler.domain.model import Outcome, Purchase
 from reconciler.domain.models import MODELS, Model
 from reconciler.domain.prompts import ladder
 from reconciler.domain.states import Reason, State
@@ -47,11 +47,10 @@ def _answer_lost(case: Case) -> Action | None:
 
 
 def _repeat(case: Case, first: Purchase) -> Action:
-    """In the same words, unless they were for another song or for a model that is no more."""
-    model = MODELS.get(first.model)
-    if model is None or not case.for_this_song(first.song):
+    """In the same words, unless they were for another song or for a model that is not configured any more."""
+    if first.model not in (case.policy.model, *case.policy.fallback_models) or not case.for_this_song(first.song):
         return _order(case, first.token)
-    return _suspended(case) or _purchase(case, model, first.prompt, first.token)
+    return _suspended(case) or _purchase(case, MODELS[first.model], first.prompt, first.token)
 
 
 def _settle_first(case: Case) -> Action | None:
@@ -103,6 +102,5 @@ def _purchase(case: Case, model: Model, prompt: str, repeat_of: str | None) -> B
 
 
 def _give_up(case: Case, reason: Reason) -> GiveUp:
-    """A task of ours that still runs is asked on: a late result re-opens the track."""
-    running = (t.next_poll for t in case.tasks if t.state is TaskState.RUNNING and t.next_poll is not None)
-    return GiveUp(reason, recheck=min(running, default=None))
+    """A task that still runs is asked on: a late result re-opens the track."""
+    return GiveUp(reason, recheck=case.next_poll)

@@ -1,0 +1,24 @@
+"""When what the operator decided has changed, every track is looked at once more: where each stands rests on that.
+
+Otherwise a track that waits for a model that is no more configured would wait for ever, and a new target or a moved
+`public_url` would be noticed only when each picture is next measured. A look costs no request.
+"""
+
+import hashlib
+
+from reconciler.database.connection import Connection
+from reconciler.database.notes import Notes
+from reconciler.database.tables import Remembered
+from reconciler.domain.policy import Policy
+
+DECIDED = "decided"
+
+
+def look_again_if_changed(connection: Connection, policy: Policy) -> None:
+    notes, decided = Notes(connection), hashlib.sha256(repr(policy).encode()).hexdigest()
+    if notes.get(DECIDED) == decided:
+        return
+    with connection.writing() as now:
+        again = {Remembered.due_at: now, Remembered.held: None}
+        connection.run(Remembered.update(again).where(Remembered.state.is_null(False)))
+    notes.put(DECIDED, decided)

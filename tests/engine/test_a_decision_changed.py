@@ -1,0 +1,71 @@
+"""What the operator decides anew is found in every track, whatever it waited for until then."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.policy import Target
+from reconciler.domain.states import Reason, State
+from reconciler.engine.events import Moved
+from reconciler.kie.simulated import LOST, Succeed
+from reconciler.testing.world import World
+from tests.engine.conftest import MakeWorld
+
+OTHER_MODEL = {"model": "seedream/4.5-text-to-image", "fallback_models": ()}
+
+
+def world_that_waits_for_the_budget(make_world: MakeWorld) -> World:
+    world = make_world(4, per_hour=2)
+    assert world.run().states == {(State.OK, None): 2, (State.MISSING, Reason.BUDGET): 2}
+    world.pass_time(timedelta(hours=2))
+    return world
+
+
+@pytest.mark.parametrize("decision", [OTHER_MODEL, {"target": Target(320, 180)}, {"fallback_models": ()}, {}])
+def test_tracks_held_back_go_on(make_world: MakeWorld, decision: dict[str, Any]) -> None:
+    world = world_that_waits_for_the_budget(make_world)
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=320, height=180, run=timedelta(seconds=2)))
+    world.with_policy(**decision)
+    result = world.run(timedelta(hours=3), audit=False)
+    assert result.purchases >= 2
+    assert world.run(timedelta(hours=3)).states == {(State.OK, None): 4}
+
+
+def test_good_pictures_are_judged_by_the_new_target(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run()
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=320, height=180, run=timedelta(seconds=2)))
+    world.with_policy(target=Target(320, 180))
+    assert world.run().states == {(State.OK, None): 2}
+    assert {row["resolution"] for row in world.rows()} == {"320x180"}
+
+
+def test_rows_follow_the_public_url_for_free(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run()
+    world.with_policy(public_url="https://elsewhere.example/p")
+    world.run()
+    assert all(row["image_url"].startswith("https://elsewhere.example/p/tracks/") for row in world.rows())
+    assert len(world.kie.book.purchases) == 2
+
+
+def test_nothing_is_looked_at_again_while_nothing_changes(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    world.run()
+    world.events.clear()
+    world.run()
+    assert not [event for event in world.events if isinstance(event, Moved)]
+
+
+def test_a_lost_answer_is_repeated_with_the_model_that_is_configured_now(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.kie.script.next("create", LOST)
+    assert world.run().states == {(State.UNKNOWN, Reason.UNKNOWN_PURCHASE): 1}
+    world.with_policy(**OTHER_MODEL)
+    result = world.run(timedelta(hours=2))
+    assert result.states == {(State.OK, None): 1}
+    assert result.repeats == 1
+    assert [purchase.model for purchase in world.kie.book.purchases][1:] == [OTHER_MODEL["model"]]
