@@ -7,7 +7,7 @@ from functools import cached_property
 from reconciler.domain import urls
 from reconciler.domain.actions import Fetch, GiveUp, Source, TaskResult, Wait
 from reconciler.domain.look import Look, look_at
-from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, Track
+from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import in_scope, settles_at
 from reconciler.domain.states import Flaw, How, Reason, State
@@ -53,6 +53,12 @@ class Case:
     @property
     def bought(self) -> tuple[Task, ...]:
         return tuple(task for task in self.tasks if task.id in self.own_tasks)
+
+    @property
+    def next_poll(self) -> datetime | None:
+        """When a task that still runs is asked again, whatever else the track waits for."""
+        running = (task.next_poll for task in self.tasks if task.state is TaskState.RUNNING)
+        return min((at for at in running if at is not None), default=None)
 
     def for_this_song(self, song: str | None) -> bool:
         """A picture made for another song is not used; one made before the song's id was known is."""

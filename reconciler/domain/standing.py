@@ -67,7 +67,7 @@ def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, 
             refused = refusal(gate, action.shape, action.price, case.policy, repeat=action.repeat_of is not None)
             if refused is None:
                 return case.now, None
-            return (refused.until, None) if action.repeat_of and refused.until else (None, action.shape)
+            return (refused.until, None) if action.repeat_of and refused.until else (case.next_poll, action.shape)
         case Measure() | Fetch() | AskTask() | AskSong() | ListStore() | Write():
             return case.now, None
         case _:  # pragma: no cover

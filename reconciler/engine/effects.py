@@ -119,7 +119,7 @@ class Hands:
 
     def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
         if isinstance(fetch.source, StoredKey):
-            return self._recheck(fetch.source.key)
+            return self._recheck(track_id, fetch.source.key)
         bound = not isinstance(fetch.source, RowImage)
         data = self.pictures.fetch(fetch.source.url, bound=bound)
         return self._keep(track_id, data, interim=fetch.interim) if isinstance(data, bytes) else data
@@ -137,14 +137,18 @@ class Hands:
             return Fault(Reason.STORAGE_FAILED, str(error))
         return Stored(key, prepared.width, prepared.height, prepared.sha256, interim=stand_in)
 
-    def _recheck(self, key: str) -> PictureFinding:
+    def _recheck(self, track_id: str, key: str) -> PictureFinding:
+        """Compare a stored picture with its hash; one kept under another target is fitted anew, under its own key."""
         data = self.eyes.read_stored(key)
         if not isinstance(data, bytes):
             return data
         size = self.pictures.measure_bytes(data)
         if isinstance(size, Flawed):
             return size
-        interim = not self.policy.target.usable(size.width, size.height)
+        target = self.policy.target
+        if target.usable(size.width, size.height) and not target.met_by(size.width, size.height):
+            return self._keep(track_id, data, interim=False)
+        interim = not target.usable(size.width, size.height)
         return Stored(key, size.width, size.height, hashlib.sha256(data).hexdigest(), interim)
 
     def _buy(self, purchase: Purchase) -> Creation:

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Buy
-from reconciler.domain.breaker import Breaker
+from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for
-from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.findings import AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Purchase
@@ -82,6 +82,11 @@ class Purse:
         shut = (c for c in self.view().closures if c.name is GateName.KEY and c.active(now))
         return next((c.until for c in shut), None)
 
+    @property
+    def provider_fails(self) -> bool:
+        """No free call has gone well since its last faults."""
+        return self.view().breaker.stage is Stage.OPEN
+
     def wants_credit_call(self) -> bool:
         """The free credit call is due: before buying on an old balance, to try an open breaker, and once a run to see
         whether a key that was refused has been set right."""
@@ -113,13 +118,10 @@ class Purse:
             self._view = None
             self._gate.close(closure)
             self._tell(GateClosed(closure))
-        match finding:
-            case NothingMade(refusal=Refused.STORE):
-                pass
-            case Trouble(call=call) | AnswerLost(call=call) | NothingMade(call=call):
-                self._hear(healthy=call not in UNHEALTHY, bought=False)
-            case _:
-                self._hear(healthy=True, bought=isinstance(finding, Accepted))
+        if isinstance(finding, NothingMade) and finding.refusal is Refused.STORE:
+            return
+        troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
+        self._hear(healthy=not troubled, bought=shape is not None)
 
     def _hear(self, *, healthy: bool, bought: bool) -> None:
         if healthy and self.view().breaker == Breaker():

@@ -20,7 +20,7 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.case import Case
-from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Trouble
+from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.gate import GateName, Refusal
 from reconciler.domain.learn import after_conflict, after_write, learn, notice
 from reconciler.domain.learn_pictures import lost_on
@@ -302,6 +302,8 @@ class Steps:
 
     def _finding(self, track_id: str, job: Job, answer: Finding | Exception) -> Finding:
         """A worker that raised is a mistake of ours; what it was doing is then not known to have happened or not."""
+        if isinstance(answer, NotFound) and self._purse.provider_fails:
+            return Trouble(Call.SERVER_ERROR, "not found, by a provider that fails: not believed")
         if not isinstance(answer, Exception):
             return answer
         self._tell(Mistake(track_id, answer))

@@ -136,6 +136,12 @@ def test_a_track_that_the_gate_holds_back_says_why_and_is_due_when_it_opens(reas
     assert (free.due_at, free.held) == (NOW, None)
 
 
+def test_a_track_that_the_gate_holds_back_still_asks_its_overdue_task() -> None:
+    late = memory(tasks=tasks(task(created_at=LONG_AGO, next_poll=NOW + MINUTE)), handed=(TASK,))
+    held = stands(track(), late, SHUT[Reason.PAUSED])
+    assert (held.due_at, held.held) == (NOW + MINUTE, SHAPE)
+
+
 def test_a_repeat_waits_for_a_time_of_its_own_since_others_may_pass() -> None:
     again = memory(purchases=(lost(),))
     shut = stands(track(), again, SHUT[Reason.UNAUTHORIZED])

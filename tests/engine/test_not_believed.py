@@ -1,0 +1,31 @@
+"""While the provider fails, its "not found" is one failure more and no absence."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.states import State
+from reconciler.kie.simulated import MAINTENANCE, Operation, Rule, page
+from reconciler.testing.world import World
+
+NOBODYS = "c" * 32
+OUTAGE = timedelta(hours=2)
+
+
+@pytest.mark.slow
+def test_a_task_is_not_gone_because_a_failing_provider_does_not_find_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(6):
+        world.add(f"lost{number}", image_url=f"{number}" * 32)
+    world.add("named", image_url=NOBODYS)
+    ends = world.clock() + OUTAGE
+    world.kie.script.add(*(Rule(behaviour=page(502), task_id=f"{number}" * 32, until=ends) for number in range(6)))
+    world.kie.script.add(Rule(behaviour=MAINTENANCE, operation=Operation.CREDIT, until=ends))
+
+    during = world.run(OUTAGE - timedelta(minutes=1))
+    assert during.purchases == 0
+    assert all(state is State.AWAITING for state, _ in during.states)
+
+    world.pass_time(timedelta(hours=8))
+    assert world.run(timedelta(hours=12)).states == {(State.OK, None): 7}
