@@ -72,7 +72,7 @@ class SqlGate:
 
     def reopen(self, name: GateName) -> None:
         with self.connection.writing():
-            self.connection.run(Closed.delete().where(Closed.name == name))
+            self.connection.delete(Closed, Closed.name == name)
 
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Most calls change nothing, and then nothing is written."""

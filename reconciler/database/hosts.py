@@ -16,6 +16,6 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
     """A count that stayed harmless begins anew after `period`; a suspicion stays until it is lifted."""
     with connection.writing() as now:
         over = (H.since < now - period) & ~SUSPECT
-        connection.run(H.delete().where((H.host == host) & over))
+        connection.delete(H, (H.host == host) & over)
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))

@@ -20,7 +20,7 @@ class Notes:
         """None forgets it."""
         with self.connection.writing():
             if value is None:
-                self.connection.run(Note.delete().where(Note.name == name))
+                self.connection.delete(Note, Note.name == name)
                 return
             row = {Note.name: name, Note.value: value}
             self.connection.run(Note.insert(row).on_conflict(conflict_target=[Note.name], update=row))
