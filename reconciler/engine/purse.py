@@ -33,6 +33,10 @@ class Purse:
             self._view = self._gate.view()
         return self._view
 
+    def look_again(self) -> None:
+        """What was learned just now may have opened the gate: a task that ended, a first good result."""
+        self._view = None
+
     def refusal(self, shape: str, price: float) -> Refusal | None:
         """A refusal that has run out since the gate was looked at does not count."""
         refused = self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)

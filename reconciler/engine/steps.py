@@ -238,6 +238,7 @@ class Steps:
             self._part(flight.lease, memory, case.now)
         else:
             self._conclude(flight, replace(case, memory=notice(memory, case.track, self._policy, case.now)))
+        self._purse.look_again()
         self._teach_gate(flight.job, finding)
 
     def _conclude(self, flight: Flight, case: Case) -> None:
