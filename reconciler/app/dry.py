@@ -1,7 +1,7 @@
 """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -55,8 +55,9 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
         store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
         kie = None if offline else outside.reader()
-        found = forecasts(_subjects(reader, outside.policy, narrowed), eyes, gate_of(reader, kie))
-        yield Preview(reader.remembers, found)
+        subjects, gate = _subjects(reader, outside.policy, narrowed), gate_of(reader, kie)
+        with closing(forecasts(subjects, eyes, gate)) as found:  # who looks is done before what it looks with goes
+            yield Preview(reader.remembers, found)
 
 
 def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:

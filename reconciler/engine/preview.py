@@ -4,7 +4,7 @@ Nothing here can buy, write or store: it has eyes and no hands. Free questions a
 alone, until the next thing to do would cost, change something, or take time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -48,7 +48,7 @@ class Forecast:
         return self.standing.state not in (None, State.OK, State.SETTLING)
 
 
-def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Iterator[Forecast]:
+def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Generator[Forecast, None, None]:
     """One forecast per subject, in order. `eyes` None: offline, nothing is asked."""
     if eyes is None:
         yield from (_forecast(subject.case, gate) for subject in subjects)

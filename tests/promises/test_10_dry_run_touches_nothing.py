@@ -192,6 +192,8 @@ def _inside(each: object) -> list[object]:
             return [each.gi_yieldfrom, *(frame.f_locals.values() if frame else ())]
         case types.FunctionType():
             return [cell.cell_contents for cell in each.__closure__ or ()]
+        case types.FrameType():
+            return list(each.f_locals.values())
         case types.MethodType():
             return [each.__self__, each.__func__]
         case _:
