@@ -1,6 +1,7 @@
 """One step of one track: leased, looked at, planned; then settled at once, or handed to the crew and finished later."""
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -70,7 +71,8 @@ class Flight:
 class Steps:
     """`ready`: tracks whose next step can be taken at once. `alone`: those to be taken while nothing else is.
 
-    `soonest`: the earliest time at which a track may be due that is not in either.
+    `soonest`: the earliest time at which a track may be due that is not in either. `called`: those whose turn to buy
+    has come; `others_wait` tells whether anybody else waits for a shape's gate.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Steps:
         self.ready: deque[str] = deque()
         self.alone: deque[str] = deque()
         self.soonest: datetime | None = clock()
+        self.called: set[str] = set()
+        self.others_wait: Callable[[str], bool] = lambda _: False
         self._waiting_for_task: dict[str, list[str]] = {}
 
     # -- beginning ---------------------------------------------------------------------------------------------
@@ -162,6 +166,14 @@ class Steps:
             self.soonest = min(self.soonest or where.due_at, where.due_at)
 
     def _buy(self, lease: Lease, case: Case, order: Buy) -> None:
+        """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
+        in_turn = order.repeat_of is not None or case.track.id in self.called
+        is_open = self._purse.refusal(order.shape, order.price) is None
+        if is_open and not in_turn and self.others_wait(order.shape):
+            where = standing(case, order, self._purse.view())
+            self._stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
+            return
+        self.called.discard(case.track.id)
         reserved = self._purse.reserve(lease, order)
         if isinstance(reserved, Purchase):
             self._tell(Ordered(reserved))

@@ -71,6 +71,7 @@ class Sweep:
         self._tally = Tally(listener)
         self._purse = Purse(parts.gate, parts.policy, parts.clock, self._tally, bounds.max_purchases)
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
+        self._steps.others_wait = lambda shape: bool(self._finder.held_back(shape, 1, self._only()))
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit
@@ -189,16 +190,17 @@ class Sweep:
         return page.work
 
     def _held_back(self) -> Sequence[str]:
-        """Those who wait for a key that is taken, then as many that wait to buy as the gate may let through."""
+        """Those who wait for a key that is taken, then who waits longest to buy: one, since who is refused loses its
+        place in the line."""
         if self._purse.key_refused_until is None:
             held = self._finder.held_back(GateName.KEY, PAGE, self._only())
             if held:
                 return held
         for shape, price in shapes(self._policy):
             if self._purse.refusal(shape, price) is None:
-                room = self._policy.purchase_limit - len(self._purse.view().window)
-                held = self._finder.held_back(shape, max(room, 1), self._only())
+                held = self._finder.held_back(shape, 1, self._only())
                 if held:
+                    self._steps.called.update(held)
                     return held
         return ()
 
