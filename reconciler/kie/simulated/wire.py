@@ -24,7 +24,7 @@ class Fault(StrEnum):
 def _json_object(body: bytes) -> dict[str, object] | None:
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
 
