@@ -52,10 +52,12 @@ def _fits(case: Case, kept: Kept) -> bool:
 
 
 def _write_interim(case: Case) -> Action | None:
-    """Only over nothing, once; in grace there is better to do than to wait."""
+    """Only over nothing, and once for a song: a stand-in that was removed does not come back, nor does another."""
     wanted = case.policy.interim_thumbnail and isinstance(case.look, Absent) and case.settles_at is None
-    kept = next((k for k in copies(case) if k.interim and not k.was_written), None)
-    return _write(case, kept, None, restore=False) if wanted and kept is not None else None
+    if not wanted or any(kept.interim and kept.was_written for kept in case.memory.kept):
+        return None
+    kept = next((k for k in copies(case) if k.interim), None)
+    return _write(case, kept, None, restore=False) if kept is not None else None
 
 
 def _restore(case: Case, kept: Kept) -> Action:
