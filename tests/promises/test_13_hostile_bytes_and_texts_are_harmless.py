@@ -260,7 +260,6 @@ FORBIDDEN = [
     "ftp://cdn.example/x.jpg",
     "https://user:secret@cdn.example/x.jpg",
     "https://cdn.example\\@169.254.169.254/",
-    "https://cdn.example/\r\nHost: evil",
     "//169.254.169.254/x",
     "https://" + "a" * 10_000 + ".example/x.jpg",
     "data:image/png;base64,AAAA",
@@ -324,13 +323,20 @@ def test_redirects_in_a_circle_end(world: World) -> None:
 
 @pytest.mark.slow
 def test_results_that_lie_where_we_may_not_ask_are_not_asked_for(world: World) -> None:
-    elsewhere = ["", " ", "https://evil.example/x.jpg", "https://aiquickdraw.com.evil.example/x.jpg", *FORBIDDEN]
+    elsewhere = [
+        "",
+        " ",
+        "https://tempfile.aiquickdraw.com/\r\nHost: evil",
+        "https://evil.example/x.jpg",
+        "https://aiquickdraw.com.evil.example/x.jpg",
+        *FORBIDDEN,
+    ]
     add_results(world, elsewhere)
     honest(world)
     road = Road(world, [])
     result = world.run(timedelta(minutes=5), wrap=road.pictures(world))
     assert result.mistakes == 0
-    assert all("tempfile.aiquickdraw.com" in url for url in road.asked)
+    assert all(url.startswith("https://tempfile.aiquickdraw.com/p/") for url in road.asked)
     assert not [row for row in world.rows() if row["image_url"] and "covers.example" not in row["image_url"]]
     survived(world)
 
