@@ -63,7 +63,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app import StoreUnfit
+    from reconciler.app import NoSuchTrack, StoreUnfit
     from reconciler.config import ConfigError
     from reconciler.database.errors import DatabaseError, DatabaseMissing, SchemaError
 
@@ -72,7 +72,7 @@ def _tell(error: Exception, given: Given) -> int | None:
             return _complain(map(str, problems), UNFIT)
         case SchemaError() | DatabaseMissing() | StoreUnfit():
             return _complain([str(error)], UNFIT)
-        case DatabaseError():
+        case DatabaseError() | NoSuchTrack():
             return _complain([str(error)], FAILED)
         case _:
             return _unexpected(error, given)
@@ -270,10 +270,7 @@ def explain(
     from reconciler import explaining
     from reconciler.console import outline, output
 
-    try:
-        known = explaining.explain(_settings(ctx, quiet=True), track)
-    except explaining.NoSuchTrack as error:
-        raise typer.Exit(_complain([str(error)], FAILED)) from None
+    known = explaining.explain(_settings(ctx, quiet=True), track)
     if as_json:
         output.show_json(known)
     else:

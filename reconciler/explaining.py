@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.app import gate_of, looked_into
+from reconciler.app import gate_of, known_track, looked_into
 from reconciler.config import Settings, policy_of
 from reconciler.database import Reader
 from reconciler.domain import urls
@@ -30,17 +30,10 @@ LOOKS: dict[type[Look], str] = {
 }
 
 
-class NoSuchTrack(Exception):
-    pass
-
-
 def explain(settings: Settings, track_id: str) -> dict[str, Any]:
     """Values that JSON takes. Raises NoSuchTrack, DatabaseError."""
     with looked_into(settings) as reader:
-        held = reader.peek(track_id)
-        if held.track is None and not (held.memory.purchases or held.memory.kept):
-            where = f"table {settings.database.table} of {settings.database.place}"
-            raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")
+        held = known_track(settings, reader.peek, track_id)
         return _known(settings, reader, held, held.track)
 
 

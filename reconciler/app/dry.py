@@ -7,7 +7,7 @@ from itertools import islice
 from math import inf
 from pathlib import Path
 
-from reconciler.app.inside import looked_into
+from reconciler.app.inside import known_track, looked_into
 from reconciler.app.once import Narrowed
 from reconciler.app.outside import provider
 from reconciler.config import Settings
@@ -52,6 +52,8 @@ class Preview:
 def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
     """What would be done to each track that needs a look, or waits for the gate."""
     with looked_into(settings) as reader, provider(settings) as outside:
+        for track_id in narrowed.only or ():
+            known_track(settings, reader.peek, track_id)
         store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
         kie = None if offline else outside.reader()

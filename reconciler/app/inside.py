@@ -1,6 +1,6 @@
 """The database and the store, opened and checked against each other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from reconciler.database import MARKER, Database, Reader, open_database, open_re
 from reconciler.database.migrations import schema_sql
 from reconciler.domain.policy import Policy
 from reconciler.images.local_store import LocalStore
-from reconciler.ports import Clock, StoreError
+from reconciler.ports import Clock, Held, StoreError
 
 
 def utc_now() -> datetime:
@@ -19,6 +19,18 @@ def utc_now() -> datetime:
 
 class StoreUnfit(Exception):
     """The store is not the one that the database knows, or cannot be used; nothing was changed."""
+
+
+class NoSuchTrack(Exception):
+    """Neither the app nor we know the id."""
+
+
+def known_track(settings: Settings, peek: Callable[[str], Held], track_id: str) -> Held:
+    held = peek(track_id)
+    if held.track is None and not (held.memory.purchases or held.memory.kept):
+        where = f"table {settings.database.table} of {settings.database.place}"
+        raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")
+    return held
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from reconciler.app.inside import open_store, opened, utc_now
+from reconciler.app.inside import known_track, open_store, opened, utc_now
 from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import AUDIT_REACHED, Database
@@ -30,6 +30,8 @@ class Narrowed:
 def run_once(settings: Settings, narrowed: Narrowed, listener: Listener, started: Callable[[Sweep], None]) -> Result:
     """One sweep and one audit pass. `started` gets the sweep, to stop it."""
     with opened(settings) as database, provider(settings) as outside:
+        for track_id in narrowed.only or ():
+            known_track(settings, database.leases.peek, track_id)
         store = open_store(settings, database)
         kie, pictures = outside.client(), outside.pictures()
         hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)

@@ -61,7 +61,7 @@ def next_step(result: Result) -> str:
     if said:
         return " ".join(dict.fromkeys(said))
     if not result.states:
-        return "No track was looked at: none in scope needs anything, or none has the ids named."
+        return "No track was looked at: none in scope needs anything."
     return "Nothing: every track is good or within grace." if result.at_rest else _for_most(result)
 
 

@@ -139,8 +139,6 @@ def test_tracks_named_are_the_only_ones_worked(adoptable: Install) -> None:
     result = adoptable.call("run", "--once", "--track", "good", "--json")
     assert json.loads(result.stdout)["states"] == [{"state": "ok", "reason": None, "tracks": 1}]
     assert adoptable.rows()[1]["image_url"] == PAID
-    said = json.loads(adoptable.call("run", "--once", "--track", "nobody", "--json").stdout)
-    assert said["next"].startswith("No track was looked at")
 
 
 def test_work_that_remains_when_the_time_is_over_exits_with_3(install: Install) -> None:
@@ -195,3 +193,13 @@ def test_a_refused_key_is_told_once_and_buys_nothing(install: Install) -> None:
     assert [warning["gate"] for warning in warnings if warning["event"] == "gate_closed"] == ["key"]
     assert install.kie.book.creations == ()
     assert "another-key-than-kie-knows" not in result.output
+
+
+@pytest.mark.parametrize("words", [("run", "--once"), ("run", "--once", "--dry-run"), ("explain",)])
+def test_a_track_that_nobody_knows_is_told_and_nothing_is_done(install: Install, words: tuple[str, ...]) -> None:
+    install.add("stuck")
+    named = ("nobody",) if words == ("explain",) else ("--track", "stuck", "--track", "nobody")
+    result = install.call(*words, *named)
+    assert result.exit_code == 1
+    assert "there is no track nobody in table tracks" in result.stderr
+    assert install.kie.book.visits == ()
