@@ -220,6 +220,23 @@ def check_kept(write: dict[str, Any], text: str, others: Others) -> None:
     assert belongs_to(data or b"", text)
 
 
+def test_a_stand_in_is_written_over_nothing_only(make_world: Callable[..., World]) -> None:
+    """It was fetched while the row was empty; by the end of grace the row has a picture, however small."""
+    world = make_world(per_day=0, interim_thumbnail=True)
+    others = Others(world)
+    world.kie.add_song(SONG, Song(title="the song"))
+    world.add("t", task_id=SONG, age=timedelta(minutes=5))
+    world.run(timedelta(minutes=10))
+    assert list((world.path.parent / "images" / "tracks" / "t").iterdir())
+    small = others.image("small", "theirs")
+    others.write("t", {"image_url": small}, touch=False)
+    world.pass_time(timedelta(days=1))
+    with watched(world) as writes:
+        world.run()
+    assert not writes
+    assert world.row("t")["image_url"] == small
+
+
 # -- races with the app's callback ---------------------------------------------------------------------------------
 
 
