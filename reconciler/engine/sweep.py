@@ -243,10 +243,9 @@ class Sweep:
             self._finish(done)
 
     def _finish(self, done: Done) -> None:
-        if done.tag == CREDIT_CALL:
+        if done.tag == CREDIT_CALL and self._credit_asked_at is not None:
             asked_at, self._credit_asked_at = self._credit_asked_at, None
-            if asked_at is not None:
-                self._purse.credit_answer(done.answer, asked_at)
+            self._purse.credit_answer(done.answer, asked_at)
         elif done.tag in self._steps.flights and not isinstance(done.answer, Credits):
             self._steps.finish(done.tag, done.answer)
 

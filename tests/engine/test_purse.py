@@ -1,0 +1,213 @@
+"""What a run may spend, when the credit call is due, and what answers teach the gate."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.database import Database
+from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.findings import (
+    Accepted,
+    AnswerLost,
+    Call,
+    Credits,
+    NothingMade,
+    Running,
+    Trouble,
+)
+from reconciler.domain.findings import Refusal as Refused
+from reconciler.domain.gate import GateName, Refusal
+from reconciler.domain.model import Purchase
+from reconciler.domain.models import shapes
+from reconciler.domain.states import Reason
+from reconciler.engine.events import CreditsRead, Event, GateClosed, Mistake
+from reconciler.engine.purse import Purse
+from reconciler.testing.world import World
+from tests.engine.conftest import MakeWorld
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world(3)
+
+
+@pytest.fixture
+def database(world: World) -> Iterator[Database]:
+    opened = world.open()
+    yield opened
+    opened.close()
+
+
+def purse(world: World, database: Database, told: list[Event] | None = None, **more: Any) -> Purse:
+    policy = replace(world.policy, **{k: v for k, v in more.items() if k != "spend"})
+    return Purse(database.gate, policy, world.clock, (told if told is not None else []).append, more.get("spend"))
+
+
+def shape(world: World) -> tuple[str, float]:
+    return shapes(world.policy)[0]
+
+
+def order(world: World, database: Database, one: Purse, track_id: str = "t000") -> Purchase | Refusal:
+    from reconciler.domain.actions import Buy
+
+    held = database.leases.lease(track_id)
+    assert held is not None
+    name, price = shape(world)
+    return one.reserve(held.lease, Buy(world.policy.model, "a lake", name, price))
+
+
+def test_nothing_is_bought_before_the_balance_is_known(world: World, database: Database) -> None:
+    one = purse(world, database)
+    refused = order(world, database, one)
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.OUT_OF_CREDITS
+    assert one.wants_credit_call()
+    assert one.opens_at(*shape(world)) is None, "the call that is due comes first"
+
+
+def test_a_run_spends_what_it_may_and_not_more(world: World, database: Database) -> None:
+    one = purse(world, database, spend=1)
+    one.credit_answer(Credits(1000), world.clock())
+    assert [one.spent, isinstance(order(world, database, one), Purchase), one.spent] == [False, True, True]
+    refused = order(world, database, one, "t001")
+    assert isinstance(refused, Refusal)
+    assert (refused.reason, refused.until) == (Reason.BUDGET, None)
+    assert one.opens_at(*shape(world)) is None
+
+
+def test_a_refused_order_costs_the_run_nothing(world: World, database: Database) -> None:
+    one = purse(world, database, spend=1)
+    assert isinstance(order(world, database, one), Refusal)
+    assert not one.spent
+
+
+def test_a_refusal_that_ran_out_does_not_count(world: World, database: Database) -> None:
+    one = purse(world, database)
+    one.credit_answer(Credits(1000), world.clock())
+    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"), shape(world)[0])
+    until = one.opens_at(*shape(world))
+    assert until == world.clock() + world.policy.purchase_window
+    world.pass_time(world.policy.purchase_window - timedelta(milliseconds=100))
+    assert one.refusal(*shape(world)) is not None
+    world.pass_time(timedelta(milliseconds=100))
+    assert one.refusal(*shape(world)) is None
+    assert one.opens_at(*shape(world)) == world.clock() + SECOND
+
+
+def test_the_view_is_kept_for_a_second_and_until_something_was_learned(world: World, database: Database) -> None:
+    one = purse(world, database)
+    first = one.view()
+    assert one.view() is first
+    one.look_again()
+    second = one.view()
+    assert second is not first
+    world.pass_time(SECOND)
+    assert one.view() is not second
+    third = one.view()
+    world.pass_time(-SECOND)
+    assert one.view() is not third, "the clock was set back"
+
+
+# -- the free call -------------------------------------------------------------------------------------------------
+
+
+def test_when_the_free_call_is_due(world: World, database: Database) -> None:
+    assert not purse(world, database, per_day=0).wants_credit_call()
+    one = purse(world, database)
+    one.credit_answer(Credits(1000), world.clock())
+    assert not one.wants_credit_call()
+    world.pass_time(11 * MINUTE)
+    assert one.wants_credit_call()
+    database.gate.pause(paused=True)
+    one.look_again()
+    assert not one.wants_credit_call()
+
+
+@pytest.mark.parametrize("answer", [Trouble(Call.TIMEOUT, "silent"), RuntimeError("bad")])
+def test_after_a_fruitless_call_it_is_made_again_a_while_later(
+    world: World, database: Database, answer: Trouble | RuntimeError
+) -> None:
+    told: list[Event] = []
+    one = purse(world, database, told)
+    one.credit_answer(answer, world.clock())
+    assert not one.wants_credit_call()
+    assert one.opens_at(*shape(world)) == world.clock() + world.policy.retry_min
+    world.pass_time(world.policy.retry_min)
+    assert one.wants_credit_call()
+    assert one.opens_at(*shape(world)) is None, "it is being made"
+    assert told == ([Mistake("", answer)] if isinstance(answer, RuntimeError) else [])
+
+
+def test_a_balance_is_told_and_opens_a_gate_closed_for_the_key(world: World, database: Database) -> None:
+    told: list[Event] = []
+    one = purse(world, database, told)
+    one.heard(Trouble(Call.UNAUTHORIZED, "no", Refused.KEY))
+    before = one.key_refused_until
+    one.credit_answer(Credits(7), world.clock())
+    assert (before is None, one.key_refused_until) == (False, None)
+    assert told[-1] == CreditsRead(7, world.clock())
+
+
+def test_a_refused_key_is_tried_once_a_run(world: World, database: Database) -> None:
+    one = purse(world, database)
+    refused = Trouble(Call.UNAUTHORIZED, "no", Refused.KEY)
+    one.heard(refused)
+    assert one.wants_credit_call()
+    one.credit_answer(refused, world.clock())
+    world.pass_time(2 * MINUTE)
+    assert one.key_refused_until is not None
+    assert not one.wants_credit_call()
+
+
+# -- what answers teach --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("finding", "name"),
+    [
+        (NothingMade(Refused.RATE, Call.RATE_LIMITED, "x"), GateName.RATE_LIMIT),
+        (NothingMade(Refused.CREDITS, Call.NO_CREDITS, "x"), GateName.CREDITS),
+        (NothingMade(Refused.KEY_CAP, Call.NO_CREDITS, "x"), GateName.CREDITS),
+        (NothingMade(Refused.KEY, Call.UNAUTHORIZED, "x"), GateName.KEY),
+        (NothingMade(Refused.REQUEST, Call.REJECTED, "x"), GateName.REQUEST_REJECTED),
+    ],
+)
+def test_a_refusal_closes_the_gate_and_is_told(
+    world: World, database: Database, finding: NothingMade, name: GateName
+) -> None:
+    told: list[Event] = []
+    purse(world, database, told).heard(finding, shape(world)[0])
+    assert [event.closure.name for event in told if isinstance(event, GateClosed)] == [name]
+    assert [closure.name for closure in database.gate.view().closures] == [name]
+
+
+def breaker_after(world: World, database: Database, *findings: Any) -> Breaker:
+    one = purse(world, database)
+    for finding in findings:
+        one.heard(finding, shape(world)[0] if isinstance(finding, Accepted | AnswerLost | NothingMade) else None)
+    return database.gate.view().breaker
+
+
+def test_faults_in_a_row_open_the_breaker_and_health_in_between_does_not_let_them_add_up(
+    world: World, database: Database
+) -> None:
+    fault, health = Trouble(Call.SERVER_ERROR, "x"), Running()
+    assert breaker_after(world, database, *[fault] * 4, health, *[fault] * 4).stage is Stage.CLOSED
+    assert breaker_after(world, database, fault).stage is Stage.OPEN
+
+
+def test_health_alone_writes_nothing(world: World, database: Database) -> None:
+    assert breaker_after(world, database, Running(), Accepted("a")) == Breaker()
+
+
+def test_a_store_that_fails_says_nothing_of_the_provider(world: World, database: Database) -> None:
+    lost = AnswerLost(Call.TIMEOUT, "x")
+    assert breaker_after(world, database, *[lost] * 5).stage is Stage.OPEN
+    world.pass_time(timedelta(hours=1))
+    unfit = NothingMade(Refused.STORE, Call.REJECTED, "the disk", sent=False)
+    assert breaker_after(world, database, unfit).stage is Stage.OPEN

@@ -1,0 +1,229 @@
+"""One step of one track, where the step meets others: another process, another track, a grave of its picture."""
+
+import base64
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.gate import Refusal
+from reconciler.domain.model import Outcome
+from reconciler.domain.states import How, Reason, State
+from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
+from reconciler.kie.simulated import paint
+from reconciler.ports import Commit, Lease, Step
+from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
+from tests.engine.test_sweep import Around
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def test_a_track_that_another_process_works_is_left_to_it(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    database = world.open("other")
+    held = database.leases.lease("t000")
+    assert held is not None
+    with sweeping(world, MINUTE) as sweep:
+        sweep._steps.start("t000")
+        assert not sweep._steps.flights
+    assert world.run(MINUTE).states[State.OK, None] == 1
+    database.close()
+    world.pass_time(world.policy.lease)
+    assert world.run(MINUTE).states == {(State.OK, None): 2}
+
+
+def test_two_tracks_that_name_one_task_are_served_by_one_question(make_world: MakeWorld) -> None:
+    world = make_world()
+    task = "a" * 32
+    world.kie.add_task(task, prompt="shared", created_at=world.clock() - HOUR)
+    for name in "abc":
+        world.add(name, extended_prompt=f"x | image_task_id: {task}")
+    slow_crew(world)
+    world.run(MINUTE)
+    assert len(world.kie.book.visits_of("record", task)) == 1
+    assert not world.kie.book.creations
+
+
+def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def take_over(lease: Lease, change: Any, row: Any = None) -> None:
+        world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    result = world.run(timedelta(seconds=1), wrap=Around("leases", "commit", take_over))
+    assert result.mistakes == 0
+    assert result.writes == 0
+    assert not world.kie.book.creations
+
+
+def test_a_picture_step_is_not_begun_under_a_lost_lease(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.add("row", image_url=world.kie.add_file("/p/a.jpg", size=(160, 90)))
+
+    def take_over(*_: Any) -> None:
+        world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    world.run(timedelta(seconds=1), wrap=Around("leases", "begin", take_over))
+    assert not world.kie.book.visits_of("file")
+
+
+def test_a_write_that_another_was_faster_than_is_a_conflict_and_made_later(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    cover, beaten = world.kie.add_file("/p/cover.jpg", size=(80, 45)), False
+
+    def be_faster(lease: Lease, change: Any, row: Any = None) -> None:
+        nonlocal beaten
+        if row is not None and not beaten:
+            beaten = True
+            world.sql("UPDATE tracks SET image_url = ?", cover)
+
+    result = world.run(HOUR, wrap=Around("leases", "commit", be_faster))
+    outcomes = [event.outcome for event in world.events if isinstance(event, Wrote)]
+    assert outcomes == [Commit.CONFLICT, Commit.COMMITTED]
+    assert (result.conflicts, result.writes) == (1, 1)
+    assert result.states == {(State.OK, None): 1}
+    assert len(world.kie.book.purchases) == 1
+
+
+def test_a_good_picture_that_nobody_had_measured_is_recognised_once(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    durable = "https://pictures.example/a.jpg"
+    world.kie.add_file("/a.jpg", size=(160, 90))
+    world.kie.files_url = "https://pictures.example"
+    world.add("a", image_url=durable, resolution="160x90")
+    assert world.run().resolved == {How.ALREADY_GOOD: 1}
+    world.pass_time(40 * DAY)
+    assert world.run().resolved == {}
+    assert sum(isinstance(event, Recognised) for event in world.events) == 1
+
+
+def test_a_good_picture_that_took_the_place_of_a_measured_one_is_recognised_too(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    world.kie.add_file("/small.jpg", size=(80, 45))
+    world.kie.add_file("/good.jpg", size=(160, 90))
+    world.add("a", image_url="https://pictures.example/small.jpg")
+    assert world.run().states == {(State.BELOW_TARGET, Reason.BUDGET): 1}
+    world.sql("UPDATE tracks SET image_url = 'https://pictures.example/good.jpg', resolution = '160x90'")
+    assert world.run().resolved == {How.ALREADY_GOOD: 1}
+
+
+def test_a_write_found_undone_is_told(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run()
+    world.sql("UPDATE tracks SET image_url = NULL")
+    assert world.run().resolved == {How.RESTORED: 1}
+    assert sum(isinstance(event, Overwritten) for event in world.events) == 1
+
+
+def test_an_inline_picture_is_read_whole_when_it_is_fetched(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    data = base64.b64encode(paint("inline", 160, 90, "PNG")).decode()
+    world.add("a", image_url=f"data:image/png;base64,{data}", resolution="160x90")
+    assert world.run().resolved == {How.REHOSTED: 1}
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [("create", "answerlost"), ("task", "trouble"), ("song", "trouble"), ("fetch", "fault")],
+)
+def test_a_worker_that_raised_leaves_open_what_happened(make_world: MakeWorld, place: str, expected: str) -> None:
+    world = make_world()
+    world.add("a", task_id="b" * 32)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ArithmeticError(place)
+
+    port = "pictures" if place == "fetch" else "kie"
+    result = world.run(timedelta(seconds=20), wrap=Around(port, place, fail))
+    (found, *_) = [event for event in world.events if isinstance(event, Found) and _job(event) == place]
+    assert type(found.finding).__name__.lower() == expected
+    assert result.mistakes >= 1
+    assert any(isinstance(event, Mistake) for event in world.events)
+    if place == "create":
+        (purchase,) = world.sql("SELECT outcome FROM reconciler_purchase")
+        assert purchase["outcome"] == Outcome.UNKNOWN
+
+
+def _job(event: Found) -> str:
+    names = {"Purchase": "create", "AskTask": "task", "AskSong": "song", "Fetch": "fetch"}
+    return names.get(type(event.job).__name__, "")
+
+
+class _Refusing:
+    """A gate that refuses the first orders of one track, though it is open."""
+
+    def __init__(self, gate: Any, until: datetime | None) -> None:
+        self._gate, self._until, self.refused = gate, until, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gate, name)
+
+    def reserve(self, lease: Lease, order: Any) -> Any:
+        if lease.track_id == "t000" and self.refused < 3:
+            self.refused += 1
+            return Refusal(Reason.IN_FLIGHT, self._until, "not this one")
+        return self._gate.reserve(lease, order)
+
+
+@pytest.mark.parametrize("pause", [None, timedelta(minutes=2)])
+def test_an_order_refused_for_its_track_alone_waits_by_itself_and_holds_up_nobody(
+    make_world: MakeWorld, pause: timedelta | None
+) -> None:
+    world = make_world(4)
+    until = world.clock() + pause if pause else None
+    crew = slow_crew(world)
+    result = world.run(HOUR, wrap=lambda name, port: _Refusing(port, until) if name == "gate" else port)
+    assert result.states == {(State.OK, None): 4}
+    assert world.kie.book.purchases[-1].prompt == "a lighthouse called t000 in morning mist"
+    assert crew.idle <= 1
+    assert crew.turns < 100
+
+
+# -- alone ---------------------------------------------------------------------------------------------------------
+
+
+def test_interrupted_pictures_are_worked_one_after_the_other_and_with_nobody_else(make_world: MakeWorld) -> None:
+    world = make_world(6)
+    world.run(MINUTE, max_purchases=0)
+    for name in ("x", "y"):
+        world.add(name, image_url=world.kie.add_file(f"/p/{name}.jpg", size=(160, 90)))
+    for name in ("x", "y"):
+        database = world.open("dead")
+        held = database.leases.lease(name)
+        assert held is not None
+        database.leases.begin(held.lease, Step.PICTURE)
+        database.close()
+    world.pass_time(world.policy.lease)
+    crew = slow_crew(world, 4)
+    at_work: list[int] = []
+    with sweeping(world, HOUR) as sweep:
+        tell = sweep._steps._tell
+
+        def watch(event: Any) -> None:
+            if isinstance(event, Found) and event.track_id in "xy" and not at_work[2:]:
+                at_work.append(len(sweep._steps.flights))
+            tell(event)
+
+        sweep._steps._tell = watch
+        result = sweep.run()
+    assert at_work[:2] == [0, 0], "nobody else was under way when they came back"
+    assert result.states == {(State.OK, None): 8}
+    assert crew.idle <= 1
+
+
+def test_a_stop_while_a_picture_waits_to_be_alone_hands_it_back(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    with sweeping(world, HOUR) as sweep:
+        sweep._steps.alone.append("t000")
+        sweep._steps.hand_back()
+    assert leased(world) == []
+    (memory,) = world.sql("SELECT due_at FROM reconciler_memory")
+    assert memory["due_at"][:19] <= world.clock().isoformat()[:19]
+
+
+def test_who_is_gone_when_it_is_handed_back_stays_gone(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    with sweeping(world, HOUR) as sweep:
+        sweep._steps.alone.append("never-was")
+        sweep._steps.hand_back()
+    assert world.sql("SELECT track_id FROM reconciler_memory") == []
