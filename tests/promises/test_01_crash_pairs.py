@@ -1,4 +1,4 @@
-"""Promise 1: a second death during the recovery from the first, and deaths inside the store and the database.
+"""Promise 1: The same for a second death during the recovery, and for deaths inside the store and the database.
 
 Pairs are sampled, the same ones each time. Inside the store each step of `put` is a place to die, inside the database
 each commit, before it and after it.
