@@ -43,7 +43,8 @@ def run_once(settings: Settings, narrowed: Narrowed, listener: Listener, started
             return sweep.run()
         finally:
             crew.close()
-            database.notes.put(AUDIT_REACHED, sweep.audit_key)
+            if narrowed.only is None:
+                database.notes.put(AUDIT_REACHED, sweep.audit_key)
 
 
 def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
