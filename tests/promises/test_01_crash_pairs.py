@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,10 @@ def test_a_death_at_any_step_of_storing_leaves_no_half_picture(tmp_path: Path) -
         place = run_cut(world, Scissors())
         if place != "the end":
             place = store.scissors.places[-1]
+        for path in store.root.glob("tracks/*/*.jpg"):
+            assert sha256(path.read_bytes()).hexdigest().startswith(path.stem), (
+                f"{number}: {place}: {path} is not whole"
+            )
         store.scissors = Scissors()
         world.pass_time(SECOND)
         world.settle()
