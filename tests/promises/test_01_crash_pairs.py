@@ -179,7 +179,7 @@ def test_a_death_before_or_after_any_commit(tmp_path: Path) -> None:
     whole.run()
     places = len(whole.commits.places)
     assert places > 60
-    for number in range(0, places, 5):
+    for number in range(0, places, 8):
         world = DyingWorld(tmp_path / str(number))
         world.store = MemoryStore()
         world.commits = Scissors(number)

@@ -94,6 +94,7 @@ def check(world: World) -> None:
         assert bought <= policy.attempts_per_track + 1, prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_across_restarts_and_deaths_with_slow_ways(filled: MakeWorld, seed: int) -> None:
     chance = random.Random(seed)
@@ -179,6 +180,7 @@ def test_a_track_whose_results_never_fit_is_bought_for_as_often_as_per_track_say
     assert world.run().states == {(State.OK, None): 1, (State.FAILED, Reason.IMAGE_REJECTED): 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 3, 6])
 def test_a_track_whose_tasks_all_fail_is_tried_as_often_as_attempts_per_track_says(
     filled: MakeWorld, limit: int
@@ -196,6 +198,7 @@ def test_a_track_whose_tasks_all_fail_is_tried_as_often_as_attempts_per_track_sa
 # -- tasks at once, credits, and what one run may spend ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_more_tasks_run_at_once_than_configured(filled: MakeWorld, limit: int) -> None:
     world = filled(12, max_concurrent_tasks=limit)
@@ -206,6 +209,7 @@ def test_no_more_tasks_run_at_once_than_configured(filled: MakeWorld, limit: int
     assert most(arrivals(world), 50 * SECOND) == limit
 
 
+@pytest.mark.slow
 def test_tasks_that_never_end_fill_their_places_until_they_are_overdue(filled: MakeWorld) -> None:
     world = filled(9, max_concurrent_tasks=3, task_timeout=HOUR)
     world.kie.script.clear()
