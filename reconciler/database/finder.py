@@ -1,7 +1,8 @@
 """Finding work: by indexes where something is stuck, and by walking the app's table by key where it may be."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from peewee import JOIN, Case, fn
@@ -10,13 +11,15 @@ from reconciler.database import datetimes, dialect
 from reconciler.database.connection import Connection
 from reconciler.database.memories import usable_task_id
 from reconciler.database.schema import AppTable
-from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
+from reconciler.database.scope_sql import TRUE, in_scope, in_scope_before, unfinished_with_audio
+from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, Polled, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
 from reconciler.ports import AuditPage
 
 R = Remembered
+NOW = Slot("now")
 
 Only = Sequence[str] | None
 
@@ -47,20 +50,25 @@ class _Seen(NamedTuple):
 class SqlFinder:
     def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
         self.connection, self.app, self.policy = connection, app, policy
+        self._urgent = lru_cache(maxsize=8)(self._by_urgency)
+        self._holding = lru_cache(maxsize=8)(self._held)
 
     def due(self, limit: int, only: Only = None) -> Sequence[str]:
         with self.connection.snapshot() as now:
             found: dict[str, None] = {}
-            for ids in self._by_urgency(now, limit, only):
-                found.update(dict.fromkeys(ids))
+            given = self._times(now) | {"now": now, "limit": limit}
+            for statement in self._urgent(_fixed(only)):
+                # Tasks handed over with ids that cannot be asked for are skipped.
+                rows = statement.rows(**given)
+                found.update((str(key), None) for key, *task in rows if not task or usable_task_id(task[0]))
                 if len(found) >= limit:
                     break
             return tuple(found)[:limit]
 
     def held_back(self, shape: str, limit: int, only: Only = None) -> Sequence[str]:
         with self.connection.snapshot() as now:
-            query = R.select(R.track_id).where((R.held == shape) & _free(now) & _among(only))
-            return self._ids(query.order_by(dialect.first_nulls(R.tried_at)).limit(limit))
+            rows = self._holding(_fixed(only)).rows(shape=shape, now=now, limit=limit)
+            return tuple(str(key) for (key,) in rows)
 
     def next_due(self, only: Only = None) -> datetime | None:
         with self.connection.snapshot():
@@ -84,63 +92,73 @@ class SqlFinder:
             query = R.select(R.state, R.reason, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
             return {(state, reason): n for state, reason, n in self.connection.rows(query.group_by(R.state, R.reason))}
 
-    # -- due -------------------------------------------------------------------------------------------------------
+    # -- due: statements with slots for `limit` and times, spelled once -----------------------------------------------
 
-    def _by_urgency(self, now: datetime, limit: int, only: Only) -> Iterable[tuple[str, ...]]:
+    def _times(self, now: datetime) -> dict[str, datetime | str | int]:
+        stale = now - self.policy.stale_after
+        oldest = stale - self.policy.grace
+        return {"stale": stale, "oldest": oldest, "day": self._day_before(oldest)}
+
+    def _held(self, only: Only) -> Statement:
+        query = R.select(R.track_id).where((R.held == Slot("shape")) & _free(NOW) & _among(only))
+        return self._spelled(query.order_by(dialect.first_nulls(R.tried_at)))
+
+    def _by_urgency(self, only: Only) -> tuple[Statement, ...]:
         """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
-        due = R.select(R.track_id).where((R.due_at <= now) & _free(now) & _among(only)).limit(limit)
-        yield self._ids(due.where(R.expires_at.is_null(False)).order_by(R.expires_at))
-        yield self._ids(due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at))
-        yield self._handed_over(now, limit, only)
-        yield self._new(now, limit, only)
-        for absent in (self._image.is_null(), self._image == ""):
-            yield self._without_picture(absent, now, limit, only)
-        yield self._ids(due.where(R.expires_at.is_null() & R.tried_at.is_null(False)).order_by(R.tried_at))
+        due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
+        queries = (
+            due.where(R.expires_at.is_null(False)).order_by(R.expires_at),
+            due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at),
+            *self._new(only),
+            *(self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == "")),
+            due.where(R.expires_at.is_null() & R.tried_at.is_null(False)).order_by(R.tried_at),
+        )
+        spelled = [self._spelled(query) for query in queries]
+        return (*spelled[:2], self._spelled(self._handed_over(only), 2), *spelled[2:])
+
+    def _spelled(self, query: Any, columns: int = 1) -> Statement:
+        return self.connection.statement(query.limit(Slot("limit")), *[None] * columns)
 
     @property
     def _image(self) -> Any:
         return self.app.column("image_url")
 
-    def _handed_over(self, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
-        """Tracks with a task that nobody looked at yet. Ids that cannot be asked for are skipped."""
+    def _handed_over(self, only: Only) -> Any:
+        """Tracks with a task that nobody looked at yet."""
         query = (
             HandedOver.select(HandedOver.track_id, HandedOver.task_id)
             .join(Polled, JOIN.LEFT_OUTER, on=(Polled.id == HandedOver.task_id))
             .join(R, JOIN.LEFT_OUTER, on=(R.track_id == HandedOver.track_id))
-            .where(Polled.id.is_null() & _free(now) & self._exists(HandedOver.track_id))
+            .where(Polled.id.is_null() & _free(NOW) & self._exists(HandedOver.track_id))
         )
-        if only is not None:
-            query = query.where(HandedOver.track_id.in_(list(only)))
-        rows = self.connection.rows(query.order_by(HandedOver.created_at).limit(limit))
-        return tuple(track_id for track_id, task_id in rows if usable_task_id(task_id))
+        among = TRUE if only is None else HandedOver.track_id.in_(list(only))
+        return query.where(among).order_by(HandedOver.created_at)
 
-    def _new(self, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
+    def _new(self, only: Only) -> list[Any]:
         """Rows that came into scope lately, whatever picture they have. The day narrows by the index of the column,
         whose texts have several forms, all of which begin with it."""
         if not self.app.has("created_at"):
-            return ()
+            return []
         created = self.app.column("created_at")
-        oldest = now - self.policy.stale_after - self.policy.grace
-        by_index = created >= self._day_before(oldest)
-        query = self._joined(now, only).where(by_index & (dialect.instant(created) >= datetimes.own(oldest)))
-        return self._ids(query.where(R.state.is_null() & _free(now)).order_by(created).limit(limit))
+        recent = (created >= Slot("day")) & (dialect.instant(created) >= Slot("oldest"))
+        return [self._joined(only).where(recent & R.state.is_null() & _free(NOW)).order_by(created)]
 
     def _day_before(self, time: datetime) -> str | int:
-        if "INT" in self.app.types["created_at"].upper():
+        if "INT" in self.app.types.get("created_at", "").upper():
             return int(time.timestamp())
         return (time - timedelta(days=1)).date().isoformat()
 
-    def _without_picture(self, absent: Any, now: datetime, limit: int, only: Only) -> tuple[str, ...]:
+    def _without_picture(self, absent: Any, only: Only) -> Any:
         """Rows not remembered, or remembered as out of scope or with a picture."""
         news = R.state.is_null() | (R.seen != "")
-        return self._ids(self._joined(now, only).where(absent & news & _free(now)).limit(limit))
+        return self._joined(only).where(absent & news & _free(NOW))
 
-    def _joined(self, now: datetime, only: Only) -> Any:
+    def _joined(self, only: Only) -> Any:
         """Ids of rows in scope, with our memory of them."""
         on = R.track_id == dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.id).join(R, JOIN.LEFT_OUTER, on=on)
         usable = dialect.usable_id(self.app.column("id"))
-        return query.where(in_scope(self.app, self.policy, now) & usable & self._rows_among(only))
+        return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
 
     # -- audit -----------------------------------------------------------------------------------------------------
 
@@ -182,8 +200,12 @@ class SqlFinder:
         return tuple(str(track_id) for (track_id,) in self.connection.rows(query))
 
 
-def _free(now: datetime) -> Any:
+def _free(now: Any) -> Any:
     return R.lease_until.is_null() | (R.lease_until <= now)
+
+
+def _fixed(only: Only) -> Only:
+    return None if only is None else tuple(only)
 
 
 def _among(only: Only) -> Any:

@@ -20,11 +20,18 @@ TRUE, FALSE = SQL("TRUE"), SQL("FALSE")
 
 
 def in_scope(app: AppTable, policy: Policy, now: datetime) -> Any:
-    """Of a row of the app's, with the row of our memory joined to it (NULL where there is none)."""
+    return in_scope_before(app, policy, datetimes.own(now - policy.stale_after))
+
+
+def in_scope_before(app: AppTable, policy: Policy, stale: Any) -> Any:
+    """Of a row of the app's, with the row of our memory joined to it (NULL where there is none).
+
+    `stale`: `stale_after` ago, in the form of our own tables; unfinished rows older than that are left behind.
+    """
     status = app.column("status")
     wanted = status.in_([s for s in policy.statuses if s not in policy.excluded_statuses])
     restored = (status == ARCHIVED) & has_audio(app) if _restores(policy) else FALSE
-    left_behind = unfinished_with_audio(app, policy) & (since(app) <= datetimes.own(now - policy.stale_after))
+    left_behind = unfinished_with_audio(app, policy) & (since(app) <= stale)
     not_ignored = fn.coalesce(Remembered.ignored, Value(0)) == Value(0)
     return not_ignored & (wanted | restored | left_behind | _flawed(app, policy))
 
