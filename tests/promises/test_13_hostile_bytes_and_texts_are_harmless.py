@@ -359,6 +359,7 @@ ANSWERS: dict[str, bytes] = {
     "half letters": b'{"code": 200, "msg": "\\ud800", "data": {"taskId": "\\udfff", "state": "\\ud800"}}',
     "controls": b'{"code": 422, "msg": "\\u0000\\u001b[2J\\r\\n\\u202e", "data": null}',
     "a megabyte of words": b'{"code": 400, "msg": "' + b"word " * 200_000 + b'"}',
+    "a megabyte of credits": b'{"code": 400, "msg": "' + b"credit " * 140_000 + b'"}',
     "over a megabyte": b'{"code": 200, "msg": "' + b"x" * 3_000_000 + b'"}',
     "a megabyte of id": b'{"code": 200, "data": {"taskId": "' + b"x" * 900_000 + b'"}}',
     "an id with a path": b'{"code": 200, "data": {"taskId": "../../x?y=1&taskId=z#\\u0000"}}',
