@@ -2,9 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import chain
 
 from reconciler.domain.actions import (
@@ -23,34 +21,26 @@ from reconciler.domain.actions import (
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.gate import GateName, Refusal
-from reconciler.domain.learn import after_conflict, after_write, learn, notice
-from reconciler.domain.learn_pictures import lost_on
+from reconciler.domain.learn import learn, notice
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
 from reconciler.domain.policy import Policy
-from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Reason
 from reconciler.engine.crew import Crew
+from reconciler.engine.desk import Desk
 from reconciler.engine.effects import Hands, Job, whole
-from reconciler.engine.events import Found, Listener, Mistake, Moved, Ordered, Overwritten, Recognised, Wrote
+from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
 from reconciler.engine.purse import Purse
 from reconciler.ports import (
-    Change,
     Clock,
-    Commit,
     DatabaseError,
-    DatabaseLocked,
     Held,
     Lease,
     Leases,
-    RowWrite,
     Step,
 )
-
-COMMITS = 3
-"""What is to be saved may have been paid for: a database that is busy is asked so often before it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +59,8 @@ class Flight:
 
 
 class Steps:
-    """`ready`: tracks whose next step can be taken at once. `alone`: those to be taken while nothing else is.
-
-    `soonest`: the earliest time at which a track may be due that is not in either. `called`: those whose turn to buy
-    has come; `others_wait` tells whether anybody else waits for a shape's gate.
+    """`flights`: what the crew is at. `alone`: tracks to be taken while nothing else is. `called`: those whose turn to
+    buy has come; `others_wait` tells whether anybody else waits for a shape's gate.
     """
 
     def __init__(
@@ -80,10 +68,9 @@ class Steps:
     ) -> None:
         self._leases, self._hands, self._crew, self._purse = leases, hands, crew, purse
         self._policy, self._clock, self._tell = policy, clock, listener
+        self.desk = Desk(leases, purse, policy, clock, listener)
         self.flights: dict[str, Flight] = {}
-        self.ready: deque[str] = deque()
         self.alone: deque[str] = deque()
-        self.soonest: datetime | None = clock()
         self.called: set[str] = set()
         self.others_wait: Callable[[str], bool] = lambda _: False
         self._waiting_for_task: dict[str, list[str]] = {}
@@ -99,7 +86,7 @@ class Steps:
         except DatabaseError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad track stops nobody
-            self._mishap(track_id, error, held.lease if held else None, held.memory if held else None)
+            self.desk.mishap(track_id, error, held.lease if held else None, held.memory if held else None)
 
     def _look(self, held: Held) -> None:
         track = held.track
@@ -112,13 +99,6 @@ class Steps:
         case = Case(track, memory, self._policy, held.now)
         self._take(held.lease, case, plan_case(case))
 
-    def _mishap(self, track_id: str, error: Exception, lease: Lease | None, memory: Memory | None) -> None:
-        """Nobody knows what to do with this track: it is left alone for long."""
-        self._tell(Mistake(track_id, error))
-        if lease is not None and memory is not None:
-            later = self._clock() + self._policy.retry_max
-            self._stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
-
     def _start_gone(self, held: Held) -> None:
         """The row is deleted: nothing is written or bought any more, tasks that run are followed to their end."""
         action = farewell(held.memory, held.now)
@@ -126,18 +106,14 @@ class Steps:
         if isinstance(action, AskTask):
             self._dispatch(Flight(held.lease, nobody, action, gone=True))
         else:
-            self._part(held.lease, held.memory, held.now)
-
-    def _part(self, lease: Lease, memory: Memory, now: datetime) -> None:
-        action = farewell(memory, now)
-        self._stand(lease, memory, Standing(None, None, action.until if isinstance(action, Wait) else now))
+            self.desk.part(held.lease, held.memory, held.now)
 
     def _take(self, lease: Lease, case: Case, action: Action) -> None:
         match action:
             case Wait() | GiveUp():
-                self._settle(lease, case, action)
+                self.desk.settle(lease, case, action)
             case Write():
-                self._write(lease, case, action)
+                self.desk.write(lease, case, action)
             case Buy():
                 self._buy(lease, case, action)
             case AskTask() | AskSong():
@@ -147,31 +123,13 @@ class Steps:
             case ListStore():
                 self._dispatch(Flight(lease, case, action))
 
-    def _settle(self, lease: Lease, case: Case, action: Action) -> None:
-        self._stand(lease, case.memory, standing(case, action, self._purse.view()))
-
-    def _stand(self, lease: Lease, memory: Memory, where: Standing) -> None:
-        self._tell(Moved(lease.track_id, where.state, where.reason))
-        self._commit(lease, Change(memory, where))
-        self._due(where)
-
-    def _commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
-        for _ in range(COMMITS - 1):
-            with suppress(DatabaseLocked):
-                return self._leases.commit(lease, change, row)
-        return self._leases.commit(lease, change, row)
-
-    def _due(self, where: Standing) -> None:
-        if where.due_at is not None:
-            self.soonest = min(self.soonest or where.due_at, where.due_at)
-
     def _buy(self, lease: Lease, case: Case, order: Buy) -> None:
         """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
         in_turn = order.repeat_of is not None or case.track.id in self.called
         is_open = self._purse.refusal(order.shape, order.price) is None
         if is_open and not in_turn and self.others_wait(order.shape):
             where = standing(case, order, self._purse.view())
-            self._stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
+            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
             return
         self.called.discard(case.track.id)
         reserved = self._purse.reserve(lease, order)
@@ -179,7 +137,7 @@ class Steps:
             self._tell(Ordered(reserved))
             self._dispatch(Flight(lease, replace(case, memory=case.memory.with_purchase(reserved)), reserved))
         else:
-            self._stand(lease, case.memory, self._not_yet(case, order, reserved))
+            self.desk.stand(lease, case.memory, self._not_yet(case, order, reserved))
 
     def _not_yet(self, case: Case, order: Buy, refused: Refusal) -> Standing:
         """Where the gate is shut the track waits for it; where it is open, and only this order refused, by itself."""
@@ -196,23 +154,20 @@ class Steps:
         task_id = action.task_id if isinstance(action, AskTask) else None
         if self._purse.key_refused_until is not None:
             where = replace(standing(case, action, self._purse.view()), due_at=None, held=GateName.KEY)
-            self._stand(lease, case.memory, where)
+            self.desk.stand(lease, case.memory, where)
         elif task_id in self._waiting_for_task:
             self._waiting_for_task[task_id].append(case.track.id)
-            self._put_off(lease, case, action, case.now + self._policy.request_timeout)
+            self.desk.put_off(lease, case, action, case.now + self._policy.request_timeout)
         else:
             self._dispatch(Flight(lease, case, action))
             if task_id is not None:
                 self._waiting_for_task[task_id] = []
 
-    def _put_off(self, lease: Lease, case: Case, action: Action, until: datetime) -> None:
-        self._stand(lease, case.memory, replace(standing(case, action, self._purse.view()), due_at=until))
-
     def _picture(self, lease: Lease, case: Case, action: Measure | Fetch) -> None:
         """A picture that once took the process down with it is tried again only while nothing else is at risk."""
         if case.memory.interruptions and self.flights:
             self.alone.append(case.track.id)
-            self._put_off(lease, case, action, case.now + self._policy.lease)
+            self.desk.put_off(lease, case, action, case.now + self._policy.lease)
             return
         if self._leases.begin(lease, Step.PICTURE):
             self._dispatch(Flight(lease, case, action))
@@ -233,76 +188,41 @@ class Steps:
     def finish(self, track_id: str, answer: Finding | Exception) -> None:
         flight = self.flights.pop(track_id)
         if isinstance(flight.job, AskTask):
-            self.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
+            self.desk.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
         try:
-            self._learn(flight, self._finding(track_id, flight.job, answer))
+            if isinstance(answer, Exception):
+                self._tell(Mistake(track_id, answer))
+            self._learn(flight, told(flight.job, answer, provider_fails=self._purse.provider_fails))
         except DatabaseError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad track stops nobody
-            self._mishap(track_id, error, flight.lease, flight.case.memory)
+            self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
         self._tell(Found(flight.case.track.id, flight.job, finding))
         case = replace(flight.case, now=self._clock())
         memory = learn(case, flight.job, finding)
-        self._watch_host(case, flight.job, memory)
+        self.desk.watch_host(case, flight.job, memory)
         if flight.gone:
-            self._part(flight.lease, memory, case.now)
+            self.desk.part(flight.lease, memory, case.now)
         else:
-            self._conclude(flight, replace(case, memory=notice(memory, case.track, self._policy, case.now)))
+            case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
+            if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
+                self._tell(Recognised(case.track.id))
+            self.desk.conclude(flight.lease, case)
         self._purse.look_again()
         self._teach_gate(flight.job, finding)
-
-    def _conclude(self, flight: Flight, case: Case) -> None:
-        if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
-            self._tell(Recognised(case.track.id))
-        action = plan_case(case)
-        if isinstance(action, Write):
-            self._write(flight.lease, case, action)
-            return
-        where = standing(case, action, self._purse.view())
-        self._tell(Moved(case.track.id, where.state, where.reason))
-        if self._commit(flight.lease, Change(case.memory, where)) is Commit.COMMITTED:
-            self._go_on(case, where)
-
-    def _go_on(self, case: Case, where: Standing) -> None:
-        """What can go on at once does so before anything else is begun."""
-        if where.due_at is not None and where.due_at <= case.now:
-            self.ready.append(case.track.id)
-        else:
-            self._due(where)
-
-    def _write(self, lease: Lease, case: Case, write: Write) -> None:
-        """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
-        written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
-        conflicted = replace(case, memory=after_conflict(case))
-        change, otherwise = self._change(written), self._change(conflicted)
-        outcome = self._commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
-        stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
-        self._tell(Wrote(case.track.id, write, outcome, stuck_for))
-        if outcome is not Commit.LEASE_LOST:
-            where = change.standing if outcome is Commit.COMMITTED else otherwise.standing
-            self._tell(Moved(case.track.id, where.state, where.reason))
-            self._go_on(case, where)
-
-    def _change(self, case: Case) -> Change:
-        return Change(case.memory, standing(case, plan_case(case), self._purse.view()))
 
     def hand_back(self) -> None:
         """Give up what the crew is still at, and who was put off for it: the next run goes on at once."""
         for flight in self.flights.values():
-            self._settle(flight.lease, flight.case, plan_case(flight.case))
+            self.desk.settle(flight.lease, flight.case, plan_case(flight.case))
         self.flights.clear()
         for track_id in (*self.alone, *chain(*self._waiting_for_task.values())):
             held = self._leases.lease(track_id)
             if held is not None and held.track is not None:
                 case = Case(held.track, held.memory, self._policy, held.now)
-                self._settle(held.lease, case, plan_case(case))
-
-    def _watch_host(self, case: Case, job: Job, after: Memory) -> None:
-        host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None
-        if host:
-            self._leases.host_lost(host)
+                self.desk.settle(held.lease, case, plan_case(case))
 
     def _teach_gate(self, job: Job, finding: Finding) -> None:
         match job:
@@ -313,33 +233,22 @@ class Steps:
             case _:
                 pass
 
-    def _finding(self, track_id: str, job: Job, answer: Finding | Exception) -> Finding:
-        """A worker that raised is a mistake of ours; what it was doing is then not known to have happened or not."""
-        if isinstance(answer, NotFound) and self._purse.provider_fails:
-            return Trouble(Call.SERVER_ERROR, "not found, by a provider that fails: not believed")
-        if not isinstance(answer, Exception):
-            return answer
-        self._tell(Mistake(track_id, answer))
-        detail = f"{type(answer).__name__}"
-        match job:
-            case Purchase():
-                return AnswerLost(Call.MALFORMED, detail)
-            case AskTask() | AskSong():
-                return Trouble(Call.MALFORMED, detail)
-            case _:
-                return Fault(Reason.DOWNLOAD_FAILED, detail)
+
+def told(job: Job, answer: Finding | Exception, *, provider_fails: bool) -> Finding:
+    """What a worker came back with. One that raised is a mistake of ours: what it did is then not known."""
+    if isinstance(answer, NotFound) and provider_fails:
+        return Trouble(Call.SERVER_ERROR, "not found, by a provider that fails: not believed")
+    if not isinstance(answer, Exception):
+        return answer
+    detail = type(answer).__name__
+    match job:
+        case Purchase():
+            return AnswerLost(Call.MALFORMED, detail)
+        case AskTask() | AskSong():
+            return Trouble(Call.MALFORMED, detail)
+        case _:
+            return Fault(Reason.DOWNLOAD_FAILED, detail)
 
 
 def _undone(memory: Memory, track: Track) -> bool:
     return memory.written is not None and memory.seen == memory.written.url != track.image.identity
-
-
-def _as_written(case: Case, write: Write) -> Track:
-    track = case.track
-    return replace(
-        track,
-        image=Cell(write.url, len(write.url)) if write.url is not None else track.image,
-        resolution=write.resolution or track.resolution,
-        status=COMPLETED if write.revive else track.status,
-        updated_at=case.now,
-    )

@@ -71,6 +71,7 @@ class Sweep:
         self._tally = Tally(listener)
         self._purse = Purse(parts.gate, parts.policy, parts.clock, self._tally, bounds.max_purchases)
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
+        self._desk = self._steps.desk
         self._steps.others_wait = lambda shape: bool(self._finder.held_back(shape, 1, self._only()))
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
@@ -145,7 +146,7 @@ class Sweep:
         if self._full() and self._queue:
             self._queue.clear()
             self._walked_to = self._resume_at
-            self._steps.soonest = self._clock()
+            self._desk.soonest = self._clock()
         self._steps.start(track_id)
 
     def _full(self) -> bool:
@@ -156,7 +157,7 @@ class Sweep:
         return tuple(self._begun) if self._full() else self._bounds.only
 
     def _next(self) -> str | None:
-        for ready in (self._steps.alone, self._steps.ready):
+        for ready in (self._steps.alone, self._desk.ready):
             if ready:
                 return ready.popleft()
         if not self._queue:
@@ -167,12 +168,12 @@ class Sweep:
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
         now = self._clock()
-        if self._steps.soonest is None or self._steps.soonest > now:
+        if self._desk.soonest is None or self._desk.soonest > now:
             return []
         only = self._only()
         found = [track_id for track_id in self._finder.due(PAGE, only) if self._rested(track_id, now)]
         again = now if found else self._finder.next_due(only)
-        self._steps.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
+        self._desk.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
         return found
 
     def _rested(self, track_id: str, now: datetime) -> bool:
@@ -221,10 +222,10 @@ class Sweep:
 
     def _next_due(self) -> datetime | None:
         """What was noted while steps were under way may be the end of a lease of our own, which has ended since."""
-        if self._steps.soonest is not None and not self._steps.flights:
+        if self._desk.soonest is not None and not self._steps.flights:
             again = self._finder.next_due(self._only())
-            self._steps.soonest = max(self._steps.soonest, again) if again is not None else None
-        return self._steps.soonest
+            self._desk.soonest = max(self._desk.soonest, again) if again is not None else None
+        return self._desk.soonest
 
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
