@@ -2,21 +2,12 @@
 
 from collections.abc import Sequence
 
-from reconciler.domain.actions import Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.actions import StoredKey, SunoCover, TaskResult
 from reconciler.domain.case import Case
-from reconciler.domain.look import Absent, Dying, Larger
+from reconciler.domain.look import Absent
 from reconciler.domain.model import Kept, Outcome, TaskState, Verdict
 from reconciler.domain.purchases import results_of
 from reconciler.domain.states import How
-
-
-def sources(case: Case) -> Sequence[Source]:
-    """Our store, the row's own picture where it is good enough, results of known image tasks, the song's covers."""
-    return (*stored(case), *row_image(case), *task_results(case), *suno_covers(case))
-
-
-def stored(case: Case) -> Sequence[StoredKey]:
-    return [StoredKey(kept.key, kept.song) for kept in copies(case) if not kept.interim]
 
 
 def copies(case: Case) -> Sequence[Kept]:
@@ -24,10 +15,6 @@ def copies(case: Case) -> Sequence[Kept]:
     mine = [k for k in case.memory.kept if case.for_this_song(k.song) and case.intact(k)]
     shown = case.track.image.text
     return [k for k in mine if case.policy.url_of(k.key) != shown and not case.holds(StoredKey(k.key))]
-
-
-def row_image(case: Case) -> Sequence[Source]:
-    return [case.look.source] if isinstance(case.look, Dying | Larger) else []
 
 
 def task_results(case: Case) -> Sequence[TaskResult]:

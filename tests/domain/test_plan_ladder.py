@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, Measure, RowImage, StoredKey, TaskResult, Wait, Write
-from reconciler.domain.model import Ailment, Song, TaskState, Verdict, Written
+from reconciler.domain.model import Ailment, TaskState, Verdict, Written
 from reconciler.domain.plan import farewell
-from reconciler.domain.sources import sources
 from reconciler.domain.states import Flaw, How, Reason, State
 from tests.domain.builders import (
     COVER,
@@ -22,10 +21,8 @@ from tests.domain.builders import (
     OURS,
     POLICY,
     RESULT,
-    SONG,
     TASK,
     accepted,
-    case,
     done_task,
     faulty,
     kept,
@@ -244,17 +241,6 @@ def test_when_the_row_is_gone_live_tasks_end_unwritten_and_nothing_is_bought() -
     assert farewell(memory(**RUNNING), NOW) == Wait(NOW + MINUTE)
     assert farewell(memory(**PAID), NOW) == Wait(None)
     assert farewell(memory(purchases=(purchase(), lost("p2"))), NOW) == Wait(None)
-
-
-# -- the list of sources -------------------------------------------------------------------------------------------
-
-
-def test_sources_are_listed_cheapest_first() -> None:
-    known = memory(kept=(kept(),), **PAID, song=Song(SONG, final=True, urls=(COVER,)))
-    names = [source.name for source in sources(case(track(), known))]
-    assert names == [f"store:{KEY}", RESULT, COVER]
-    dying = replace(known, sighting=seen(INLINE))
-    assert [source.name for source in sources(case(track(INLINE), dying))] == [f"store:{KEY}", INLINE, RESULT]
 
 
 def test_a_flawed_row_picture_is_replaced() -> None:
