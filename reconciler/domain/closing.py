@@ -1,5 +1,6 @@
 """Which answers of Kie close the gate for every track, and for how long."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Call, Finding, NothingMade, Refusal, Trouble
@@ -9,6 +10,7 @@ from reconciler.domain.policy import Policy
 KEY_RETRY = timedelta(minutes=10)
 CREDITS_RETRY = timedelta(minutes=10)
 CAP_RETRY = timedelta(hours=1)
+LONGEST_RATE_PAUSE = timedelta(minutes=10)
 
 UNHEALTHY = frozenset({Call.SERVER_ERROR, Call.TIMEOUT, Call.CONNECT_ERROR, Call.MALFORMED})
 """Outcomes that are the provider's own fault; the breaker counts them."""
@@ -23,6 +25,17 @@ def closure_for(finding: Finding, shape: str | None, policy: Policy, now: dateti
             return _closure(refusal, detail, after, None, policy, now)
         case _:
             return None
+
+
+def lengthened(closure: Closure, before: Closure | None) -> Closure:
+    """A rate limit met again soon after the last one ended is left alone twice as long: each try costs budget."""
+    if closure.name is not GateName.RATE_LIMIT or closure.until is None or before is None or before.until is None:
+        return closure
+    last, since = before.until - before.at, closure.at - before.until
+    if since > 2 * last:
+        return closure
+    longer = min(last if since < timedelta(0) else 2 * last, LONGEST_RATE_PAUSE)
+    return replace(closure, until=max(closure.until, closure.at + longer))
 
 
 def _closure(

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.closing import UNHEALTHY, closure_for
+from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
 from reconciler.domain.findings import AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
@@ -119,6 +119,7 @@ class Purse:
         """What an answer of Kie says of the provider and of the account. `shape`: it was an order."""
         closure = closure_for(finding, shape, self._policy, self._clock())
         if closure is not None:
+            closure = lengthened(closure, next((c for c in self.view().closures if c.name is closure.name), None))
             self._view = None
             self._gate.close(closure)
             self._tell(GateClosed(closure))

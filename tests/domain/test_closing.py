@@ -1,12 +1,12 @@
 """Which answers close the gate for all."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.domain.closing import UNHEALTHY, closure_for
+from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
 from reconciler.domain.findings import Accepted, AnswerLost, Call, NothingMade, Refusal, Running, Trouble
-from reconciler.domain.gate import GateName
+from reconciler.domain.gate import Closure, GateName
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
 
 
@@ -37,6 +37,26 @@ def test_a_rate_limit_may_say_for_how_long() -> None:
     assert closed_for(90) == 90 * SECOND
     assert closed_for(1) == POLICY.purchase_window
     assert closed_for(1e9) == HOUR
+
+
+def test_a_rate_limit_that_persists_is_left_alone_for_longer_each_time() -> None:
+    first = Closure(GateName.RATE_LIMIT, NOW, NOW + 10 * SECOND)
+
+    def again(at: datetime, before: Closure | None = first) -> timedelta:
+        longer = lengthened(Closure(GateName.RATE_LIMIT, at, at + 10 * SECOND), before)
+        assert longer.until is not None
+        return longer.until - at
+
+    assert again(NOW, None) == 10 * SECOND
+    assert again(NOW + SECOND) == 10 * SECOND  # of the same burst
+    assert again(NOW + 12 * SECOND) == 20 * SECOND
+    assert again(NOW + HOUR) == 10 * SECOND
+    long = Closure(GateName.RATE_LIMIT, NOW, NOW + 9 * MINUTE)
+    assert again(NOW + 10 * MINUTE, long) == 10 * MINUTE
+    told = Closure(GateName.RATE_LIMIT, NOW + MINUTE, NOW + HOUR)
+    assert lengthened(told, first) == told
+    key = Closure(GateName.KEY, NOW, NOW + MINUTE)
+    assert lengthened(key, key) == key
 
 
 def test_a_request_that_kie_calls_wrong_closes_its_model_until_somebody_looks() -> None:
