@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.database.app_tracks import AppTracks
-from reconciler.database.schema import probe
+from reconciler.database.schema import OPTIONAL, probe
 from reconciler.domain.actions import Write
 from reconciler.domain.model import Cell, Memory, Track, Written
 from reconciler.domain.standing import Standing
@@ -74,6 +74,13 @@ def test_long_texts_are_cut_but_for_the_ids_at_their_end(app: Any) -> None:
     track = rows_of(app).read("a")
     assert len(track.title or "") == 20_000  # type: ignore[union-attr]
     assert (track.extended_prompt or "").endswith("abc")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("column", sorted({field for field in OPTIONAL if not field.endswith("_at")} | {"status"}))
+def test_no_column_is_read_by_the_megabyte(app: Any, column: str) -> None:
+    app.put("a", **{column: "x" * 1_000_000})
+    track = rows_of(app).read("a")
+    assert 0 < len(getattr(track, column)) <= (200_000 if column == "extended_prompt" else 20_000)
 
 
 @pytest.mark.parametrize("column", ["image_url", "status", "title", "audio_url", "extended_prompt"])
