@@ -70,7 +70,7 @@ def follow_music(case: Case) -> Action | None:
         return AskSong(case.track.task_id)
     if not song.final:
         return _ask_again(case, song)
-    covers = (case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(case))
+    covers = (case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(song))
     return next((action for action in covers if action is not None), None)
 
 

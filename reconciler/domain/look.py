@@ -39,7 +39,7 @@ class Larger:
 
 @dataclass(frozen=True, slots=True)
 class Dying:
-    """Good, but inline or at a URL that dies, at `expires_at` where that is known."""
+    """Good, but inline or at a URL that dies, from `expires_at` on, where that is known: the sooner of what is said."""
 
     source: Place
     expires_at: datetime | None
@@ -72,7 +72,7 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     if not policy.target.met_by(sighting.width, sighting.height):
         return Larger(source) if policy.target.usable(sighting.width, sighting.height) else Small()
     if _dies(kind, source):
-        return Dying(source, urls.known_life(kind, track.image.text or "", track.newest()))
+        return Dying(source, urls.urgency(kind, track.image.text or "", track.newest()))
     resolution = f"{sighting.width}x{sighting.height}"
     return Good(source, ailment, resolution, _measure_at(sighting, policy))
 

@@ -63,10 +63,6 @@ class Sighting:
     first_at: datetime
     flaw: Flaw | None = None
 
-    @property
-    def area(self) -> int:
-        return self.width * self.height
-
 
 @dataclass(frozen=True, slots=True)
 class Ailment:

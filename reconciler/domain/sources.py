@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from reconciler.domain.actions import StoredKey, SunoCover, TaskResult
 from reconciler.domain.case import Case
-from reconciler.domain.look import Absent
-from reconciler.domain.model import Kept, Outcome, TaskState, Verdict
+from reconciler.domain.model import Kept, Outcome, Song, TaskState, Verdict
 from reconciler.domain.purchases import results_of
 from reconciler.domain.states import How
 
@@ -43,8 +42,6 @@ def paid_results(case: Case) -> Sequence[TaskResult]:
     ]
 
 
-def suno_covers(case: Case) -> Sequence[SunoCover]:
-    song = case.memory.song
-    if not isinstance(case.look, Absent) or song is None or song.id != case.track.task_id or not song.final:
-        return []
+def suno_covers(song: Song) -> Sequence[SunoCover]:
+    """The pictures that came with a song whose record is final."""
     return [SunoCover(url, song.id) for url in song.urls]

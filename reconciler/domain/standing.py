@@ -32,7 +32,7 @@ from reconciler.domain.states import Reason, State
 class Standing:
     """State None: not in scope. `due_at` None: nothing to do until the world changes.
 
-    `held`: the shape whose gate must open before the track can go on. `expires_at`: when its picture dies.
+    `held`: the shape whose gate must open before the track can go on. `expires_at`: when its picture may be gone.
     """
 
     state: State | None

@@ -6,7 +6,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from reconciler.domain import purchases
-from reconciler.domain.actions import Action, AskTask, Buy, Fetch, GiveUp, Measure, Source, Wait, Write
+from reconciler.domain.actions import Action, AskTask, Buy, Fetch, GiveUp, Measure, Wait, Write
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import after_conflict, after_write, notice
@@ -15,7 +15,7 @@ from reconciler.domain.model import Memory, Outcome, TaskState, Track
 from reconciler.domain.plan import farewell, plan_case
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import judged
-from reconciler.domain.sources import suno_covers, task_results
+from reconciler.domain.sources import task_results
 from reconciler.domain.standing import classify, standing
 from reconciler.domain.states import Reason, State
 from tests.domain.builders import HOUR, NOW
@@ -139,8 +139,7 @@ def test_nothing_is_bought_while_a_better_picture_may_be_had_for_nothing(given_:
         assert not isinstance(case.look, Good | Dying | Larger)
         assert case.memory.listed
         assert not case.memory.host_suspect
-        free: list[Source] = [*task_results(case), *suno_covers(case)]
-        for source in free:
+        for source in task_results(case):
             assert not isinstance(case.pursue(source), Fetch) or case.memory.ailing(source.name).flaw is None
 
 

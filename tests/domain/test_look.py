@@ -103,7 +103,7 @@ def test_what_dies_says_when() -> None:
     of_kie, inline = look(RESULT, measured(RESULT)), look(INLINE, measured(INLINE))
     assert isinstance(of_kie, Dying)
     assert isinstance(inline, Dying)
-    assert of_kie.expires_at == LONG_AGO + 14 * DAY
+    assert of_kie.expires_at == LONG_AGO + DAY
     assert inline.expires_at is None
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from reconciler.domain.models import MODELS
+from reconciler.domain.models import MODELS, shapes
 from reconciler.domain.policy import Fit, Policy, Target
 
 V4 = "bytedance/seedream-v4-text-to-image"
@@ -75,3 +75,10 @@ def test_a_wider_tolerance_reaches_more() -> None:
 def test_the_shape_names_model_request_and_target() -> None:
     assert MODELS[V4].shape(Target()) == f"{V4} 2K landscape_16_9 -> 2048x1152 exact"
     assert MODELS[V45].shape(Target(3840, 2160, fit=Fit.KEEP)) == f"{V45} high 16:9 -> 3840x2160 keep"
+
+
+def test_everything_that_may_be_ordered_has_its_shape_and_price() -> None:
+    assert shapes(Policy(fallback_models=("nano-banana-2",))) == (
+        ("bytedance/seedream-v4-text-to-image 2K landscape_16_9 -> 2048x1152 exact", 5),
+        ("nano-banana-2 2K 16:9 -> 2048x1152 exact", 12),
+    )

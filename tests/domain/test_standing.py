@@ -165,7 +165,7 @@ def test_when_a_track_is_due(the_track: Track, the_memory: Memory, due_at: datet
 
 def test_what_dies_and_what_settles_say_when() -> None:
     where = stands(track(RESULT, **GRACE), memory(sighting=seen(RESULT)))
-    assert (where.settles_at, where.expires_at) == (NOW + POLICY.grace, NOW + 14 * DAY)
+    assert (where.settles_at, where.expires_at) == (NOW + POLICY.grace, NOW + DAY)
     assert stands(track(OURS)).expires_at is None
 
 
