@@ -59,16 +59,17 @@ clean:
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* .pytest-output dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The program with its extras, as it is deployed.
+# The program with its extras, as it is deployed. A lock is complete: with --no-deps nothing is resolved anew, which older
+# versions of pip do for extras (coverage[toml]) and then refuse a release that is newer than the locked one.
 .venv/.program: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=…")'
 	@test -x $(BIN)/python || { echo 'Making .venv'; $(PYTHON) -m venv .venv; }
 	@echo 'Installing the locked requirements'
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.dev: requirements-dev.lock .venv/.program
 	@echo 'Installing the tools for tests and checks'
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
