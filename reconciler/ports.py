@@ -198,6 +198,30 @@ class AuditPage:
     last: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A lease that is held now. `step`: what is done under it."""
+
+    track_id: str
+    owner: str
+    step: Step
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Where every track in scope stands at `at`, as `classify` would say of each, and what the gate says then."""
+
+    at: datetime
+    tracks: Mapping[tuple[State, Reason | None], int]
+    oldest_stuck: datetime | None
+    """Since when the track that is stuck longest is seen in need."""
+    earliest_expiry: datetime | None
+    gate: GateView
+    next_due: datetime | None
+    working: tuple[Working, ...]
+
+
 class Finder(Protocol):
     """Finding work, without reading the whole table."""
 

@@ -1,6 +1,6 @@
 """The arithmetic of the only door to money: may one more purchase be made now, and if not, why and until when."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -99,6 +99,17 @@ class GateView:
 
     def _recently_asked(self) -> bool:
         return self.balance_at is not None and self.now - self.balance_at < timedelta(minutes=1)
+
+
+def closed(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) -> frozenset[GateName]:
+    """What stops purchases now. `offers`: shape and price of all that may be ordered. A balance that nobody asked for
+    yet stops nothing for long, and is not told."""
+    names = [closure.name for closure in view.closures if closure.active(view.now)]
+    names += [GateName.PAUSED] if view.paused else []
+    names += [GateName.BREAKER] if view.breaker.stage in (Stage.OPEN, Stage.PROBING) else []
+    refused = [_unproven(view, shape) for shape, _ in offers]
+    refused += [_poor(view, price, policy) for _, price in offers if view.balance is not None]
+    return frozenset([*names, *(r.gate for r in refused if r is not None and r.gate is not None)])
 
 
 def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> Refusal | None:

@@ -16,11 +16,12 @@ from reconciler.ports import Commit
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A step came back."""
+    """A step came back. `asked`: how often its image task was asked by now, where it was one that was asked."""
 
     track_id: str
     job: Job
     finding: Finding
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

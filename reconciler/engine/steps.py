@@ -199,9 +199,10 @@ class Steps:
             self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
-        self._tell(Found(flight.case.track.id, flight.job, finding))
         case = replace(flight.case, now=self._clock())
         memory = learn(case, flight.job, finding)
+        asked = memory.tasks[flight.job.task_id].polls if isinstance(flight.job, AskTask) else 0
+        self._tell(Found(flight.case.track.id, flight.job, finding, asked))
         self.desk.watch_host(case, flight.job, memory)
         if flight.gone:
             self.desk.part(flight.lease, memory, case.now)
