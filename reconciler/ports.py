@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from reconciler.domain.actions import Buy, Write
+from reconciler.domain.attempts import Attempt
 from reconciler.domain.findings import (
     Creation,
     Credits,
@@ -164,10 +165,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a finished step leaves: the memory to save, and where the track stands."""
+    """What a finished step leaves: the memory to save, where the track stands, and what was tried, for its history."""
 
     memory: Memory
     standing: Standing
+    tried: tuple[Attempt, ...] = ()
 
 
 class Commit(StrEnum):
@@ -176,6 +178,8 @@ class Commit(StrEnum):
     """The row was changed by somebody else: `otherwise` is saved, the row is not written."""
     LEASE_LOST = "lease_lost"
     """Somebody else works the track now: nothing is saved."""
+    PAUSED = "paused"
+    """An operator paused writes since the row was looked at: nothing is saved, and the lease holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +296,9 @@ class Gate(Protocol):
 
     def close(self, closure: Closure) -> None: ...
 
-    def reopen(self, name: GateName) -> None: ...
+    def reopen(self, name: GateName, shape: str | None = None) -> None:
+        """`shape`: only what was closed for this one."""
+        ...
 
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Tell the breaker how a call to the provider went; faults are the provider's own, never refusals."""

@@ -123,6 +123,8 @@ def _wrote(event: Wrote) -> None:
             _say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
         case Commit.LEASE_LOST:
             _say("INFO", "lease_lost", track=event.track_id)
+        case Commit.PAUSED:  # pragma: no cover - the desk never tells it
+            pass
         case _:  # pragma: no cover
             assert_never(event.outcome)
 

@@ -39,6 +39,7 @@ class AppTracks:
         self._id = app.id == Slot("id")
         self._fields, columns = zip(*_columns(app), strict=True)
         self._row = self._select(*columns)
+        self._stamp_of = self._select(stamp(app))
         self._image = self._select(app.column("image_url"))
         self._updated_at = self._select(dialect.timestamp(app.column("updated_at")))
         self._writing = cache(self._write)
@@ -62,8 +63,12 @@ class AppTracks:
         statement = self._writing(tuple(values), image.digest is not None)
         return statement.run(id=self.app.parse_id(row.seen.id), **values, **seen) == 1
 
-    def stamp(self, row: RowWrite) -> datetime | None:
-        """The `updated_at` that the row has after the write, as it will be read."""
+    def stamp(self, track_id: str) -> str | None:
+        row = self._stamp_of.one(id=self.app.parse_id(track_id))
+        return None if row is None else row[0]
+
+    def updated_at_after(self, row: RowWrite) -> datetime | None:
+        """The `updated_at` that the row will have after the write, as it will be read."""
         return datetimes.parse(self._stamp(row)) if self.app.has("updated_at") else None
 
     def _select(self, *columns: Any) -> Statement:
@@ -94,6 +99,13 @@ class AppTracks:
         return datetimes.like(row.at, found[0] if found else None, self.app.types["updated_at"])
 
 
+def stamp(app: AppTable) -> Any:
+    """`Track.stamp` in SQL. '' where the table has neither column, never NULL."""
+    updated_at = fn.coalesce(dialect.as_text(dialect.timestamp(app.column("updated_at"))), "")
+    task_id = fn.coalesce(dialect.as_text(dialect.capped(app.column("task_id"), CAPS["task_id"])), "")
+    return updated_at.concat("|").concat(task_id)
+
+
 def _columns(app: AppTable) -> list[tuple[str, Any]]:
     image = app.column("image_url")
     is_text, is_long = dialect.is_text(image), dialect.is_long(image)
@@ -102,6 +114,7 @@ def _columns(app: AppTable) -> list[tuple[str, Any]]:
         ("image_url", Case(None, [(is_text, shown)], dialect.capped(image, 0))),
         ("length", fn.length(image)),
         ("digest", Case(None, [(is_text & is_long, dialect.digest(image))], None)),
+        ("stamp", stamp(app)),
         *((field, dialect.capped(app.column(field), cap)) for field, cap in CAPS.items() if app.has(field)),
         *((field, dialect.timestamp(app.column(field))) for field in _TIMES if app.has(field)),
     ]
@@ -110,11 +123,12 @@ def _columns(app: AppTable) -> list[tuple[str, Any]]:
 def _track(track_id: str, rows: list[dict[str, Any]], app: AppTable) -> Track:
     row = rows[0]
     times: dict[str, Any] = {field: datetimes.parse(row.pop(field)) for field in _TIMES if field in row}
-    length, digest = row.pop("length"), row.pop("digest")
+    length, digest, stamped = row.pop("length"), row.pop("digest"), row.pop("stamp")
     flaw = "two rows have this id" if len(rows) > 1 else _flaw(row, app)
     texts: dict[str, Any] = {field: _clean(text) if isinstance(text, str) else None for field, text in row.items()}
     text = texts.pop("image_url")
     image = Cell(text, length if text is not None else 0, digest)
+    texts["stamp"] = _clean(stamped)
     return Track(track_id, image, has_resolution=app.has("resolution"), flaw=flaw, **texts, **times)
 
 

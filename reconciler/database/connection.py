@@ -67,6 +67,14 @@ class Connection:
         if connection.in_transaction:
             connection.rollback()
 
+    def define(self, name: str, function: Callable[[str | None], Any]) -> None:
+        """A function of one text for queries. Its text is decoded here: the driver would fail on what is no UTF-8."""
+
+        def decoded(raw: bytes | None) -> Any:
+            return function(None if raw is None else raw.decode("utf-8", "replace"))
+
+        self.db.register_function(decoded, name, 1, deterministic=True)
+
     def statement(self, query: Any, *result: Any) -> Statement:
         return Statement(self.db, query, result)
 

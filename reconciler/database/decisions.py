@@ -19,6 +19,6 @@ def look_again_if_changed(connection: Connection, policy: Policy) -> None:
     if notes.get(DECIDED) == decided:
         return
     with connection.writing() as now:
-        again = {Remembered.due_at: now, Remembered.held: None}
+        again = {Remembered.due_at: now, Remembered.held: None, Remembered.stands_until: now}
         connection.run(Remembered.update(again).where(Remembered.state.is_null(False)))
     notes.put(DECIDED, decided)

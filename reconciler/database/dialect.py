@@ -43,6 +43,11 @@ def is_long(image: Any) -> Any:
     return (fn.length(image) > LONG) | (fn.lower(fn.substr(image, 1, 5)) == "data:")
 
 
+def shown(image: Any) -> Any:
+    """What is read of a picture's text at first, as bytes."""
+    return Case(None, [(is_long(image), fn.substr(image, 1, HEAD))], image).cast("BLOB")
+
+
 def digest(value: Any) -> Any:
     return fn.reconciler_sha256(value.cast("BLOB"))
 

@@ -18,7 +18,7 @@ from reconciler.domain.breaker import heard
 from reconciler.domain.gate import Closure, GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
-from reconciler.domain.states import Reason
+from reconciler.domain.states import Reason, State
 from reconciler.ports import Lease
 
 _LEASED = Remembered.select(Remembered.doc).where(MINE & (Remembered.lease_until > Slot("now")))
@@ -31,6 +31,8 @@ class SqlGate:
         self.reader = GateReader(connection, policy)
         self.jumps = ClockJumps(connection, policy, self.memories)
         self._leased = connection.statement(_LEASED, Remembered.doc)
+        trial = (Closed.shape == Slot("shape")) & (Closed.trial == True)  # noqa: E712
+        self._end_trial = connection.statement(Closed.update({Closed.trial: False}).where(trial))
         self._breaker = connection.statement(GateRow.select(GateRow.breaker), GateRow.breaker)
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
@@ -66,13 +68,15 @@ class SqlGate:
             Closed.at: closure.at,
             Closed.until: closure.until,
             Closed.detail: closure.detail,
+            Closed.trial: closure.trial,
         }
         with self.connection.writing():
             self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
 
-    def reopen(self, name: GateName) -> None:
+    def reopen(self, name: GateName, shape: str | None = None) -> None:
         with self.connection.writing():
-            self.connection.delete(Closed, Closed.name == name)
+            among = (Closed.name == name) & (Closed.shape == shape) if shape is not None else Closed.name == name
+            self.connection.delete(Closed, among)
 
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Most calls change nothing, and then nothing is written."""
@@ -84,9 +88,19 @@ class SqlGate:
             if doc is not None:
                 self.connection.run(GateRow.update(breaker=doc))
 
-    def pause(self, *, paused: bool) -> None:
-        with self.connection.writing():
+    # -- an operator's word --------------------------------------------------------------------------------------
+
+    def pause(self, *, paused: bool) -> bool:
+        """Stop purchases and writes to rows, or let them go on. False: it was so already."""
+        with self.connection.writing() as now:
+            before = self.memories.paused()
             self.connection.run(GateRow.update(paused=paused))
+            unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
+            self.connection.run(Remembered.update({Remembered.stands_until: now}).where(unwritten))
+            if not paused:
+                again = {Remembered.due_at: now, Remembered.held: None}
+                self.connection.run(Remembered.update(again).where(Remembered.held == GateName.PAUSED))
+            return before != paused
 
     def grant(self, shape: str) -> None:
         """Allow one more try of a shape that was refused by verification."""
@@ -94,6 +108,12 @@ class SqlGate:
             row = {Shape.shape: shape, Shape.granted: 1}
             more = {Shape.granted: Shape.granted + 1}
             self.connection.run(Shape.insert(row).on_conflict(conflict_target=[Shape.shape], update=more))
+
+    def try_once(self, shape: str) -> bool:
+        """Let one order of a shape through whose request Kie called wrong. False: it did not."""
+        with self.connection.writing():
+            rejected = (Closed.name == GateName.REQUEST_REJECTED) & (Closed.shape == shape)
+            return int(self.connection.run(Closed.update({Closed.trial: True}).where(rejected))) > 0
 
     def _breaker_after(self, now: datetime, *, healthy: bool, bought: bool) -> str | None:
         before = codec.load_breaker((self._breaker.one() or (None,))[0])
@@ -122,6 +142,7 @@ class SqlGate:
         self.memories.save_purchase(purchase)
         shape: Any = Shape.insert({Shape.shape: order.shape, Shape.granted: 0})
         self.connection.run(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
+        self._end_trial.run(shape=order.shape)
         return purchase
 
 

@@ -16,7 +16,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
 
 _GATE = (GateRow.paused, GateRow.balance, GateRow.balance_at, GateRow.breaker)
-_CLOSURE = (Closed.name, Closed.at, Closed.until, Closed.detail, Closed.shape)
+_CLOSURE = (Closed.name, Closed.at, Closed.until, Closed.detail, Closed.trial, Closed.shape)
 _PENDING = (
     *(Bought.shape, Bought.outcome, Bought.deadline, Bought.task_id, Bought.at),
     *(Polled.state, Polled.first_seen, Polled.created_at),
@@ -66,8 +66,8 @@ class GateReader:
         )
 
     def _closures(self, now: datetime) -> tuple[Closure, ...]:
-        rows = self._closed.rows()
-        found = (Closure(name, at, until, detail, shape or None) for name, at, until, detail, shape in rows)
+        rows = self._closed.dicts()
+        found = (Closure(**{**row, "shape": row["shape"] or None}) for row in rows)
         return tuple(closure for closure in found if closure.active(now))
 
     def _spent(self, since: datetime | None) -> float:

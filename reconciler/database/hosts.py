@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+from peewee import fn
+
 from reconciler.database.connection import Connection
-from reconciler.database.tables import LosingHost
+from reconciler.database.tables import LosingHost, Remembered
+from reconciler.domain.states import Reason
 
 H = LosingHost
 
@@ -19,3 +22,14 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
         connection.delete(H, (H.host == host) & over)
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))
+        if connection.one(H.select(H.lost).where(H.host == host)) == (SUSPECT_AFTER + 1,):
+            of_it = fn.instr(Remembered.seen, host) > 0
+            connection.run(Remembered.update({Remembered.stands_until: now}).where(of_it))
+
+
+def release_suspects(connection: Connection) -> int:
+    """Lift every suspicion: what is dead there may be replaced. How many tracks waited for that."""
+    with connection.writing() as now:
+        connection.delete(H, SUSPECT)
+        again = {Remembered.due_at: now, Remembered.stands_until: now}
+        return int(connection.run(Remembered.update(again).where(Remembered.reason == Reason.HOST_SUSPECT)))

@@ -7,6 +7,7 @@ from typing import Any
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
+from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Memories
 from reconciler.database.schema import AppTable
@@ -20,8 +21,8 @@ R = Remembered
 
 _KNOWN = (R.doc, R.lease_until, R.lease_step, R.generation)
 _LEASE = (R.lease_owner, R.lease_until, R.lease_step, R.generation, R.due_at)
-_MEMORY = (R.first_seen, R.needy_since, R.seen, R.ignored, R.doc)
-_STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at)
+_MEMORY = (R.first_seen, R.needy_since, R.seen, R.stamp, R.gone_since, R.ignored, R.doc)
+_STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at, R.stands_until, R.wants, R.repeats)
 
 MINE = (R.track_id == Slot("id")) & (R.lease_owner == Slot("owner")) & (R.generation == Slot("number"))
 """Nobody took the lease over. One that only ran out still holds: what was paid for must be saved."""
@@ -56,6 +57,7 @@ class SqlLeases(Peek):
     def __init__(self, connection: Connection, app: AppTable, policy: Policy, owner: str) -> None:
         super().__init__(connection, app, policy)
         self.owner = owner
+        self.history = History(connection)
         this = R.track_id == Slot("id")
         ended = {R.lease_owner: None, R.lease_until: None, R.lease_step: None}
         saved = {**slots((*_MEMORY, *_STANDING, R.tried_at)), **ended}
@@ -89,12 +91,20 @@ class SqlLeases(Peek):
         with self.connection.writing() as now:
             if self._mine.one(**_named(lease)) is None:
                 return Commit.LEASE_LOST
-            stamp = self.tracks.stamp(row) if row else None
-            if row is not None and not self.tracks.write(row):
-                self._end(lease, row.otherwise, now)
-                return Commit.CONFLICT
-            self._end(lease, _stamped(change, row, stamp) if row else change, now)
-            return Commit.COMMITTED
+            if row is None:
+                self._end(lease, change, now)
+                return Commit.COMMITTED
+            if self.memories.paused():
+                return Commit.PAUSED
+            return self._commit_row(lease, change, row, now)
+
+    def _commit_row(self, lease: Lease, change: Change, row: RowWrite, now: datetime) -> Commit:
+        updated_at = self.tracks.updated_at_after(row)
+        if not self.tracks.write(row):
+            self._end(lease, row.otherwise, now)
+            return Commit.CONFLICT
+        self._end(lease, _stamped(change, row, updated_at, self.tracks.stamp(lease.track_id)), now)
+        return Commit.COMMITTED
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)
@@ -110,6 +120,7 @@ class SqlLeases(Peek):
         standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
         self._save.run(**_named(lease), **_memory(change.memory), **standing, tried_at=now)
         self.memories.save(change.memory, now)
+        self.history.add(lease.track_id, change.tried, now)
 
 
 def _named(lease: Lease) -> dict[str, Any]:
@@ -128,9 +139,9 @@ def _memory(memory: Memory) -> dict[str, Any]:
     return {**columns, "doc": codec.dump_memory(memory)}
 
 
-def _stamped(change: Change, row: RowWrite, stamp: datetime | None) -> Change:
+def _stamped(change: Change, row: RowWrite, updated_at: datetime | None, stamp: str | None) -> Change:
     """Our own write is known again by its `updated_at`: remembered as the column holds it, which may be coarser."""
     written = change.memory.written
-    if written is None or written.updated_at != row.at:
-        return change
-    return replace(change, memory=replace(change.memory, written=replace(written, updated_at=stamp)))
+    if written is not None and written.updated_at == row.at:
+        written = replace(written, updated_at=updated_at)
+    return replace(change, memory=replace(change.memory, written=written, stamp=stamp))

@@ -11,7 +11,7 @@ from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.statements import Slot, Statement, slots
-from reconciler.database.tables import Bought, HandedOver, LosingHost, Polled
+from reconciler.database.tables import Bought, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
 from reconciler.domain.model import Memory, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
@@ -32,6 +32,7 @@ class Memories:
         )
         self._task = connection.statement(task, *codec.TASK_COLUMNS)
         self._suspect = connection.statement(suspect, LosingHost.host)
+        self._paused = connection.statement(GateRow.select(GateRow.paused), GateRow.paused)
         self._save_purchase = _upsert(connection, Bought, (*codec.PURCHASE_COLUMNS, Bought.over_at), Bought.token)
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 
@@ -42,7 +43,12 @@ class Memories:
         handed = tuple(name for (name,) in self._handed.rows(track_id=track_id) if usable_task_id(name))
         named = (*(p.task_id for p in purchases if p.task_id), *handed, *_named(track, self.policy))
         tasks, suspect = self._tasks(named), self._is_suspect(track)
-        return replace(memory, purchases=purchases, handed=handed, tasks=tasks, host_suspect=suspect)
+        loaded = replace(memory, purchases=purchases, handed=handed, tasks=tasks, host_suspect=suspect)
+        return replace(loaded, paused=self.paused())
+
+    def paused(self) -> bool:
+        """An operator paused purchases and writes."""
+        return bool((self._paused.one() or (False,))[0])
 
     def save(self, memory: Memory, now: datetime) -> None:
         """Purchases and tasks. Handed-over tasks are remembered even if nobody asked for them yet."""

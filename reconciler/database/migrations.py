@@ -13,9 +13,33 @@ from reconciler.database.connection import Connection
 from reconciler.database.errors import SchemaError
 from reconciler.database.tables import ALL, GateRow, SchemaVersion
 
-VERSION = 1
+VERSION = 2
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {}
+
+def _second(connection: Connection) -> None:
+    """Where tracks stand is kept so that it can be counted without judging each anew; attempts are remembered."""
+    for statement in (
+        'ALTER TABLE "reconciler_memory" ADD COLUMN "stands_until" TEXT',
+        'ALTER TABLE "reconciler_memory" ADD COLUMN "wants" TEXT',
+        'ALTER TABLE "reconciler_memory" ADD COLUMN "repeats" INTEGER NOT NULL DEFAULT 0',
+        'ALTER TABLE "reconciler_memory" ADD COLUMN "stamp" TEXT',
+        'ALTER TABLE "reconciler_memory" ADD COLUMN "gone_since" TEXT',
+        'CREATE INDEX "reconciler_memory_gone_since" ON "reconciler_memory" ("gone_since")',
+        # The first version did not say until when a standing holds: everything remembered is looked at once.
+        'UPDATE "reconciler_memory" SET "due_at" = "tried_at", "held" = NULL WHERE "state" IS NOT NULL',
+        'ALTER TABLE "reconciler_closure" ADD COLUMN "trial" INTEGER NOT NULL DEFAULT 0',
+        (
+            'CREATE TABLE "reconciler_attempt" ("id" INTEGER NOT NULL PRIMARY KEY, "track_id" TEXT NOT NULL, '
+            '"first_at" TEXT NOT NULL, "at" TEXT NOT NULL, "step" TEXT NOT NULL, "about" TEXT NOT NULL, '
+            '"came" TEXT NOT NULL, "detail" TEXT NOT NULL, "times" INTEGER NOT NULL)'
+        ),
+        'CREATE INDEX "reconciler_attempt_at" ON "reconciler_attempt" ("at")',
+        'CREATE INDEX "reconciler_attempt_track_id_id" ON "reconciler_attempt" ("track_id", "id")',
+    ):
+        connection.db.execute_sql(statement)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second}
 """By the version that each leads to."""
 
 

@@ -53,8 +53,11 @@ def since(app: AppTable) -> Any:
 def _flawed(app: AppTable, policy: Policy) -> Any:
     """As far as SQL can tell; what is no UTF-8 is found where the status is in scope anyway."""
     elsewhere = (*policy.excluded_statuses, ARCHIVED)
-    flaws = (~(app.column(f).is_null() | dialect.is_text(app.column(f))) for f in TEXTS if app.has(f))
-    return fn.coalesce(app.column("status").not_in(elsewhere), TRUE) & reduce(or_, flaws)
+    return fn.coalesce(app.column("status").not_in(elsewhere), TRUE) & has_flaw(app)
+
+
+def has_flaw(app: AppTable) -> Any:
+    return reduce(or_, (~(app.column(f).is_null() | dialect.is_text(app.column(f))) for f in TEXTS if app.has(f)))
 
 
 def has_audio(app: AppTable) -> Any:

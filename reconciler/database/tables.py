@@ -1,6 +1,6 @@
 """Our own tables, beside the app's. Ids are text, whatever the app's are."""
 
-from peewee import SQL, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
+from peewee import SQL, AutoField, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
 
 from reconciler.database.fields import InstantField, ListField, WordField
 from reconciler.domain.gate import GateName
@@ -38,10 +38,15 @@ class Remembered(Own):
     due_at = InstantField(null=True, index=True)
     settles_at = InstantField(null=True)
     expires_at = InstantField(null=True)
+    stands_until = InstantField(null=True)
+    wants = TextField(null=True)
+    repeats = BooleanField(default=False)
     tried_at = InstantField(null=True)
     first_seen = InstantField()
     needy_since = InstantField(null=True)
     seen = TextField(null=True)
+    stamp = TextField(null=True)
+    gone_since = InstantField(null=True, index=True)
     ignored = BooleanField(default=False)
     lease_owner = TextField(null=True)
     lease_until = InstantField(null=True, index=True)
@@ -139,6 +144,7 @@ class Closed(Own):
     at = InstantField()
     until = InstantField(null=True)
     detail = TextField()
+    trial = BooleanField(default=False)
 
 
 class Shape(Own):
@@ -162,6 +168,24 @@ class LosingHost(Own):
     lost = IntegerField()
 
 
+class Tried(Own):
+    """What was tried for a track and what came of it; the same again and again is one row. `times`: how often."""
+
+    class Meta:
+        table_name = "reconciler_attempt"
+        indexes = ((("track_id", "id"), False),)
+
+    id = AutoField()
+    track_id = TextField()
+    first_at = InstantField()
+    at = InstantField(index=True)
+    step = TextField()
+    about = TextField()
+    came = TextField()
+    detail = TextField()
+    times = IntegerField(default=1)
+
+
 class Note(Own):
     """Single values: the store's marker, the key that an audit reached."""
 
@@ -182,5 +206,6 @@ ALL: tuple[type[Own], ...] = (
     Closed,
     Shape,
     LosingHost,
+    Tried,
     Note,
 )

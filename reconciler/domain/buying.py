@@ -62,7 +62,7 @@ def _limits(case: Case) -> Action | None:
     spent_up = purchases.spent(mine) >= case.policy.per_track + granted
     if spent_up or purchases.attempts(mine) >= case.policy.attempts_per_track + granted:
         return _give_up(case, purchases.why_spent(mine))
-    failed = purchases.recent_failures(mine)
+    failed = purchases.recent_failures(p for p in mine if not _forgiven(case, p))
     if not failed:
         return None
     reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
@@ -85,11 +85,16 @@ def _order(case: Case, repeat_of: str | None = None) -> Action:
     options = ladder(case.track, case.policy)
     if not options:
         return _give_up(case, Reason.NO_PROMPT)
-    refused = purchases.refused_prompts(case.memory.purchases)
+    refused = purchases.refused_prompts(p for p in case.memory.purchases if not _forgiven(case, p))
     choice = next((option for option in options if option not in refused), None)
     if choice is None:
         return _give_up(case, Reason.CONTENT_REJECTED)
     return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
+
+
+def _forgiven(case: Case, purchase: Purchase) -> bool:
+    """An operator had the track tried again since."""
+    return case.memory.reopened_at is not None and purchase.at <= case.memory.reopened_at
 
 
 def _suspended(case: Case) -> Wait | None:

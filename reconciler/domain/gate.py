@@ -30,16 +30,20 @@ class GateName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """A reason remembered for not buying. `until` None: until something opens it. `shape`: only this one is closed."""
+    """A reason remembered for not buying. `until` None: until something opens it. `shape`: only this one is closed.
+
+    `trial`: an operator lets one order through, whose answer opens or closes it again.
+    """
 
     name: GateName
     at: datetime
     until: datetime | None = None
     detail: str = ""
+    trial: bool = False
     shape: str | None = None
 
     def active(self, now: datetime) -> bool:
-        return self.until is None or now < self.until
+        return not self.trial and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)

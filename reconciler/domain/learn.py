@@ -46,7 +46,8 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
         memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True)
     if memory.seen not in (None, track.image.identity):
         memory = replace(memory, interruptions=0)
-    memory = replace(memory, song_id=track.task_id or memory.song_id, seen=track.image.identity)
+    song_id, seen = track.task_id or memory.song_id, track.image.identity
+    memory = replace(memory, song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(replace(memory, needy_since=needy_since), now)

@@ -58,6 +58,14 @@ class Good:
 Look = Absent | Unmeasured | Small | Larger | Dying | Good
 
 
+_NO_PICTURE = (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE)
+
+
+def is_picture(text: str, policy: Policy) -> bool:
+    """An `image_url` that may name or hold a picture."""
+    return urls.classify(text, policy) not in _NO_PICTURE
+
+
 def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     kind = urls.classify(track.image.text, policy)
     source = _source(track, memory, policy, kind)
@@ -83,7 +91,7 @@ def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Pl
     key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
     if key is not None:
         return StoredKey(key, memory.song_id)
-    if kind in (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE):
+    if kind in _NO_PICTURE:
         return None
     return RowImage(text, inline=_is_cut(track, kind), identity=track.image.identity)
 

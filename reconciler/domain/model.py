@@ -45,6 +45,8 @@ class Track:
     """False where the app's table has no such column."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    stamp: str | None = None
+    """By which a change of the row beside its picture is noticed: `updated_at` and the music task, as they stand."""
     flaw: str | None = None
     """Why the row cannot be worked (`invalid`), else None."""
 
@@ -223,6 +225,10 @@ class Memory:
     song_id: str | None = None
     seen: str | None = None
     """Identity of the row's picture when last looked at."""
+    stamp: str | None = None
+    """`Track.stamp` when last looked at."""
+    gone_since: datetime | None = None
+    """When the row was first found deleted."""
     needy_since: datetime | None = None
     """Since when the row was seen without a good picture; None while it has one."""
     sighting: Sighting | None = None
@@ -240,9 +246,14 @@ class Memory:
     conflicts: int = 0
     interruptions: int = 0
     granted: int = 0
+    """Purchases that an operator allowed beyond the limits."""
+    reopened_at: datetime | None = None
+    """When an operator last had everything tried again: prompts refused before that may be asked for once more."""
     ignored: bool = False
     host_suspect: bool = False
     """The host of the row's dead picture is held back; loaded, not saved."""
+    paused: bool = False
+    """An operator paused purchases and writes; loaded, not saved."""
 
     def with_task(self, task: Task) -> "Memory":
         return replace(self, tasks={**self.tasks, task.id: task})

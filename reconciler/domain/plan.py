@@ -1,7 +1,8 @@
 """What to do next for a track: a total function of what is known.
 
 The ladder, cheapest rung first: measure the row's picture; keep it if it is good, rehost it if it dies; write what our
-store holds; follow known image tasks; ask the music task; buy; give up. Grace forbids writes and purchases only.
+store holds; follow known image tasks; ask the music task; buy; give up. Grace forbids writes and purchases only. So
+does a pause: writes here, purchases at the gate.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import Action, GiveUp, Measure, Wait
+from reconciler.domain.actions import Action, GiveUp, Measure, Wait, Write
 from reconciler.domain.buying import buy
 from reconciler.domain.case import Case
 from reconciler.domain.following import follow_music, follow_tasks, late_results, list_store, polls
@@ -35,7 +36,11 @@ def plan_case(case: Case) -> Action:
         return GiveUp(Reason.IMAGE_REJECTED) if case.in_scope and case.track.flaw is None else _stay_away(case)
     if not case.in_scope or case.track.flaw is not None:
         return _meanwhile(case, _stay_away(case))
-    return _meanwhile(case, _climb(case))
+    return _meanwhile(case, _unless_paused(case, _climb(case)))
+
+
+def _unless_paused(case: Case, action: Action) -> Action:
+    return Wait(None, None, Reason.PAUSED) if case.memory.paused and isinstance(action, Write) else action
 
 
 def _climb(case: Case) -> Action:

@@ -19,7 +19,8 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.case import Case
-from reconciler.domain.gate import GateView, refusal
+from reconciler.domain.gate import GateName, GateView, refusal
+from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.plan import plan_case
@@ -32,7 +33,9 @@ from reconciler.domain.states import Reason, State
 class Standing:
     """State None: not in scope. `due_at` None: nothing to do until the world changes.
 
-    `held`: the shape whose gate must open before the track can go on. `expires_at`: when its picture may be gone.
+    `held`: the shape whose gate must open before the track can go on, or the name of the gate itself. `expires_at`:
+    when its picture may be gone. `stands_until`: until when state and reason hold if only time passes. `wants`: the
+    shape that the next step would buy, as a repeat or not: the reason is then the gate's, see `reason_at`.
     """
 
     state: State | None
@@ -41,6 +44,9 @@ class Standing:
     held: str | None = None
     settles_at: datetime | None = None
     expires_at: datetime | None = None
+    stands_until: datetime | None = None
+    wants: str | None = None
+    repeats: bool = False
 
 
 def classify(
@@ -55,12 +61,38 @@ def standing(case: Case, action: Action, gate: GateView) -> Standing:
     """Where the track stands, given what will be done next."""
     state, reason = _place(case, action, gate)
     due_at, held = _when(case, action, gate)
-    expires_at = case.look.expires_at if isinstance(case.look, Dying) else None
-    return Standing(state, reason, due_at, held, case.settles_at, expires_at)
+    return Standing(
+        state,
+        reason,
+        due_at,
+        held,
+        settles_at=case.settles_at,
+        expires_at=case.look.expires_at if isinstance(case.look, Dying) else None,
+        stands_until=stands_until(case, action),
+        wants=action.shape if isinstance(action, Buy) else None,
+        repeats=isinstance(action, Buy) and action.repeat_of is not None,
+    )
+
+
+def reason_at(gate: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> Reason:
+    """Why a track that would buy next has not bought yet."""
+    refused = refusal(gate, shape, price, policy, repeat=repeat)
+    return refused.reason if refused is not None else Reason.DUE
+
+
+def newcomer(*, flawed: bool, settles: bool, has_picture: bool) -> tuple[State, Reason | None]:
+    """What `classify` says of a row in scope that nobody looked at yet."""
+    if flawed:
+        return State.INVALID, Reason.INVALID_ROW
+    if settles:
+        return State.SETTLING, None
+    return (State.UNVERIFIED, None) if has_picture else (State.MISSING, Reason.DUE)
 
 
 def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, str | None]:
     match action:
+        case Wait(until=until, reason=Reason.PAUSED):
+            return until, GateName.PAUSED
         case Wait(until=until) | GiveUp(recheck=until):
             return until, None
         case Buy():
@@ -104,8 +136,8 @@ def _stuck(case: Case, action: Effect | Write | Wait, gate: GateView) -> Place:
         case Write(restore=False, key=str()):
             return State.FETCHING, Reason.IN_FLIGHT
         case Buy():
-            refused = refusal(gate, action.shape, action.price, case.policy, repeat=action.repeat_of is not None)
-            return _by_look(case, refused.reason if refused else Reason.DUE)
+            repeat = action.repeat_of is not None
+            return _by_look(case, reason_at(gate, action.shape, action.price, case.policy, repeat=repeat))
         case Fetch() | Measure() | AskSong() | ListStore() | Write():
             return _by_look(case, Reason.DUE)
         case _:  # pragma: no cover

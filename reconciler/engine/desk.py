@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from reconciler.domain.actions import Action, Fetch, Measure, Wait, Write
+from reconciler.domain.attempts import Attempt, write_attempt
 from reconciler.domain.case import Case
 from reconciler.domain.learn import after_conflict, after_write
 from reconciler.domain.learn_pictures import lost_on
@@ -35,9 +36,9 @@ class Desk:
     def settle(self, lease: Lease, case: Case, action: Action) -> None:
         self.stand(lease, case.memory, standing(case, action, self._purse.view()))
 
-    def stand(self, lease: Lease, memory: Memory, where: Standing) -> None:
+    def stand(self, lease: Lease, memory: Memory, where: Standing, *tried: Attempt) -> None:
         self._tell(Moved(lease.track_id, where.state, where.reason))
-        self._commit(lease, Change(memory, where))
+        self._commit(lease, Change(memory, where, tried))
         self._due(where)
 
     def _commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
@@ -53,9 +54,10 @@ class Desk:
     def put_off(self, lease: Lease, case: Case, action: Action, until: datetime) -> None:
         self.stand(lease, case.memory, replace(standing(case, action, self._purse.view()), due_at=until))
 
-    def part(self, lease: Lease, memory: Memory, now: datetime) -> None:
-        action = farewell(memory, now)
-        self.stand(lease, memory, Standing(None, None, action.until if isinstance(action, Wait) else now))
+    def part(self, lease: Lease, memory: Memory, now: datetime, *tried: Attempt) -> None:
+        """The row is gone: remembered for a while, so that what was paid for is known if it comes back."""
+        memory, action = replace(memory, gone_since=memory.gone_since or now), farewell(memory, now)
+        self.stand(lease, memory, Standing(None, None, action.until if isinstance(action, Wait) else now), *tried)
 
     def mishap(self, track_id: str, error: Exception, lease: Lease | None, memory: Memory | None) -> None:
         """Nobody knows what to do with this track: it is left alone for long."""
@@ -64,15 +66,15 @@ class Desk:
             later = self._clock() + self._policy.retry_max
             self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
-    def conclude(self, lease: Lease, case: Case) -> None:
+    def conclude(self, lease: Lease, case: Case, *tried: Attempt) -> None:
         """A step is over: write what is to be written, save the rest, go on at once if there is more to do."""
         action = plan_case(case)
         if isinstance(action, Write):
-            self.write(lease, case, action)
+            self.write(lease, case, action, *tried)
             return
         where = standing(case, action, self._purse.view())
         self._tell(Moved(case.track.id, where.state, where.reason))
-        if self._commit(lease, Change(case.memory, where)) is Commit.COMMITTED:
+        if self._commit(lease, Change(case.memory, where, tried)) is Commit.COMMITTED:
             self._go_on(case, where)
 
     def _go_on(self, case: Case, where: Standing) -> None:
@@ -82,12 +84,16 @@ class Desk:
         else:
             self._due(where)
 
-    def write(self, lease: Lease, case: Case, write: Write) -> None:
+    def write(self, lease: Lease, case: Case, write: Write, *tried: Attempt) -> None:
         """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
         written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
         conflicted = replace(case, memory=after_conflict(case))
-        change, otherwise = self._change(written), self._change(conflicted)
+        change = self._change(written, *tried, write_attempt(write, Commit.COMMITTED))
+        otherwise = self._change(conflicted, *tried, write_attempt(write, Commit.CONFLICT))
         outcome = self._commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
+        if outcome is Commit.PAUSED:
+            self.conclude(lease, replace(case, memory=replace(case.memory, paused=True)), *tried)
+            return
         stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
         self._tell(Wrote(case.track.id, write, outcome, stuck_for))
         if outcome is not Commit.LEASE_LOST:
@@ -95,8 +101,8 @@ class Desk:
             self._tell(Moved(case.track.id, where.state, where.reason))
             self._go_on(case, where)
 
-    def _change(self, case: Case) -> Change:
-        return Change(case.memory, standing(case, plan_case(case), self._purse.view()))
+    def _change(self, case: Case, *tried: Attempt) -> Change:
+        return Change(case.memory, standing(case, plan_case(case), self._purse.view()), tried)
 
     def watch_host(self, case: Case, job: Job, after: Memory) -> None:
         host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None

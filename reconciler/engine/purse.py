@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import AnswerLost, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Purchase
@@ -125,8 +125,17 @@ class Purse:
             self._tell(GateClosed(closure))
         if isinstance(finding, NothingMade) and finding.refusal is Refused.STORE:
             return
+        if isinstance(finding, Accepted):
+            self._trial_passed(shape)
         troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
         self._hear(healthy=not troubled, bought=shape is not None)
+
+    def _trial_passed(self, shape: str | None) -> None:
+        """Kie took a request that it had called wrong."""
+        name = GateName.REQUEST_REJECTED
+        if any(closure.name is name and closure.shape == shape for closure in self.view().closures):
+            self._view = None
+            self._gate.reopen(name, shape)
 
     def _hear(self, *, healthy: bool, bought: bool) -> None:
         if healthy and self.view().breaker == Breaker():

@@ -18,6 +18,7 @@ from reconciler.domain.actions import (
     Wait,
     Write,
 )
+from reconciler.domain.attempts import attempt
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.gate import GateName, Refusal
@@ -204,13 +205,14 @@ class Steps:
         asked = memory.tasks[flight.job.task_id].polls if isinstance(flight.job, AskTask) else 0
         self._tell(Found(flight.case.track.id, flight.job, finding, asked))
         self.desk.watch_host(case, flight.job, memory)
+        tried = attempt(flight.job, finding)
         if flight.gone:
-            self.desk.part(flight.lease, memory, case.now)
+            self.desk.part(flight.lease, memory, case.now, tried)
         else:
             case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
             if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
                 self._tell(Recognised(case.track.id))
-            self.desk.conclude(flight.lease, case)
+            self.desk.conclude(flight.lease, case, tried)
         self._purse.look_again()
         self._teach_gate(flight.job, finding)
 

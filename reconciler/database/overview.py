@@ -1,0 +1,180 @@
+"""Where every track in scope stands, counted by one grouped query over what was judged when each was last looked at.
+
+What cannot be told that way is judged anew, by `classify` itself: tracks that are worked now, whose row changed since,
+or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_, or_
+from typing import Any, NamedTuple
+
+from peewee import JOIN, SQL, Case, fn
+
+from reconciler.database import datetimes, dialect
+from reconciler.database.app_tracks import stamp
+from reconciler.database.connection import Connection
+from reconciler.database.finder import SqlFinder
+from reconciler.database.gate_view import GateReader
+from reconciler.database.leases import Peek
+from reconciler.database.schema import AppTable
+from reconciler.database.scope_sql import FALSE, has_flaw, in_scope
+from reconciler.database.tables import Remembered
+from reconciler.domain.case import Case as TrackCase
+from reconciler.domain.gate import GateView
+from reconciler.domain.learn import notice
+from reconciler.domain.look import is_picture
+from reconciler.domain.models import shapes
+from reconciler.domain.plan import plan_case
+from reconciler.domain.policy import Policy
+from reconciler.domain.standing import newcomer, reason_at, standing
+from reconciler.domain.states import Reason, State
+from reconciler.ports import Overview, Working
+
+R = Remembered
+
+JUDGED = 5000
+
+
+class _Row(NamedTuple):
+    """What rows are grouped by. All but `unsettled` and `unusable` tell of remembered tracks, or of new ones."""
+
+    unusable: int
+    """Its id cannot be named."""
+    unsettled: int
+    """Remembered, and where it stands must be judged anew."""
+    state: State | None
+    reason: Reason | None
+    wants: str | None
+    repeats: int | None
+    flawed: int
+    settles: int
+    has_picture: int
+
+
+@dataclass(slots=True)
+class _Sums:
+    tracks: Counter[tuple[State, Reason | None]]
+    oldest_stuck: datetime | None = None
+    earliest_expiry: datetime | None = None
+
+    def add(self, state: State, reason: Reason | None, count: int, since: datetime, expires: datetime | None) -> None:
+        self.tracks[state, reason] += count
+        if state.stuck:
+            self.oldest_stuck = min(self.oldest_stuck or since, since)
+        if state is State.EXPIRING and expires is not None:
+            self.earliest_expiry = min(self.earliest_expiry or expires, expires)
+
+
+class SqlOverview:
+    """For one thread, beside whatever works."""
+
+    def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
+        self.connection, self.app, self.policy = connection, app, policy
+        self._finder = SqlFinder(connection, app, policy)
+        self._peek, self._gate = Peek(connection, app, policy), GateReader(connection, policy)
+        self._prices = dict(shapes(policy))
+        connection.define("reconciler_is_picture", lambda text: text is not None and is_picture(text, policy))
+
+    def overview(self) -> Overview:
+        with self.connection.snapshot() as now:
+            gate = self._gate.view(now)
+            groups = [(_Row(*found), n, since, expires) for *found, n, since, expires in self._grouped(now)]
+            unsettled = {str(key): _Row(*found) for key, *found in self._unsettled(now)}
+            working = self._working(now)
+        sums, judged = _Sums(Counter()), Counter(unsettled.values())
+        for row, count, since, expires in groups:
+            state, reason = self._stands(row, gate)
+            left = count - judged[row] if row.unsettled else count
+            if left > 0:
+                sums.add(state, reason, left, since or now, expires)
+        for track_id in unsettled:
+            self._judge(track_id, gate, sums)
+        return Overview(
+            now, sums.tracks, sums.oldest_stuck, sums.earliest_expiry, gate, self._finder.next_due(), working
+        )
+
+    # -- where a group stands ----------------------------------------------------------------------------------------
+
+    def _stands(self, row: _Row, gate: GateView) -> tuple[State, Reason | None]:
+        if row.unusable:
+            return State.INVALID, Reason.INVALID_ROW
+        if row.state is None:
+            return newcomer(flawed=bool(row.flawed), settles=bool(row.settles), has_picture=bool(row.has_picture))
+        if row.reason is None or row.wants not in self._prices:
+            return row.state, row.reason
+        price = self._prices[row.wants]
+        return row.state, reason_at(gate, row.wants, price, self.policy, repeat=bool(row.repeats))
+
+    def _judge(self, track_id: str, gate: GateView, sums: _Sums) -> None:
+        held = self._peek.peek(track_id)
+        if held.track is None:
+            return
+        case = TrackCase(held.track, notice(held.memory, held.track, self.policy, held.now), self.policy, held.now)
+        where = standing(case, plan_case(case), gate)
+        if where.state is not None:
+            sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
+
+    # -- queries -----------------------------------------------------------------------------------------------------
+
+    def _grouped(self, now: datetime) -> Iterable[Any]:
+        facts = self._facts(now)
+        query = self._rows(now, *facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
+        # By position: the same expression with other parameters counts as another one.
+        found = self.connection.rows(query.group_by(*(SQL(str(place + 1)) for place in range(len(facts)))))
+        return ((*_read(row[:-3]), row[-3], datetimes.parse(row[-2]), datetimes.parse(row[-1])) for row in found)
+
+    def _unsettled(self, now: datetime) -> Iterator[Any]:
+        query = self._rows(now, self.app.id, *self._facts(now)).where(self._is_unsettled(now)).limit(JUDGED)
+        return ((key, *_read(facts)) for key, *facts in self.connection.rows(query))
+
+    def _rows(self, now: datetime, *columns: Any) -> Any:
+        on = R.track_id == dialect.as_text(self.app.id)
+        query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=on)
+        return query.where(in_scope(self.app, self.policy, now))
+
+    def _facts(self, now: datetime) -> list[Any]:
+        """As `_Row` names them."""
+        new = R.track_id.is_null()
+        return [
+            _flag(~dialect.usable_id(self.app.column("id"))),
+            _flag(self._is_unsettled(now)),
+            *(R.state, R.reason, R.wants, R.repeats),
+            _flag(new & has_flaw(self.app)),
+            _flag(new & self._settles(now)),
+            _flag(new & (fn.reconciler_is_picture(dialect.shown(self.app.column("image_url"))) == 1)),
+        ]
+
+    def _is_unsettled(self, now: datetime) -> Any:
+        image = self.app.column("image_url")
+        changed = dialect.differ(R.seen, dialect.identity(image)) | dialect.differ(R.stamp, stamp(self.app))
+        moved = R.state.is_null() | R.lease_owner.is_null(False) | changed
+        return R.track_id.is_null(False) & (moved | (R.stands_until <= now) | (R.tried_at > now))
+
+    def _settles(self, now: datetime) -> Any:
+        """Of a row that nobody looked at yet: `domain.scope.settles_at`."""
+        if not self.policy.grace:
+            return FALSE
+        cut = datetimes.own(now - self.policy.grace)
+        times = [dialect.instant(self.app.column(name)) for name in ("created_at", "updated_at")]
+        untold = reduce(and_, (time.is_null() for time in times))
+        return reduce(or_, (fn.coalesce(time > cut, FALSE) for time in times)) | untold
+
+    def _working(self, now: datetime) -> tuple[Working, ...]:
+        held = R.lease_until.is_null(False) & (R.lease_until > now)
+        columns = (R.track_id, R.lease_owner, R.lease_step, R.lease_until)
+        found = self.connection.rows(R.select(*columns).where(held).order_by(R.lease_until).limit(200))
+        return tuple(Working(*row) for row in found)
+
+
+def _flag(condition: Any) -> Any:
+    return Case(None, [(condition, 1)], 0)
+
+
+def _read(facts: Sequence[Any]) -> _Row:
+    row = _Row(*facts)
+    state, reason = (State(row.state) if row.state else None), (Reason(row.reason) if row.reason else None)
+    return row._replace(state=state, reason=reason)

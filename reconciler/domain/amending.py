@@ -1,0 +1,80 @@
+"""What an operator's word changes in the memory of a track."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.domain import purchases
+from reconciler.domain.case import Case
+from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, Task, TaskState, Verdict
+from reconciler.domain.states import Reason
+
+
+def reopened(case: Case) -> Memory:
+    """Everything may be tried again, and one purchase be made, beyond the limits if need be.
+
+    What gave nothing but faults for seven days counts as dead, and a lost order as lost for good.
+    """
+    memory = replace(case.memory, granted=_granted(case), song=_final(case, case.memory.song), ailments=_dead(case))
+    memory = replace(memory, reopened_at=case.now, interruptions=0, conflicts=0, restores=())
+    for task in case.memory.tasks.values():
+        memory = memory.with_task(_gone(case, task))
+    for purchase in lost_orders(memory, case.now):
+        memory = memory.with_purchase(replace(purchase, verdict=Verdict.LOST, ended_at=case.now))
+    return memory
+
+
+def _granted(case: Case) -> int:
+    """So much that one purchase is within the limits: saying it twice grants no more."""
+    mine, policy = case.memory.purchases, case.policy
+    spent, tried = purchases.spent(mine) + 1, purchases.attempts(mine) + 1
+    return max(case.memory.granted, spent - policy.per_track, tried - policy.attempts_per_track)
+
+
+def _dead(case: Case) -> dict[str, Ailment]:
+    found = {name: ailment for name, ailment in case.memory.ailments.items() if name != "write"}
+    return {
+        name: Ailment(reason=ailment.reason, detail=ailment.detail, dead=True) if case.hopeless(ailment) else ailment
+        for name, ailment in found.items()
+    }
+
+
+def _gone(case: Case, task: Task) -> Task:
+    faulty = task.state is TaskState.RUNNING and case.long_faulty(task.first_fault)
+    return replace(task, state=TaskState.GONE, next_poll=None) if faulty else task
+
+
+def _final(case: Case, song: Song | None) -> Song | None:
+    if song is None or song.final or not case.long_faulty(song.first_fault):
+        return song
+    return replace(song, final=True, next_ask=None)
+
+
+def lost_orders(memory: Memory, now: datetime) -> tuple[Purchase, ...]:
+    """Orders whose answer was lost and that nobody settled, oldest first."""
+    return tuple(p for p in memory.purchases if p.lost(now) and p.verdict is Verdict.PENDING)
+
+
+def not_created(memory: Memory, now: datetime) -> Memory:
+    """None of the lost orders was taken by Kie: they count against no limit of the track."""
+    for purchase in lost_orders(memory, now):
+        nothing = replace(purchase, outcome=Outcome.NOTHING, detail="an operator: nothing was created", ended_at=now)
+        memory = memory.with_purchase(nothing)
+    return memory
+
+
+def created(memory: Memory, task_id: str, now: datetime) -> Memory:
+    """The oldest lost order is this task. There must be one."""
+    purchase = lost_orders(memory, now)[0]
+    found = replace(purchase, outcome=Outcome.ACCEPTED, task_id=task_id, detail="an operator named its task")
+    task = memory.tasks.get(task_id) or Task(task_id, first_seen=now, created_at=purchase.at)
+    return memory.with_purchase(found).with_task(task)
+
+
+def same_prompt(recorded: str, wanted: str) -> bool:
+    """Equal but for white space and letter case."""
+    one, other = (" ".join(text.split()).casefold() for text in (recorded, wanted))
+    return one == other
+
+
+REOPENS_GATE = frozenset({Reason.MODEL_UNPROVEN, Reason.REQUEST_REJECTED})
+"""Reasons of the gate, which an operator lets through once; tracks are granted nothing."""
