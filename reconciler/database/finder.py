@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from peewee import JOIN, Case, fn
 
 from reconciler.database import datetimes, dialect
+from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.memories import usable_task_id
 from reconciler.database.schema import AppTable
@@ -37,8 +38,8 @@ class _Seen(NamedTuple):
 
     @property
     def stands(self) -> bool:
-        """As it was when last looked at."""
-        return self.state is not None and not self.due and not self.changed
+        """As it was when last looked at. Who was given up is looked at again: not all of the row is compared here."""
+        return self.state not in (None, State.FAILED) and not self.due and not self.changed
 
     @property
     def wants_a_look(self) -> bool:
@@ -172,7 +173,7 @@ class SqlFinder:
         return query.order_by(self.app.id).limit(limit)
 
     def _facts(self, now: datetime) -> list[Any]:
-        changed = dialect.differ(R.seen, dialect.identity(self._image))
+        changed = dialect.differ(R.stamp, stamp(self.app)) | dialect.differ(R.seen, dialect.identity(self._image))
         return [
             in_scope(self.app, self.policy, now),
             unfinished_with_audio(self.app, self.policy),
@@ -184,8 +185,8 @@ class SqlFinder:
         ]
 
     def _without_row(self, only: Only) -> Sequence[str]:
-        """Remembered tracks that the app deleted."""
-        gone = R.state.is_null(False) & ~self._exists(R.track_id)
+        """Remembered tracks that the app deleted since they were last looked at."""
+        gone = R.gone_since.is_null() & ~self._exists(R.track_id)
         return self._ids(R.select(R.track_id).where(gone & _among(only)).order_by(R.track_id))
 
     # -- common ----------------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ class Closure:
     at: datetime
     until: datetime | None = None
     detail: str = ""
-    trial: bool = False
     shape: str | None = None
+    trial: bool = False
 
     def active(self, now: datetime) -> bool:
         return not self.trial and (self.until is None or now < self.until)

@@ -34,6 +34,8 @@ class Desk:
         memory = held.memory
         if held.track is not None:
             memory = notice(memory, held.track, self.policy, held.now)
+        else:
+            memory = replace(memory, gone_since=held.now)
         due_at = None if due_in is None else held.now + due_in
         reason = more.pop("reason", None)
         memory = replace(memory, **{k: more.pop(k) for k in ("ignored",) if k in more})
@@ -263,16 +265,16 @@ def test_a_changed_picture_is_looked_at_again(app: Any, desk: Desk, before: str 
     assert desk.walk() == (["a"], 1)
 
 
-def test_only_the_good_are_settled(app: Any, desk: Desk) -> None:
+def test_only_the_good_are_settled_and_the_given_up_are_looked_at_again(app: Any, desk: Desk) -> None:
     app.put("ok", image_url="https://x/a.png")
     app.put("stuck")
     app.put("due", image_url="https://x/a.png")
     desk.look("ok", due_in=2 * HOUR)
     desk.look("stuck", State.FAILED, reason=Reason.NO_PROMPT)
     desk.look("due", due_in=HOUR)
-    assert desk.walk() == ([], 2)
+    assert desk.walk() == (["stuck"], 2)
     app.clock.at += HOUR
-    assert desk.walk() == (["due"], 1)
+    assert desk.walk() == (["due", "stuck"], 1)
 
 
 def test_rows_that_left_are_told_once(app: Any, desk: Desk) -> None:
