@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.database import migrations
@@ -22,13 +22,18 @@ from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
 from reconciler.database.gate_view import GateReader
 from reconciler.database.leases import Peek, SqlLeases
-from reconciler.database.notes import AUDIT_REACHED, MARKER, Notes
+from reconciler.database.history import History, Told
+from reconciler.database.hosts import release_suspects
+from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
+from reconciler.database.overview import SqlOverview
+from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, Key, probe
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
-from reconciler.ports import Held
+from reconciler.ports import Held, Overview
 
 __all__ = [
+    "AUDIT_BEGAN",
     "AUDIT_REACHED",
     "MARKER",
     "AppTable",
@@ -41,10 +46,13 @@ __all__ = [
     "DatabaseReadOnly",
     "Key",
     "Notes",
+    "Pruned",
     "Reader",
     "SchemaError",
+    "Told",
     "open_database",
     "open_reader",
+    "prune",
 ]
 
 
@@ -58,6 +66,8 @@ class Reader:
     remembers: bool
     _peek: Peek
     _gate: GateReader
+    _overview: SqlOverview
+    _history: History
 
     def peek(self, track_id: str) -> Held:
         return self._peek.peek(track_id)
@@ -68,6 +78,13 @@ class Reader:
     def view(self) -> GateView:
         with self.connection.snapshot() as now:
             return self._gate.view(now)
+
+    def overview(self) -> Overview:
+        return self._overview.overview()
+
+    def history(self, track_id: str, limit: int) -> Sequence[Told]:
+        with self.connection.reading():
+            return self._history.of(track_id, limit)
 
     def note(self, name: str) -> str | None:
         return Notes(self.connection).get(name)
@@ -86,6 +103,12 @@ class Database:
     leases: SqlLeases
     gate: SqlGate
     notes: Notes
+
+    def release_suspects(self) -> int:
+        return release_suspects(self.connection)
+
+    def prune(self) -> Pruned:
+        return prune(self.connection, self.app)
 
     def close(self) -> None:
         self.connection.close()
@@ -109,7 +132,8 @@ def open_reader(
             migrations.pretend(connection)
         app = probe(connection, table, columns)
         finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
-        return Reader(connection, app, finder, remembers, peek, GateReader(connection, policy))
+        gate, overview = GateReader(connection, policy), SqlOverview(connection, app, policy)
+        return Reader(connection, app, finder, remembers, peek, gate, overview, History(connection))
     except BaseException:
         connection.close()
         raise

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from peewee import JOIN, Case, fn
+from peewee import JOIN, SQL, Case, fn
 
 from reconciler.database import datetimes, dialect
 from reconciler.database.app_tracks import stamp
@@ -87,6 +87,14 @@ class SqlFinder:
             if len(rows) == limit:
                 return AuditPage(tuple(work), settled, rows[-1][0])
             return AuditPage((*work, *self._without_row(only)), settled, None)
+
+    def rows_after(self, after: str | None) -> int:
+        """How many rows an audit still has to walk."""
+        with self.connection.reading():
+            query = self.app.table.select(fn.count(SQL("*")))
+            if after is not None:
+                query = query.where(self.app.id > self.app.parse_id(after))
+            return int(self.connection.one(query)[0])
 
     def tally(self, only: Only = None) -> Mapping[tuple[State, Reason | None], int]:
         with self.connection.reading():

@@ -5,6 +5,7 @@ from reconciler.database.tables import Note
 
 MARKER = "store_marker"
 AUDIT_REACHED = "audit_reached"
+AUDIT_BEGAN = "audit_began"
 
 
 class Notes:

@@ -108,6 +108,8 @@ class Result:
     mistakes: int = 0
     purse_spent: bool = False
     """All that this run was allowed to buy was bought."""
+    next_at: datetime | None = None
+    """When something can be done again; None: not before the world changes."""
     stopped: bool = False
     """Ended by a signal or the time limit while there was still work to do."""
 

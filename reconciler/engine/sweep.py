@@ -50,18 +50,27 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a run may go. `only`: these tracks; `limit`: so many; `audit_from`: the key at which its walk resumes."""
+    """How far a run may go.
+
+    `until`: nothing is begun after. `waits`: for whatever will be due before that; else the run ends once nothing can
+    be done at once. `patience`: how long steps under way may take when it ends. `only`: these tracks; `limit`: so many.
+    `due`: find what is due. `audit`: walk the table, from the key `audit_from` on, over `audit_rows` at most.
+    """
 
     until: datetime
     only: tuple[str, ...] | None = None
     limit: int | None = None
     max_purchases: int | None = None
+    due: bool = True
     audit: bool = True
     audit_from: str | None = None
+    audit_rows: int | None = None
+    waits: bool = True
+    patience: timedelta | None = None
 
     @property
     def narrowed(self) -> bool:
-        return self.limit is not None or not self.audit
+        return self.limit is not None or not (self.due and self.audit)
 
 
 class Sweep:
@@ -76,6 +85,7 @@ class Sweep:
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit
+        self._rows_left = bounds.audit_rows
         self._credit_asked_at: datetime | None = None
         self._begun: dict[str, datetime] = {}
         self._stop = False
@@ -107,7 +117,7 @@ class Sweep:
         while not self._over():
             more = self._fill()
             wake_at = self._clock() if more else self._wake_at()
-            if wake_at is None and not self._busy():
+            if not self._busy() and (wake_at is None or (wake_at > self._clock() and not self._bounds.waits)):
                 return True
             self._await(wake_at)
         return False
@@ -168,7 +178,7 @@ class Sweep:
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
         now = self._clock()
-        if self._desk.soonest is None or self._desk.soonest > now:
+        if not self._bounds.due or self._desk.soonest is None or self._desk.soonest > now:
             return []
         only = self._only()
         found = [track_id for track_id in self._finder.due(PAGE, only) if self._rested(track_id, now)]
@@ -185,14 +195,19 @@ class Sweep:
         self._walk_over = self._walk_over or self._full()
         if self._walk_over:
             return ()
-        page = self._finder.page(self._walked_to, PAGE, self._bounds.only)
+        rows = PAGE if self._rows_left is None else min(PAGE, self._rows_left)
+        page = self._finder.page(self._walked_to, rows, self._bounds.only)
         self._walked_to = page.last
-        self._walk_over = page.last is None
+        if self._rows_left is not None:
+            self._rows_left -= rows
+        self._walk_over = page.last is None or self._rows_left == 0
         return page.work
 
     def _held_back(self) -> Sequence[str]:
         """Those who wait for a key that is taken, then who waits longest to buy: one, since who is refused loses its
         place in the line."""
+        if not self._bounds.due:
+            return ()
         if self._purse.key_refused_until is None:
             held = self._finder.held_back(GateName.KEY, PAGE, self._only())
             if held:
@@ -216,9 +231,13 @@ class Sweep:
         """When something can be done again, or None: not within this run, or not before something comes back."""
         if not self._has_room():
             return None
-        times = [self._next_due(), self._gate_opens_at()]
-        soon = min((at for at in times if at is not None), default=None)
+        soon = self._next_at()
         return soon if soon is not None and soon < self._bounds.until else None
+
+    def _next_at(self) -> datetime | None:
+        """When something can be done again, as far as is known."""
+        times = [self._next_due(), self._gate_opens_at()] if self._bounds.due else []
+        return min((at for at in times if at is not None), default=None)
 
     def _next_due(self) -> datetime | None:
         """What was noted while steps were under way may be the end of a lease of our own, which has ended since."""
@@ -251,10 +270,10 @@ class Sweep:
             self._steps.finish(done.tag, done.answer)
 
     def _wind_down(self) -> None:
-        """Let the calls that are out come back, which takes a call's time at most; hand back the rest."""
-        give_up_at = self._clock() + self._policy.request_timeout
+        """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
+        begun = self._clock()
         failed: list[Exception] = []
-        while self._busy() and self._clock() < give_up_at:
+        while self._busy() and self._clock() < (give_up_at := begun + self._patience()):
             done = self._crew.finished(give_up_at - self._clock())
             try:
                 if done is not None:
@@ -265,9 +284,13 @@ class Sweep:
         if failed:
             raise failed[0]
 
+    def _patience(self) -> timedelta:
+        return self._policy.request_timeout if self._stop else self._bounds.patience or self._policy.request_timeout
+
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result
         result.states = self._tally.touched() if self._bounds.narrowed else self._finder.tally(self._bounds.only)
         result.stopped = stopped
         result.purse_spent = self._purse.spent
+        result.next_at = self._next_at()
         return result

@@ -34,10 +34,19 @@ Answer = Head | Flawed | Refused | Fault
 
 
 class Downloader:
-    """Deadlines are for all requests of one question together. No key and no cookie is ever sent."""
+    """Deadlines are for all requests of one question together. No key and no cookie is ever sent.
 
-    def __init__(self, transport: Transport, policy: Policy, monotonic: Callable[[], float]) -> None:
-        self._transport = transport
+    `pace` is asked before each request with the host's name, and returns when it may go out.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        policy: Policy,
+        monotonic: Callable[[], float],
+        pace: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._transport, self._pace = transport, pace
         self._policy = replace(policy, public_url="")  # to the wire, our own host is one like any other
         self._monotonic = monotonic
 
@@ -83,6 +92,7 @@ class Downloader:
         return None
 
     def _send(self, request: Request, max_bytes: int, ends: float) -> Reply | Fault:
+        self._pace(host_of(request.url))
         left = timedelta(seconds=ends - self._monotonic())
         if left <= timedelta():
             return Fault(Reason.DOWNLOAD_FAILED, f"{host_of(request.url)}: the deadline passed")

@@ -29,9 +29,15 @@ def vetted_transport(policy: Policy, clock: Callable[[], datetime]) -> Transport
 class WebPictures:
     """ports.Pictures. Every method may be called by several threads; none raises but MemoryError."""
 
-    def __init__(self, policy: Policy, transport: Transport, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        transport: Transport,
+        monotonic: Callable[[], float] = time.monotonic,
+        pace: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._target = policy.target
-        self._downloads = Downloader(transport, policy, monotonic)
+        self._downloads = Downloader(transport, policy, monotonic, pace)
 
     def measure(self, url: str) -> Sized | Flawed | Refused | Fault:
         if url.startswith(SCHEME):

@@ -1,0 +1,59 @@
+"""Forgetting: tracks that the app deleted long ago, and attempts that nobody will ask for any more."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import fn
+
+from reconciler.database.connection import Connection
+from reconciler.database.schema import AppTable
+from reconciler.database.tables import Bought, HandedOver, Polled, Remembered, Tried
+
+KEPT_FOR = timedelta(days=90)
+AT_ONCE = 500
+"""Rows per transaction: nobody waits long for the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many were forgotten."""
+
+    tracks: int = 0
+    attempts: int = 0
+
+
+def prune(connection: Connection, app: AppTable) -> Pruned:
+    """Purchases, unknown ones included, live as long as their track, and 90 days longer."""
+    tracks = attempts = 0
+    while found := _forget_tracks(connection, app):
+        tracks += found
+    while found := _forget_attempts(connection):
+        attempts += found
+    return Pruned(tracks, attempts)
+
+
+def _forget_tracks(connection: Connection, app: AppTable) -> int:
+    with connection.writing() as now:
+        gone = [str(name) for (name,) in connection.rows(_gone(app, now - KEPT_FOR))]
+        tasks = [name for (name,) in connection.rows(Bought.select(Bought.task_id).where(Bought.track_id.in_(gone)))]
+        for model in (Bought, Tried, Remembered):
+            connection.delete(model, model.track_id.in_(gone))
+        named = Bought.select(Bought.task_id).where(Bought.task_id.is_null(False))
+        elsewhere = named.union(HandedOver.select(HandedOver.task_id))
+        connection.delete(Polled, Polled.id.in_([name for name in tasks if name]) & Polled.id.not_in(elsewhere))
+        return len(gone)
+
+
+def _gone(app: AppTable, before: datetime) -> Any:
+    """Deleted so long ago, with no task of theirs under way."""
+    r = Remembered
+    back = fn.exists(app.table.select(app.id).where(app.id == r.track_id))
+    idle = r.due_at.is_null() & r.lease_owner.is_null()
+    return r.select(r.track_id).where((r.gone_since < before) & idle & ~back).limit(AT_ONCE)
+
+
+def _forget_attempts(connection: Connection) -> int:
+    with connection.writing() as now:
+        old = Tried.select(Tried.id).where(Tried.at < now - KEPT_FOR).limit(AT_ONCE)
+        return int(connection.run(Tried.delete().where(Tried.id.in_(old))))

@@ -1,0 +1,1 @@
+"""What makes the engine a service: schedule, health, metrics, notifications."""
