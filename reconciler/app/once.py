@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
-from reconciler.app.inside import known_track, open_store, opened, utc_now
+from reconciler.app.counted import each
+from reconciler.app.inside import known_track, looked_into, opened, utc_now
 from reconciler.app.outside import provider
+from reconciler.app.work import parts_of
 from reconciler.config import Settings
 from reconciler.database import AUDIT_REACHED, Database
 from reconciler.engine.crew import Threads
-from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.events import Listener, Result
-from reconciler.engine.sweep import Bounds, Parts, Sweep
+from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.service.counting import Trigger
+from reconciler.service.metrics import Metrics
 
 WORKERS = 12
 
@@ -27,24 +31,34 @@ class Narrowed:
     audit: bool = True
 
 
-def run_once(settings: Settings, narrowed: Narrowed, listener: Listener, started: Callable[[Sweep], None]) -> Result:
-    """One sweep and one audit pass. `started` gets the sweep, to stop it."""
+def run_once(
+    settings: Settings, narrowed: Narrowed, metrics: Metrics, listener: Listener, started: Callable[[Sweep], None]
+) -> Result:
+    """One sweep and one audit pass, counted by `metrics` too. `started` gets the sweep, to stop it."""
     with opened(settings) as database, provider(settings) as outside:
         for track_id in narrowed.only or ():
             known_track(settings, database.leases.peek, track_id)
-        store = open_store(settings, database)
-        kie, pictures = outside.client(), outside.pictures()
-        hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
         crew = Threads(WORKERS)
-        parts = Parts(database.finder, database.leases, database.gate, hands, crew, outside.policy, utc_now)
-        sweep = Sweep(parts, _bounds(narrowed, database), listener)
+        sweep = Sweep(parts_of(database, outside, crew, metrics), _bounds(narrowed, database), each(metrics, listener))
         started(sweep)
+        begun = utc_now()
+        metrics.sweep_begun(Trigger.ONCE, begun)
         try:
-            return sweep.run()
+            result = sweep.run()
         finally:
             crew.close()
             if narrowed.only is None:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
+        metrics.sweep_done(utc_now(), utc_now() - begun)
+        return result
+
+
+def write_metrics(settings: Settings, metrics: Metrics, path: Path) -> None:
+    """All that `metrics` counted, and where every track stands now, as a textfile. OSError tells why it cannot be."""
+    with looked_into(settings) as reader:
+        begun = utc_now()
+        metrics.overview(reader.overview(), utc_now() - begun)
+    metrics.write_textfile(path)
 
 
 def _bounds(narrowed: Narrowed, database: Database) -> Bounds:

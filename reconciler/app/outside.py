@@ -1,6 +1,6 @@
 """The ways to Kie, to its files and to our own public URL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,8 +46,9 @@ class Provider:
             "request_timeout": kie.request_timeout,
         }
 
-    def pictures(self) -> WebPictures:
-        return WebPictures(self.policy, self.files)
+    def pictures(self, pace: Callable[[str], None] = lambda _: None) -> WebPictures:
+        """`pace` is asked before each request with the name of the host."""
+        return WebPictures(self.policy, self.files, pace=pace)
 
 
 @contextmanager

@@ -33,29 +33,34 @@ from reconciler.ports import Commit
 
 
 class EventLog:
-    """A listener for one run."""
+    """A listener for one run. `sweep`: its id, which every line bears."""
 
-    def __init__(self) -> None:
+    def __init__(self, sweep: str = "") -> None:
+        self._sweep = sweep or None
         self._said: set[Hashable] = set()
 
     def __call__(self, event: Event) -> None:
+        with logger.contextualize(sweep=self._sweep):
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         match event:
             case Found():
                 self._found(event)
             case Moved(track_id=track_id, state=state, reason=reason):
-                _say("DEBUG", "moved", track=track_id, state=state, reason=reason)
+                say("DEBUG", "moved", track=track_id, state=state, reason=reason)
             case Wrote():
                 _wrote(event)
             case Recognised(track_id=track_id):
-                _say("INFO", "recognised", track=track_id)
+                say("INFO", "recognised", track=track_id)
             case Overwritten(track_id=track_id):
-                _say("INFO", "overwritten", track=track_id)
+                say("WARNING", "overwritten", track=track_id, todo=advice(None, Reason.WRITE_CONFLICT))
             case Ordered(purchase=purchase):
                 _ordered(purchase)
             case GateClosed(closure=closure):
                 self._closed(closure)
             case CreditsRead(balance=balance):
-                _say("DEBUG", "credits", balance=balance)
+                say("DEBUG", "credits", balance=balance)
             case Mistake():
                 self._mistake(event)
             case _:  # pragma: no cover
@@ -68,10 +73,10 @@ class EventLog:
 
     def _found(self, event: Found) -> None:
         job, finding = type(event.job).__name__.lower(), event.finding
-        _say("DEBUG", "step", track=event.track_id, step=job, answer=_answer(finding), detail=_detail(finding))
+        say("DEBUG", "step", track=event.track_id, step=job, answer=_answer(finding), detail=_detail(finding))
         match event.job, finding:
             case Purchase(), Accepted(task_id=task_id):
-                _say("INFO", "accepted", track=event.track_id, task=task_id)
+                say("INFO", "accepted", track=event.track_id, task=task_id)
             case Purchase(), AnswerLost(call=call):
                 self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
             case _, Trouble(call=call):
@@ -83,11 +88,11 @@ class EventLog:
 
     def _trouble(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
         if self._once(name, cause):
-            _say("WARNING", name, track=event.track_id, cause=cause, detail=_detail(event.finding), todo=todo)
+            say("WARNING", name, track=event.track_id, cause=cause, detail=_detail(event.finding), todo=todo)
 
     def _closed(self, closure: Closure) -> None:
         if self._once("gate_closed", closure.name, closure.shape):
-            _say(
+            say(
                 "WARNING",
                 "gate_closed",
                 gate=closure.name,
@@ -102,7 +107,7 @@ class EventLog:
         if not self._once("mistake", type(error).__name__, place_of(error)):
             return
         todo = "Please report it; --log-level DEBUG shows the traceback."
-        _say("ERROR", "mistake", track=event.track_id, error=type(error).__name__, place=place_of(error), todo=todo)
+        say("ERROR", "mistake", track=event.track_id, error=type(error).__name__, place=place_of(error), todo=todo)
         logger.opt(exception=error).debug("mistake")
 
 
@@ -118,11 +123,11 @@ def _wrote(event: Wrote) -> None:
     url = urls.redact(write.url) if write.url is not None else None
     match event.outcome:
         case Commit.COMMITTED:
-            _say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
+            say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
         case Commit.CONFLICT:
-            _say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
+            say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
         case Commit.LEASE_LOST:
-            _say("INFO", "lease_lost", track=event.track_id)
+            say("INFO", "lease_lost", track=event.track_id)
         case Commit.PAUSED:  # pragma: no cover - the desk never tells it
             pass
         case _:  # pragma: no cover
@@ -131,7 +136,7 @@ def _wrote(event: Wrote) -> None:
 
 def _ordered(purchase: Purchase) -> None:
     repeat = True if purchase.repeat_of is not None else None
-    _say("INFO", "purchase", track=purchase.track_id, model=purchase.model, credits=purchase.price, repeat=repeat)
+    say("INFO", "purchase", track=purchase.track_id, model=purchase.model, credits=purchase.price, repeat=repeat)
 
 
 def _answer(finding: object) -> str:
@@ -142,6 +147,6 @@ def _detail(finding: object) -> str | None:
     return plain(getattr(finding, "detail", "")) or None
 
 
-def _say(level: str, name: str, **fields: Any) -> None:
+def say(level: str, name: str, **fields: Any) -> None:
     shown = {key: plain(value) if isinstance(value, str) else value for key, value in fields.items()}
     logger.bind(**shown).log(level, name)

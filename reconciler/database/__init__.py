@@ -21,9 +21,11 @@ from reconciler.database.errors import (
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
 from reconciler.database.gate_view import GateReader
-from reconciler.database.leases import Peek, SqlLeases
+from reconciler.database.handing import Handing
 from reconciler.database.history import History, Told
 from reconciler.database.hosts import release_suspects
+from reconciler.database.leases import Peek, SqlLeases
+from reconciler.database.memories import usable_task_id
 from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
@@ -44,6 +46,7 @@ __all__ = [
     "DatabaseLocked",
     "DatabaseMissing",
     "DatabaseReadOnly",
+    "Handing",
     "Key",
     "Notes",
     "Pruned",
@@ -53,6 +56,7 @@ __all__ = [
     "open_database",
     "open_reader",
     "prune",
+    "usable_task_id",
 ]
 
 

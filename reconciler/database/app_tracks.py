@@ -65,7 +65,7 @@ class AppTracks:
 
     def stamp(self, track_id: str) -> str | None:
         row = self._stamp_of.one(id=self.app.parse_id(track_id))
-        return None if row is None else row[0]
+        return None if row is None else _clean(row[0])
 
     def updated_at_after(self, row: RowWrite) -> datetime | None:
         """The `updated_at` that the row will have after the write, as it will be read."""

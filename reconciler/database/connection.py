@@ -81,8 +81,9 @@ class Connection:
     def run(self, query: Any) -> Any:
         return query.execute(self.db)
 
-    def delete(self, model: Any, where: Any) -> None:
-        self.run(model.delete().where(where))
+    def delete(self, model: Any, where: Any) -> int:
+        """How many rows are gone."""
+        return int(self.run(model.delete().where(where)))
 
     def one(self, query: Any) -> Any:
         """The first row as a tuple, or None."""

@@ -88,6 +88,12 @@ class SqlFinder:
                 return AuditPage(tuple(work), settled, rows[-1][0])
             return AuditPage((*work, *self._without_row(only)), settled, None)
 
+    def standing(self, state: State, reason: Reason) -> Sequence[str]:
+        """Ids of remembered tracks that stand so, longest in need first."""
+        with self.connection.reading():
+            query = R.select(R.track_id).where((R.state == state) & (R.reason == reason))
+            return self._ids(query.order_by(R.needy_since, R.track_id))
+
     def rows_after(self, after: str | None) -> int:
         """How many rows an audit still has to walk."""
         with self.connection.reading():

@@ -23,8 +23,13 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))
         if connection.one(H.select(H.lost).where(H.host == host)) == (SUSPECT_AFTER + 1,):
-            of_it = fn.instr(Remembered.seen, host) > 0
+            of_it = fn.instr(fn.lower(Remembered.seen), host) > 0
             connection.run(Remembered.update({Remembered.stands_until: now}).where(of_it))
+
+
+def any_suspect(connection: Connection) -> bool:
+    """Works inside the caller's transaction."""
+    return connection.one(H.select(H.host).where(SUSPECT).limit(1)) is not None
 
 
 def release_suspects(connection: Connection) -> int:

@@ -8,13 +8,16 @@ from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
 from reconciler.database.history import History
-from reconciler.database.hosts import count_lost
+from reconciler.database.hosts import any_suspect, count_lost
 from reconciler.database.memories import Memories
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Slot, slots
 from reconciler.database.tables import Remembered
+from reconciler.domain.gate import GateName
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Standing
+from reconciler.domain.states import Reason
 from reconciler.ports import Change, Commit, Held, Lease, RowWrite, Step
 
 R = Remembered
@@ -118,9 +121,17 @@ class SqlLeases(Peek):
 
     def _end(self, lease: Lease, change: Change, now: datetime) -> None:
         standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
+        if self._was_lifted(change.standing):
+            standing |= {"held": None, "due_at": now, "stands_until": now}
         self._save.run(**_named(lease), **_memory(change.memory), **standing, tried_at=now)
         self.memories.save(change.memory, now)
         self.history.add(lease.track_id, change.tried, now)
+
+    def _was_lifted(self, standing: Standing) -> bool:
+        """What holds the track back ended while it was worked: whom it held was woken then, and nobody wakes this one."""
+        if standing.held == GateName.PAUSED:
+            return not self.memories.paused()
+        return standing.reason is Reason.HOST_SUSPECT and not any_suspect(self.connection)
 
 
 def _named(lease: Lease) -> dict[str, Any]:

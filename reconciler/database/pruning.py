@@ -10,6 +10,8 @@ from reconciler.database.connection import Connection
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Bought, HandedOver, Polled, Remembered, Tried
 
+R = Remembered
+
 KEPT_FOR = timedelta(days=90)
 AT_ONCE = 500
 """Rows per transaction: nobody waits long for the lock."""
@@ -37,8 +39,9 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
     with connection.writing() as now:
         gone = [str(name) for (name,) in connection.rows(_gone(app, now - KEPT_FOR))]
         tasks = [name for (name,) in connection.rows(Bought.select(Bought.task_id).where(Bought.track_id.in_(gone)))]
-        for model in (Bought, Tried, Remembered):
-            connection.delete(model, model.track_id.in_(gone))
+        connection.delete(Bought, Bought.track_id.in_(gone))
+        connection.delete(Tried, Tried.track_id.in_(gone))
+        connection.delete(R, R.track_id.in_(gone))
         named = Bought.select(Bought.task_id).where(Bought.task_id.is_null(False))
         elsewhere = named.union(HandedOver.select(HandedOver.task_id))
         connection.delete(Polled, Polled.id.in_([name for name in tasks if name]) & Polled.id.not_in(elsewhere))
@@ -47,13 +50,12 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
 
 def _gone(app: AppTable, before: datetime) -> Any:
     """Deleted so long ago, with no task of theirs under way."""
-    r = Remembered
-    back = fn.exists(app.table.select(app.id).where(app.id == r.track_id))
-    idle = r.due_at.is_null() & r.lease_owner.is_null()
-    return r.select(r.track_id).where((r.gone_since < before) & idle & ~back).limit(AT_ONCE)
+    back = fn.exists(app.table.select(app.id).where(app.id == R.track_id))
+    idle = R.due_at.is_null() & R.lease_owner.is_null()
+    return R.select(R.track_id).where((R.gone_since < before) & idle & ~back).limit(AT_ONCE)
 
 
 def _forget_attempts(connection: Connection) -> int:
     with connection.writing() as now:
         old = Tried.select(Tried.id).where(Tried.at < now - KEPT_FOR).limit(AT_ONCE)
-        return int(connection.run(Tried.delete().where(Tried.id.in_(old))))
+        return connection.delete(Tried, Tried.id.in_(old))

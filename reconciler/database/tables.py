@@ -1,5 +1,7 @@
 """Our own tables, beside the app's. Ids are text, whatever the app's are."""
 
+from typing import Any
+
 from peewee import SQL, AutoField, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
 
 from reconciler.database.fields import InstantField, ListField, WordField
@@ -175,7 +177,7 @@ class Tried(Own):
         table_name = "reconciler_attempt"
         indexes = ((("track_id", "id"), False),)
 
-    id = AutoField()
+    id: Any = AutoField()
     track_id = TextField()
     first_at = InstantField()
     at = InstantField(index=True)

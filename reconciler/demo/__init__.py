@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reconciler.app import Narrowed, opened, run_once, utc_now
+from reconciler.app import Narrowed, each, metrics_of, opened, run_once, utc_now
 from reconciler.config import load, policy_of
 from reconciler.console import output
 from reconciler.console.progress import progress
@@ -20,7 +20,6 @@ from reconciler.demo.referee import Evidence, Outcome, outcomes
 from reconciler.demo.stage import Stage, create_database, fill_store, hand_over, read_rows
 from reconciler.demo.views import viewer
 from reconciler.demo.watch import Watch
-from reconciler.engine.events import Event
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
 from reconciler.kie.simulated import Settings as KieSettings
@@ -83,15 +82,11 @@ class _Demo:
         """What `run --once` does, until every story has ended."""
         watch = Watch(self.stories, utc_now)
 
-        def tell(event: Event) -> None:
-            watch(event)
-            show(event)
-
         def started(sweep: Sweep) -> None:
             watch.stop = sweep.stop
 
         with progress(output.err()) as show:
-            run_once(self.settings, Narrowed(self.patience), tell, started)
+            run_once(self.settings, Narrowed(self.patience), metrics_of(self.settings), each(watch, show), started)
         return watch
 
     def _tell(self, console: Console, ended: Sequence[Outcome], seconds: float) -> int:

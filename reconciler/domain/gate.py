@@ -65,6 +65,11 @@ class Proof:
     refused: int = 0
     granted: int = 0
 
+    @property
+    def exhausted(self) -> bool:
+        """So many results were refused by verification that no more is ordered."""
+        return not self.proven and self.refused >= PROOF_LIMIT + self.granted
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -152,10 +157,9 @@ def _closed(view: GateView, shape: str) -> Refusal | None:
 
 def _unproven(view: GateView, shape: str) -> Refusal | None:
     proof = view.proofs.get(shape, Proof())
-    limit = PROOF_LIMIT + proof.granted
-    if proof.proven or proof.out + proof.refused < limit:
+    if proof.proven or proof.out + proof.refused < PROOF_LIMIT + proof.granted:
         return None
-    if proof.refused >= limit:
+    if proof.exhausted:
         text = f"{proof.refused} results of {shape} were refused by verification and none was good"
         return Refusal(Reason.MODEL_UNPROVEN, None, text, GateName.MODEL_UNPROVEN)
     return Refusal(Reason.GATE_CLOSED, None, f"waiting for the first good result of {shape}")

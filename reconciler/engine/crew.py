@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
@@ -35,10 +36,10 @@ class Crew(Protocol):
 
 
 class Threads:
-    """A pool of threads. `wake` is safe in a signal handler."""
+    """A pool of threads. `wake` is safe in a signal handler. `watch` is around each job, and gets its tag."""
 
-    def __init__(self, size: int = 12) -> None:
-        self.size = size
+    def __init__(self, size: int = 12, watch: Callable[[str], AbstractContextManager[None]] | None = None) -> None:
+        self.size, self._watch = size, watch or (lambda _: nullcontext())
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._done: SimpleQueue[Done | None] = SimpleQueue()
         self._out = 0
@@ -64,7 +65,9 @@ class Threads:
 
     def _work(self, tag: str, job: Callable[[], Answer]) -> None:
         try:
-            self._done.put(done(tag, job))
+            with self._watch(tag):
+                finished = done(tag, job)
+            self._done.put(finished)
         except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and must be answered too
             self._done.put(Done(tag, RuntimeError(f"{type(error).__name__}: {error}")))
 

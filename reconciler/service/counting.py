@@ -1,13 +1,9 @@
 """What is counted as it happens: steps and writes of sweeps, and calls to Kie."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import product
-from typing import TypeVar, assert_never
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import assert_never
 
 from reconciler.domain.actions import AskTask, Fetch, Measure, Source, StoredKey
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Flawed, NothingMade, Refused, Succeeded
@@ -28,12 +24,11 @@ from reconciler.engine.events import (
     Wrote,
 )
 from reconciler.ports import Commit
+from reconciler.service.catalogue import Catalogue
 
-PREFIX = "reconciler_"
 OPERATIONS = ("create", "record", "suno_record", "credit")
 WRITES = {Commit.COMMITTED: "written", Commit.CONFLICT: "conflict", Commit.LEASE_LOST: "failed"}
 DOWNLOADS = ("ok", "flawed", "refused", "fault")
-LEVELS = ("debug", "info", "warning", "error")
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _UNTIL_RESOLVED = (
@@ -59,50 +54,6 @@ class SweepFailure(StrEnum):
     DATABASE = "database"
     STORAGE = "storage"
     MISTAKE = "mistake"
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """One metric as it is exposed. `labels`: each with its values; none, where they are not known beforehand."""
-
-    name: str
-    type: str
-    labels: Mapping[str, tuple[str, ...]]
-    help: str
-
-
-M = TypeVar("M", Counter, Gauge, Histogram)
-
-
-class Catalogue:
-    """Makes metrics, every series of them at 0 from the start, and keeps a list of what it made."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self.made: list[Described] = []
-
-    def enter(self, name: str, kind: str, text: str, labels: Mapping[str, Iterable[str]]) -> Described:
-        values = {label: tuple(str(value) for value in known) for label, known in labels.items()}
-        self.made.append(Described(PREFIX + name, kind, values, text))
-        return self.made[-1]
-
-    def counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
-        entry = self.enter(name, "counter", text, labels)
-        return _begun(Counter(entry.name, text, tuple(labels), registry=self.registry), entry)
-
-    def gauge(self, name: str, text: str, **labels: Iterable[str]) -> Gauge:
-        entry = self.enter(name, "gauge", text, labels)
-        return _begun(Gauge(entry.name, text, tuple(labels), registry=self.registry), entry)
-
-    def histogram(self, name: str, text: str, buckets: Iterable[float], **labels: Iterable[str]) -> Histogram:
-        entry = self.enter(name, "histogram", text, labels)
-        return _begun(Histogram(entry.name, text, tuple(labels), registry=self.registry, buckets=tuple(buckets)), entry)
-
-
-def _begun(metric: M, entry: Described) -> M:
-    for values in product(*entry.labels.values()) if entry.labels else ():
-        metric.labels(*values)
-    return metric
 
 
 class StepCounts:

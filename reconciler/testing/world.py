@@ -3,6 +3,7 @@ real client, and no threads. A run can be cut like a process that is killed, and
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import __version__
-from reconciler.database import Database, open_database
+from reconciler.database import Database, Reader, open_database, open_reader
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
@@ -21,7 +22,7 @@ from reconciler.images.local_store import LocalStore
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.client import KieClient
 from reconciler.kie.simulated import API_KEY, Settings, SimulatedKie
-from reconciler.ports import Store
+from reconciler.ports import Overview, Store
 from reconciler.testing.handler import handler_for
 from reconciler.testing.inline import InlineCrew, VirtualClock
 from reconciler.transport import Transport
@@ -102,6 +103,14 @@ class World:
         database = open_database(url, table="tracks", columns={}, policy=self.policy, now=self.clock, owner=owner)
         database.connection.db.execute_sql(NO_SYNC)
         return database
+
+    def reader(self) -> Reader:
+        return open_reader(f"sqlite:///{self.path}", "tracks", {}, self.policy, self.clock)
+
+    def overview(self) -> Overview:
+        """What the gauges would show now, by a connection that is not able to write."""
+        with closing(self.reader()) as reader:
+            return reader.overview()
 
     def run(
         self, length: timedelta = timedelta(minutes=10), *, wrap: Wrap | None = None, owner: str = "one", **bounds: Any

@@ -1,0 +1,179 @@
+"""The daemon: jobs on a schedule and pages that tell how they go, until a signal ends it.
+
+Its main thread only waits: for a signal, and for the next beat, at which it tells systemd that nothing hangs.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from faulthandler import dump_traceback
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from random import uniform
+
+from reconciler.app.inside import open_store, opened, utc_now
+from reconciler.app.jobs import Ears, Jobs
+from reconciler.app.outside import Provider, provider
+from reconciler.config import Settings
+from reconciler.domain.gate import CREDITS_FRESH_FOR
+from reconciler.engine.audit import tick_of
+from reconciler.images.local_store import LocalReader
+from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
+from reconciler.service.http import HttpServer, Pages
+from reconciler.service.notify import Notifier, watchdog_interval
+from reconciler.service.schedule import Job, Schedule
+from reconciler.service.vitals import Vitals
+
+BEAT = timedelta(seconds=5)
+"""At the latest. With a watchdog, half its interval if that is sooner."""
+JUMP = timedelta(seconds=10)
+"""A wall clock that strays from the steady one by more was set."""
+WITHOUT_SUCCESS = 5
+"""So many sweeps in a row that fail are no progress."""
+PRUNE_EVERY = timedelta(days=1)
+
+
+class HttpUnfit(Exception):
+    """The address for the pages cannot be listened on."""
+
+
+class Daemon:
+    def __init__(self, settings: Settings, outside: Provider, ears: Ears, notifier: Notifier, vitals: Vitals) -> None:
+        self._settings, self._ears, self._notifier, self._vitals = settings, ears, notifier, vitals
+        self._policy = outside.policy
+        self._jobs = Jobs(outside, ears, vitals)
+        self._schedule = Schedule(vitals, ears.tell)
+        self._signals: SimpleQueue[None] = SimpleQueue()  # may be put to in a signal handler, unlike an Event
+        self._ready = self._stopping = False
+        self._hung_since: float | None = None
+        self._drift = _drift()
+
+    def stop(self) -> None:
+        """Safe in a signal handler."""
+        self._stopping = True
+        self._jobs.stop()
+        self._signals.put(None)
+
+    def run(self, beat: timedelta) -> None:
+        """Until `stop`. Config, database and store are checked by now."""
+        with _listening(self._settings, self._pages()) as server:
+            for job in self._all():
+                self._schedule.add(job)
+            self._schedule.start()
+            self._ready = True
+            self._notifier.ready(f"pages at {server.url}")
+            self._ears.tell(Started(server.url))
+            while not self._stopping:
+                self._wait(beat)
+                self._feel()
+            self._notifier.stopping()
+            in_order = self._schedule.stop(self._policy.request_timeout + timedelta(seconds=3))
+        self._ears.tell(Stopped(in_order))
+
+    def _all(self) -> Iterator[Job]:
+        jobs, schedule = self._jobs, self._settings.schedule
+        slack = self._policy.lease + timedelta(minutes=1)
+        """Time for a sweep to end its steps, and for its transactions to wait for locks."""
+        first = timedelta(seconds=uniform(0, 2))
+        """Several daemons that are started together do not ask together."""
+        yield Job("sweep", jobs.sweep, schedule.sweep_interval, schedule.sweep_interval + slack, "sweep", first)
+        yield Job("snapshot", _quietly(jobs.snapshot), schedule.snapshot_interval, timedelta(minutes=10), "snapshot")
+        tick = tick_of(schedule.audit_interval)
+        yield Job("audit", _quietly(jobs.audit), tick, tick + slack, "aside", 2 * first)
+        yield Job("credits", _quietly(jobs.credits), CREDITS_FRESH_FOR, slack, "aside", 3 * first)
+        yield Job("prune", _quietly(jobs.prune), PRUNE_EVERY, timedelta(minutes=10), "aside", timedelta(minutes=5))
+
+    # -- the main thread -----------------------------------------------------------------------------------------
+
+    def _wait(self, beat: timedelta) -> None:
+        with suppress(Empty):
+            self._signals.get(timeout=beat.total_seconds())
+
+    def _feel(self) -> None:
+        """Tell systemd that all is well, only if it is."""
+        self._see_jump()
+        complaints = self._vitals.complaints()
+        if complaints:
+            self._hang(complaints)
+        else:
+            self._hung_since = None
+            self._notifier.alive()
+
+    def _hang(self, complaints: tuple[str, ...]) -> None:
+        """Nothing can be done to a thread that hangs: the stacks are shown, and if it lasts the process ends."""
+        now = time.monotonic()
+        if self._hung_since is None:
+            self._hung_since = now
+            self._ears.tell(Hung(complaints))
+            self._notifier.status(f"hangs: {complaints[0]}")
+            dump_traceback(file=sys.stderr, all_threads=True)
+        elif now - self._hung_since > self._policy.request_timeout.total_seconds():
+            os._exit(1)
+
+    def _see_jump(self) -> None:
+        before, self._drift = self._drift, _drift()
+        if abs(self._drift - before) > JUMP:
+            self._ears.tell(ClockJumped(self._drift - before))
+            self._schedule.all_at_once()
+
+    # -- pages ---------------------------------------------------------------------------------------------------
+
+    def _pages(self) -> Pages:
+        local = self._settings.storage.kind == "local"
+        return Pages(
+            metrics=self._ears.metrics.exposition,
+            health=self._health,
+            ready=self._readiness,
+            picture=LocalReader(Path(self._settings.storage.path)).get if local else None,
+            failed=lambda path, error: self._ears.tell(PageFailed(path, error)),
+        )
+
+    def _health(self) -> tuple[str, ...]:
+        failed = self._jobs.failed_sweeps
+        idle = (f"{failed} sweeps in a row failed; {self._jobs.troubles.get('sweep')}",)
+        return (*self._vitals.complaints(), *(idle if failed >= WITHOUT_SUCCESS else ()))
+
+    def _readiness(self) -> tuple[str, ...]:
+        if not self._ready or self._stopping:
+            return ("stopping" if self._stopping else "starting",)
+        return tuple(self._jobs.troubles.values())
+
+
+def _drift() -> timedelta:
+    """The wall clock against the steady one."""
+    return utc_now() - datetime.fromtimestamp(0, utc_now().tzinfo) - timedelta(seconds=time.monotonic())
+
+
+def _quietly(work: Callable[[], None]) -> Callable[[], datetime | None]:
+    """A job that runs by its interval alone."""
+
+    def run() -> None:
+        work()
+
+    return run
+
+
+@contextmanager
+def _listening(settings: Settings, pages: Pages) -> Iterator[HttpServer]:
+    try:
+        server = HttpServer(settings.http.host, settings.http.port, pages)
+    except OSError as error:
+        where = f"http.host, http.port: {settings.http.host}:{settings.http.port}"
+        todo = "end what listens there, or choose another port"
+        raise HttpUnfit(f"{where}: {error.strerror or error}; {todo}") from error
+    with server:
+        yield server
+
+
+def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> None:
+    """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
+    with opened(settings) as database:
+        open_store(settings, database)
+    with provider(settings) as outside:
+        daemon = Daemon(settings, outside, ears, Notifier(), Vitals())
+        started(daemon)
+        watchdog = watchdog_interval(os.environ, os.getpid())
+        daemon.run(min(BEAT, watchdog / 2) if watchdog is not None else BEAT)

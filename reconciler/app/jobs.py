@@ -1,0 +1,190 @@
+"""What the daemon does on schedule. Each job raises nothing: it tells what failed, and runs again in time."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from secrets import token_hex
+from typing import TypeVar
+
+from reconciler.app.counted import each
+from reconciler.app.inside import StoreUnfit, looked_into, opened, utc_now
+from reconciler.app.kept import Kept
+from reconciler.app.outside import Provider
+from reconciler.app.work import parts_of, unhurried
+from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database, DatabaseError
+from reconciler.database.datetimes import own, parse
+from reconciler.engine.audit import Pass, rows_due, tick_of
+from reconciler.engine.crew import Threads
+from reconciler.engine.events import Listener, Result
+from reconciler.engine.purse import Purse
+from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.images.pace import HostPace
+from reconciler.ports import StoreError
+from reconciler.service.counting import SweepFailure, Trigger
+from reconciler.service.events import Forgotten, JobFailed, Swept, Tell
+from reconciler.service.metrics import Metrics
+from reconciler.service.vitals import Vitals
+
+WORKERS = 12
+AUDITORS = 2
+"""So many requests of an audit are under way at most."""
+PER_HOST = 5.0
+"""Requests a second that an audit asks of one host."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what goes on. `listen` makes a listener for each sweep, which is told its id."""
+
+    tell: Tell
+    listen: Callable[[str], Listener]
+    metrics: Metrics
+
+
+class Jobs:
+    """`troubles`: by job, what its last run failed of. `failed_sweeps`: so many in a row."""
+
+    def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
+        self._outside, self._ears, self._vitals = outside, ears, vitals
+        self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
+        self._working = Kept(lambda: opened(self._settings))
+        self._looking = Kept(lambda: looked_into(self._settings))
+        self._pace = HostPace(PER_HOST)
+        self._trigger = Trigger.STARTUP
+        self._sweeps: tuple[Sweep, ...] = ()
+        self._stopped = False
+        self.troubles: dict[str, str] = {}
+        self.failed_sweeps = 0
+
+    def stop(self) -> None:
+        """End the sweeps that run, in order, and begin none. Safe in a signal handler."""
+        self._stopped = True
+        for sweep in self._sweeps:
+            sweep.stop()
+
+    # -- jobs ----------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> datetime | None:
+        """Work what is due. Returns when something is due next."""
+        trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
+        self._metrics.sweep_begun(trigger, begun)
+        until = begun + self._settings.schedule.sweep_interval
+        bounds = Bounds(until, audit=False, waits=False, patience=self._policy.step_deadline)
+        result = self._tried("sweep", lambda: self._work(self._working.get(), bounds, trigger))
+        if result is None:
+            self.failed_sweeps += 1
+            self._working.drop()
+            return None
+        self.failed_sweeps = 0
+        self._metrics.sweep_done(utc_now(), utc_now() - begun)
+        return result.next_at
+
+    def audit(self) -> None:
+        """Walk a slice of the table, and work what is found there at the audit's pace."""
+        self._tried("audit", self._audit)
+
+    def snapshot(self) -> None:
+        """Count where all tracks stand."""
+        begun = utc_now()
+        overview = self._tried("snapshot", lambda: self._looking.get().overview())
+        if overview is None:
+            self._looking.drop()
+            self._metrics.snapshot_failed()
+        else:
+            self._metrics.overview(overview, utc_now() - begun)
+
+    def credits(self) -> None:
+        """Ask Kie for the balance, which costs nothing and tells whether purchases may go on."""
+        self._tried("credits", self._credits)
+
+    def prune(self) -> None:
+        """Forget what is too old to matter."""
+        self._tried("prune", self._prune)
+
+    # -- how -----------------------------------------------------------------------------------------------------
+
+    def _tried(self, job: str, work: Callable[[], T]) -> T | None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the job runs again
+            kind = _kind(error)
+            self.troubles[job] = f"{job}: {error}" if kind is not SweepFailure.MISTAKE else f"{job}: a mistake"
+            if job == "sweep":
+                self._metrics.sweep_failed(kind)
+            self._ears.tell(JobFailed(job, error, mistake=kind is SweepFailure.MISTAKE))
+            return None
+        self.troubles.pop(job, None)
+        return result
+
+    def _work(self, database: Database, bounds: Bounds, trigger: Trigger | None) -> Result:
+        """One sweep; `trigger` None: a slice of the audit, at its own pace."""
+        name, begun = token_hex(4), utc_now()
+        size, pace = (WORKERS, unhurried) if trigger is not None else (AUDITORS, self._pace)
+        crew = Threads(size, self._watch)
+        listener = each(self._metrics, self._ears.listen(name))
+        sweep = Sweep(parts_of(database, self._outside, crew, self._metrics, pace), bounds, listener)
+        self._sweeps = (*self._sweeps, sweep)
+        try:
+            if self._stopped:
+                sweep.stop()
+            result = sweep.run()
+        finally:
+            self._sweeps = tuple(other for other in self._sweeps if other is not sweep)
+            crew.close()
+            if bounds.audit:
+                database.notes.put(AUDIT_REACHED, sweep.audit_key)
+        self._ears.tell(Swept(name, trigger, result, utc_now() - begun))
+        return result
+
+    def _watch(self, track_id: str) -> AbstractContextManager[None]:
+        what = f"a step of track {track_id}" if track_id else "the question for credits"
+        return self._vitals.within(what, self._policy.step_deadline)
+
+    def _audit(self) -> bool:
+        interval, now = self._settings.schedule.audit_interval, utc_now()
+        with opened(self._settings) as database:
+            walk = Pass(parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED))
+            if walk.is_over(now, interval):
+                return False
+            if walk.begins_anew(now, interval):
+                walk = Pass(now, None)
+                database.notes.put(AUDIT_BEGAN, own(now))
+            tick, left = tick_of(interval), database.finder.rows_after(walk.reached)
+            rows = rows_due(left, (walk.began or now) + interval - now, tick)
+            bounds = Bounds(
+                now + tick,
+                due=False,
+                audit_from=walk.reached,
+                audit_rows=rows,
+                waits=False,
+                patience=self._policy.step_deadline,
+            )
+            self._work(database, bounds, None)
+            return True
+
+    def _credits(self) -> bool:
+        asked_at, client = utc_now(), self._outside.client(self._metrics)
+        answer = client.credit()
+        with opened(self._settings) as database:
+            purse = Purse(database.gate, self._policy, utc_now, each(self._metrics, self._ears.listen("")), None)
+            purse.credit_answer(answer, asked_at)
+        return True
+
+    def _prune(self) -> bool:
+        with opened(self._settings) as database:
+            pruned = database.prune()
+        self._ears.tell(Forgotten(pruned.tracks, pruned.attempts))
+        return True
+
+
+def _kind(error: Exception) -> SweepFailure:
+    match error:
+        case DatabaseError():
+            return SweepFailure.DATABASE
+        case StoreUnfit() | StoreError():
+            return SweepFailure.STORAGE
+        case _:
+            return SweepFailure.MISTAKE

@@ -1,0 +1,118 @@
+"""What all commands share: the options before them, the settings, and errors as lines on stderr with an exit code."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from reconciler.config import Settings
+
+DONE, FAILED, USAGE, WORK_REMAINS, UNFIT = 0, 1, 2, 3, 78
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Track = Annotated[str, typer.Argument(metavar="TRACK")]
+
+
+class Level(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@dataclass(slots=True)
+class Given:
+    """The options before the command."""
+
+    config: Path | None = None
+    level: Level | None = None
+
+
+class Face(TyperGroup):
+    """Turns what commands raise into lines on stderr and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            code = _tell(error, ctx.find_object(Given) or Given())
+            if code is None:
+                raise
+            raise typer.Exit(code) from error
+
+
+def _tell(error: Exception, given: Given) -> int | None:
+    """The exit code; None for what the command line library tells itself."""
+    if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
+        return None
+    from reconciler.app import HttpUnfit, NoSuchTrack, StoreUnfit
+    from reconciler.config import ConfigError
+    from reconciler.database.errors import DatabaseError, DatabaseMissing, SchemaError
+    from reconciler.deciding import Declined
+    from reconciler.engine.amend import Busy
+
+    match error:
+        case ConfigError(problems=problems):
+            return complain(map(str, problems), UNFIT)
+        case SchemaError() | DatabaseMissing() | StoreUnfit():
+            return complain([str(error)], UNFIT)
+        case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy():
+            return complain([str(error)], FAILED)
+        case _:
+            return _unexpected(error, given)
+
+
+def complain(lines: Iterable[str], code: int) -> int:
+    from reconciler.console.text import plain
+
+    for line in lines:
+        sys.stderr.write(f"reconciler: {plain(line, 2000)}\n")
+    return code
+
+
+def refuse(sentence: str) -> NoReturn:
+    raise typer.Exit(complain([sentence], USAGE))
+
+
+def _unexpected(error: Exception, given: Given) -> int:
+    """Where it happened, and no text of the error, which may hold values."""
+    from reconciler.console.eventlog import place_of
+
+    debug = given.level is Level.DEBUG
+    hint = "" if debug else "; run it again with --log-level DEBUG for the traceback"
+    complain([f"unexpected {type(error).__name__} at {place_of(error)}{hint}. Please report it."], FAILED)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    return FAILED
+
+
+def settings_of(ctx: typer.Context, *, quiet: bool = False) -> "Settings":
+    """The configuration, with logging set up by it. `quiet`: only warnings, unless a level was asked for."""
+    from reconciler.config import load
+
+    given = ctx.find_object(Given) or Given()
+    settings = load(given.config, os.environ).settings
+    log_by(ctx, settings, quiet=quiet)
+    return settings
+
+
+def log_by(
+    ctx: typer.Context, settings: "Settings", *, quiet: bool = False, count: Callable[[str], None] = lambda _: None
+) -> None:
+    """`count` is told the level of each message."""
+    from reconciler.console import log
+
+    given = ctx.find_object(Given) or Given()
+    level = given.level or settings.log.level
+    if quiet and given.level is None and level in (Level.DEBUG, Level.INFO):
+        level = Level.WARNING
+    log.set_up(level, settings.log.format, count)

@@ -1,0 +1,86 @@
+"""Commands that only look: `check`, `status`, `explain`; and `schema`, which prints what the database needs."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.face import AsJson, Track, refuse, settings_of
+
+
+class Dialect(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
+def check(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Without asking Kie.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything that a run rests on; changes nothing in the database."""
+    from reconciler import checks
+    from reconciler.console import outline, output
+
+    lines = list(checks.check(settings_of(ctx, quiet=True), offline=offline))
+    rows = [(line.outcome, line.what, line.said) for line in lines]
+    if as_json:
+        output.show_json([{"outcome": outcome, "what": what, "said": said} for outcome, what, said in rows])
+    else:
+        output.show(*outline.checked(rows), soft_wrap=True)
+    raise typer.Exit(checks.exit_code(lines))
+
+
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Tell where all tracks stand, what is spent, what is due next, and who works."""
+    from reconciler.app import looked_into
+    from reconciler.config import policy_of
+    from reconciler.console import census, output
+
+    settings = settings_of(ctx, quiet=True)
+    with looked_into(settings) as reader:
+        overview, remembers = reader.overview(), reader.remembers
+    policy = policy_of(settings)
+    if as_json:
+        output.show_json(census.document(overview, policy, remembers=remembers))
+    else:
+        output.show(*census.render(overview, policy, remembers=remembers))
+
+
+def explain(ctx: typer.Context, track: Track, as_json: AsJson = False) -> None:
+    """Tell all that is known of one track, what will be done next, and what would change that."""
+    from reconciler import explaining
+    from reconciler.console import outline, output
+
+    known = explaining.explain(settings_of(ctx, quiet=True), track)
+    if as_json:
+        output.show_json(known)
+    else:
+        output.show_text("".join(f"{line}\n" for line in outline.outline(known)))
+
+
+def schema(
+    ctx: typer.Context,
+    dialect: Annotated[Dialect, typer.Option(help="Of which database.")] = Dialect.SQLITE,
+    apply: Annotated[bool, typer.Option("--apply", help="Create or migrate the own tables.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the SQL of the reconciler's own tables, and of an index on the app's table that helps."""
+    if dialect is Dialect.POSTGRES:
+        refuse("PostgreSQL is not built yet: use --dialect sqlite")
+    from reconciler.app import opened, own_schema
+    from reconciler.console import output
+
+    settings = settings_of(ctx, quiet=True)
+    if apply:
+        with opened(settings):
+            pass
+    tables, index = own_schema(settings)
+    if as_json:
+        output.show_json({"tables": tables, "index": index, "applied": apply})
+    elif apply:
+        output.show(
+            f"The own tables in {settings.database.place} are there and of this program's version.", soft_wrap=True
+        )
+    else:
+        output.show_text(f"{tables}\n-- Optional, on the app's table; the reconciler never creates it:\n{index}\n")

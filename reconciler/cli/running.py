@@ -1,0 +1,148 @@
+"""`run`: the daemon, one sweep, or a look at what would be done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.face import DONE, FAILED, WORK_REMAINS, AsJson, complain, log_by, refuse, settings_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from reconciler.app import Narrowed
+
+
+def run(
+    ctx: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="One sweep and one audit pass, then exit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, and its price.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="With --dry-run: without asking the network.")] = False,
+    track: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this track; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Work at most so many tracks.")] = None,
+    max_purchases: Annotated[int | None, typer.Option(min=0, help="Buy at most so many pictures.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="End after this long, such as 90s or 2h; else after 10m.")
+    ] = None,
+    due_only: Annotated[bool, typer.Option("--due-only", help="Leave the audit of all rows out.")] = False,
+    metrics_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the metrics there at the end, for a textfile collector.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repair what is stuck: find, adopt or buy pictures, verify, store and write them. Without options: the daemon."""
+    narrowing = {
+        "--offline": offline,
+        "--track": track,
+        "--limit": limit,
+        "--max-purchases": max_purchases is not None,
+        "--timeout": timeout,
+        "--due-only": due_only,
+        "--metrics-file": metrics_file,
+        "--json": as_json,
+    }
+    if not (once or dry_run):
+        _refuse_any(
+            narrowing, "goes with --once or --dry-run only: the daemon works whatever is due, until it is stopped"
+        )
+        raise typer.Exit(_serve(ctx))
+    if offline and not dry_run:
+        refuse("--offline goes with --dry-run only: nothing can be repaired without the network")
+    if metrics_file is not None and dry_run:
+        refuse("--metrics-file goes with --once only: a dry run counts nothing")
+    narrowed = _narrowed(timeout, track, limit, max_purchases, due_only=due_only)
+    if dry_run:
+        raise typer.Exit(_preview(ctx, narrowed, offline=offline, as_json=as_json))
+    raise typer.Exit(_run_once(ctx, narrowed, metrics_file, as_json=as_json))
+
+
+def _refuse_any(given: dict[str, object], why: str) -> None:
+    named = [option for option, value in given.items() if value]
+    if named:
+        refuse(f"{', '.join(named)} {why}")
+
+
+def _narrowed(
+    timeout: str | None, track: list[str] | None, limit: int | None, max_purchases: int | None, *, due_only: bool
+) -> "Narrowed":
+    from reconciler.app import Narrowed
+
+    return Narrowed(
+        **({"timeout": _duration(timeout)} if timeout is not None else {}),
+        only=tuple(dict.fromkeys(track)) if track else None,
+        limit=limit,
+        max_purchases=max_purchases,
+        audit=not due_only,
+    )
+
+
+def _duration(text: str) -> "timedelta":
+    from reconciler.config import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--timeout") from None
+
+
+def _serve(ctx: typer.Context) -> int:
+    """The daemon. Ends by a signal, with 0."""
+    import faulthandler
+
+    from reconciler.app import Ears, metrics_of, serve
+    from reconciler.console.eventlog import EventLog
+    from reconciler.console.servicelog import ServiceLog
+    from reconciler.console.stopping import stopping
+
+    faulthandler.enable()  # systemd's watchdog ends a process that hangs by SIGABRT: its stacks go to the journal
+    with stopping() as stop:
+        settings = settings_of(ctx)
+        metrics = metrics_of(settings)
+        log_by(ctx, settings, count=metrics.logged)
+        serve(settings, Ears(ServiceLog(), EventLog, metrics), lambda daemon: stop.on_stop(daemon.stop))
+    return DONE
+
+
+def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | None, *, as_json: bool) -> int:
+    from reconciler.app import each, metrics_of, run_once, write_metrics
+    from reconciler.console import output, summary
+    from reconciler.console.eventlog import EventLog
+    from reconciler.console.progress import progress
+    from reconciler.console.stopping import stopping
+
+    console = output.err()
+    settings = settings_of(ctx, quiet=console.is_terminal)
+    metrics = metrics_of(settings)
+    log_by(ctx, settings, quiet=console.is_terminal, count=metrics.logged)
+    with stopping() as stop, progress(console) as shown:
+        result = run_once(
+            settings,
+            narrowed,
+            metrics,
+            each(EventLog(), shown),
+            lambda sweep: stop.on_stop(sweep.stop, shown.stopping),
+        )
+    if as_json:
+        output.show_json(summary.document(result))
+    else:
+        output.show(*summary.render(result))
+    if metrics_file is not None:
+        try:
+            write_metrics(settings, metrics, metrics_file)
+        except OSError as error:
+            return complain([f"--metrics-file: {error}; the run itself is done"], FAILED)
+    return DONE if result.at_rest else WORK_REMAINS
+
+
+def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:
+    from reconciler.app import preview
+    from reconciler.console import forecast, output
+
+    settings = settings_of(ctx)
+    with preview(settings, narrowed, offline=offline) as seen:
+        found = list(seen.forecasts)
+    if as_json:
+        output.show_json(forecast.document(found, remembers=seen.remembers))
+    else:
+        output.show(*forecast.render(found, remembers=seen.remembers))
+    return WORK_REMAINS if any(each.is_work for each in found) else DONE

@@ -1,0 +1,151 @@
+"""Where all tracks stand, what is spent, and who works: what `status` tells."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.console.text import amount, moment, plain
+from reconciler.domain.advice import gate_advice
+from reconciler.domain.gate import GateView, Usage, closed
+from reconciler.domain.models import shapes
+from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason, State
+from reconciler.ports import Overview
+
+NO_MEMORY = "Our tables are not in the database yet: every track counts as never looked at."
+
+
+def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str, Any]:
+    """As JSON. The counts are those of the gauges."""
+    gate = overview.gate
+    return {
+        "at": moment(overview.at),
+        "memory": "known" if remembers else "empty",
+        "tracks": sum(overview.tracks.values()),
+        "stuck": _stuck(overview),
+        "states": [{"state": s, "reason": r, "tracks": n} for s, r, n in _counts(overview)],
+        "oldest_stuck": moment(overview.oldest_stuck),
+        "earliest_expiry": moment(overview.earliest_expiry),
+        "next_due": moment(overview.next_due),
+        "paused": gate.paused,
+        "gate_closed": _gates(gate, policy),
+        "budget": {
+            "hour": _usage(gate.hour, policy.per_hour),
+            "day": _usage(gate.day, policy.per_day),
+            "running_tasks": gate.running,
+            "max_concurrent_tasks": policy.max_concurrent_tasks,
+        },
+        "credits": {
+            "balance": gate.balance,
+            "read_at": moment(gate.balance_at),
+            "left": gate.credits_left(),
+            "min_credits": policy.min_credits,
+        },
+        "working": [
+            {"track": w.track_id, "owner": w.owner, "step": w.step, "until": moment(w.until)} for w in overview.working
+        ],
+    }
+
+
+def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[RenderableType]:
+    """For people, 80 columns wide."""
+    if not remembers:
+        yield Text(NO_MEMORY)
+    if overview.tracks:
+        yield _table(overview)
+    gate, total = overview.gate, sum(overview.tracks.values())
+    oldest = f", the oldest since {_ago(overview.oldest_stuck, overview.at)}" if overview.oldest_stuck else ""
+    yield Text(f"{total} tracks in scope, {_stuck(overview)} of them stuck{oldest}.")
+    if overview.earliest_expiry is not None:
+        yield Text(f"The first picture that dies may be gone from {moment(overview.earliest_expiry)} on.")
+    yield Text(f"Next due: {_due(overview)}. Tasks running at Kie: {gate.running} of {policy.max_concurrent_tasks}.")
+    yield Text(f"Bought: {_spent('hour', gate.hour, policy.per_hour)}, {_spent('day', gate.day, policy.per_day)}.")
+    yield Text(_credits(gate, policy, overview.at))
+    for closed_gate in _gates(gate, policy):
+        yield Text(f"Purchases are stopped ({closed_gate['name']}): {closed_gate['todo']}")
+    if overview.working:
+        yield _workers(overview)
+
+
+def _counts(overview: Overview) -> Iterator[tuple[State, Reason | None, int]]:
+    order = tuple(State)
+    for state, reason in sorted(overview.tracks, key=lambda where: (order.index(where[0]), where[1] or "")):
+        if overview.tracks[state, reason]:
+            yield state, reason, overview.tracks[state, reason]
+
+
+def _stuck(overview: Overview) -> int:
+    return sum(tracks for state, _, tracks in _counts(overview) if state.stuck)
+
+
+def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
+    until = {closure.name: closure for closure in gate.closures}
+    return [
+        {
+            "name": name,
+            "until": moment(until[name].until) if name in until else None,
+            "detail": plain(until[name].detail) if name in until else None,
+            "todo": gate_advice(name),
+        }
+        for name in sorted(closed(gate, shapes(policy), policy))
+    ]
+
+
+def _usage(usage: Usage, limit: int) -> dict[str, Any]:
+    left = max(limit - usage.used, 0)
+    return {"used": usage.used, "limit": limit, "remaining": left, "frees_at": moment(usage.frees_at)}
+
+
+def _table(overview: Overview) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("state")
+    table.add_column("reason")
+    table.add_column("tracks", justify="right")
+    for state, reason, tracks in _counts(overview):
+        table.add_row(state, reason or "", str(tracks), style="red" if state is State.FAILED else "")
+    return table
+
+
+def _workers(overview: Overview) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("track", "step", "worked by", "until"):
+        table.add_column(heading, overflow="fold")
+    for working in overview.working[:20]:
+        until = f"{working.until:%H:%M:%S}Z"
+        table.add_row(plain(working.track_id, 40), working.step, plain(working.owner, 60), until)
+    return table
+
+
+def _ago(at: datetime, now: datetime) -> str:
+    return f"{moment(at)} ({_length(now - at)} ago)"
+
+
+def _length(length: timedelta) -> str:
+    seconds = max(int(length.total_seconds()), 0)
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _due(overview: Overview) -> str:
+    if overview.next_due is None:
+        return "nothing before the world changes"
+    return "now" if overview.next_due <= overview.at else str(moment(overview.next_due))
+
+
+def _spent(period: str, usage: Usage, limit: int) -> str:
+    return f"{usage.used} of {limit} this {period}"
+
+
+def _credits(gate: GateView, policy: Policy, now: datetime) -> str:
+    if gate.balance is None or gate.balance_at is None:
+        return "Credits: not asked for yet."
+    left = gate.credits_left() or 0.0
+    read = f"read {_length(now - gate.balance_at)} ago"
+    return f"Credits: {amount(left)} ({read}); nothing is bought below {amount(policy.min_credits)}."

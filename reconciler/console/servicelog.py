@@ -1,0 +1,95 @@
+"""What happens around the sweeps of a daemon, as log lines.
+
+Names of events: started, sweep, audit, job_failed, job_late, job_overlap, clock_jumped, hung, pruned, page_failed,
+stopped. A job that fails again and again is said once, and once more when it has recovered.
+"""
+
+from typing import assert_never
+
+from loguru import logger
+
+from reconciler.console.eventlog import place_of, say
+from reconciler.console.text import plain
+from reconciler.engine.events import Result
+from reconciler.service.events import (
+    ClockJumped,
+    Forgotten,
+    Hung,
+    JobFailed,
+    Late,
+    PageFailed,
+    ServiceEvent,
+    Started,
+    Stopped,
+    Swept,
+)
+
+
+class ServiceLog:
+    """For one daemon. May be told by several threads."""
+
+    def __init__(self) -> None:
+        self._failing: dict[str, str] = {}
+
+    def __call__(self, event: ServiceEvent) -> None:
+        match event:
+            case Started(url=url):
+                say("INFO", "started", pages=url)
+            case Swept():
+                self._recovered("sweep" if event.trigger is not None else "audit")
+                _swept(event)
+            case JobFailed():
+                self._failed(event)
+            case Late(job=job, overlap=overlap):
+                say("WARNING", "job_overlap" if overlap else "job_late", job=job)
+            case ClockJumped(by=by):
+                say("WARNING", "clock_jumped", seconds=round(by.total_seconds()), todo="All jobs begin at once.")
+            case Hung(complaints=complaints):
+                for complaint in complaints:
+                    say("ERROR", "hung", what=complaint, todo="The stacks follow; the process ends if it lasts.")
+            case Forgotten(tracks=tracks, attempts=attempts):
+                say("INFO" if tracks else "DEBUG", "pruned", tracks=tracks, attempts=attempts)
+            case PageFailed(path=path, error=error):
+                say("WARNING", "page_failed", path=path, error=type(error).__name__, place=place_of(error))
+            case Stopped(in_order=True):
+                say("INFO", "stopped")
+            case Stopped():
+                say("WARNING", "stopped", todo="A call still hung; what it left is taken up at the next start.")
+            case _:  # pragma: no cover
+                assert_never(event)
+
+    def _failed(self, event: JobFailed) -> None:
+        error = event.error
+        cause = f"{type(error).__name__} at {place_of(error)}" if event.mistake else plain(error)
+        if self._failing.get(event.job) == cause:
+            return
+        self._failing[event.job] = cause
+        todo = "Please report it." if event.mistake else "It is tried again on schedule."
+        say("ERROR", "job_failed", job=event.job, detail=cause, todo=todo)
+        if event.mistake:
+            logger.opt(exception=error).debug("job_failed")
+
+    def _recovered(self, job: str) -> None:
+        if self._failing.pop(job, None) is not None:
+            say("INFO", "job_recovered", job=job)
+
+
+def _swept(event: Swept) -> None:
+    result, name = event.result, "sweep" if event.trigger is not None else "audit"
+    level = "INFO" if _did_something(result) else "DEBUG"
+    say(
+        level,
+        name,
+        sweep=event.sweep,
+        trigger=event.trigger,
+        seconds=round(event.took.total_seconds(), 2),
+        looked_at=sum(result.states.values()),
+        resolved=sum(result.resolved.values()),
+        purchases=result.purchases,
+        written=result.writes,
+        mistakes=result.mistakes or None,
+    )
+
+
+def _did_something(result: Result) -> bool:
+    return bool(result.purchases or result.writes or result.mistakes or result.resolved)

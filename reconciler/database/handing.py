@@ -1,0 +1,49 @@
+"""Image tasks and whose they are: handed over by the app or an operator, bought by us, or named in the app's rows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from peewee import fn
+
+from reconciler.database.app_tracks import CAPS
+from reconciler.database.connection import Connection
+from reconciler.database.schema import AppTable
+from reconciler.database.tables import Bought, HandedOver, Polled
+from reconciler.domain.urls import image_task_ids
+
+
+class Handing:
+    def __init__(self, connection: Connection, app: AppTable) -> None:
+        self.connection, self.app = connection, app
+
+    def owners(self, task_id: str) -> tuple[str, ...]:
+        """Every track that the task is known to be for. Looks through the whole table: for people, not for sweeps."""
+        with self.connection.snapshot():
+            found = [*self._ours(task_id), *self._named(task_id)]
+        return tuple(dict.fromkeys(found))
+
+    def hand_over(self, track_id: str, task_id: str) -> None:
+        """As the app would. Once is enough."""
+        row = {HandedOver.track_id: track_id, HandedOver.task_id: task_id}
+        both = [HandedOver.track_id, HandedOver.task_id]
+        with self.connection.writing():
+            self.connection.run(HandedOver.insert(row).on_conflict(conflict_target=both, action="NOTHING"))
+
+    def forget(self, task_id: str) -> None:
+        """What Kie said of the task so far; it is asked anew."""
+        with self.connection.writing():
+            self.connection.delete(Polled, Polled.id == task_id)
+
+    def _ours(self, task_id: str) -> Iterator[str]:
+        for model in (Bought, HandedOver):
+            query: Any = model.select(model.track_id).where(model.task_id == task_id)
+            yield from (str(track_id) for (track_id,) in self.connection.rows(query))
+
+    def _named(self, task_id: str) -> Iterator[str]:
+        """As the picture's URL, or noted behind the prompt: found roughly in SQL, then by equality."""
+        image, noted = self.app.column("image_url"), self.app.column("extended_prompt")
+        near = (image == task_id) | (fn.instr(noted, task_id) > 0)
+        query = self.app.table.select(self.app.id, image == task_id, fn.substr(noted, 1, CAPS["extended_prompt"]))
+        for key, is_image, text in self.connection.rows(query.where(near)):
+            if is_image or task_id in image_task_ids(text if isinstance(text, str) else None):
+                yield str(key)
