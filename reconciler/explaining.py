@@ -5,7 +5,7 @@ from typing import Any
 
 from reconciler.app import gate_of, known_track, looked_into
 from reconciler.config import Settings, policy_of
-from reconciler.database import Reader
+from reconciler.database import Reader, Told
 from reconciler.domain import urls
 from reconciler.domain.actions import Buy
 from reconciler.domain.advice import advice
@@ -19,6 +19,9 @@ from reconciler.domain.plan import plan_case
 from reconciler.domain.standing import standing
 from reconciler.engine.preview import describe
 from reconciler.ports import Held
+
+HISTORY = 40
+"""Lines of the history that are told."""
 
 LOOKS: dict[type[Look], str] = {
     Absent: "no usable picture",
@@ -38,12 +41,20 @@ def explain(settings: Settings, track_id: str) -> dict[str, Any]:
 
 
 def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) -> dict[str, Any]:
+    history = {"history": [_told(told) for told in reader.history(held.lease.track_id, HISTORY)]}
     head = {"track": held.lease.track_id, "memory": None if reader.remembers else "empty: our tables are not there yet"}
     if track is None:
-        return head | {"row": "gone; nothing is written or bought for it any more"} | _remembered(held.memory)
+        return head | {"row": "gone; nothing is written or bought for it any more"} | _remembered(held.memory) | history
     policy = policy_of(settings)
     case = Case(track, notice(held.memory, track, policy, held.now), policy, held.now)
-    return {**head, "title": track.title, **_next(case, gate_of(reader)), "row": _row(case), **_remembered(case.memory)}
+    return {
+        **head,
+        "title": track.title,
+        **_next(case, gate_of(reader)),
+        "row": _row(case),
+        **_remembered(case.memory),
+        **history,
+    }
 
 
 # -- what comes next -----------------------------------------------------------------------------------------------
@@ -215,6 +226,19 @@ def _ailment(source: str, ailment: Ailment) -> dict[str, Any]:
         "faults": ailment.faults,
         "first_at": _moment(min(filter(None, (ailment.first_refused, ailment.first_fault)), default=None)),
         "tried_again_at": _moment(ailment.retry_at),
+    }
+
+
+def _told(told: Told) -> dict[str, Any]:
+    """Newest first; what came back the same again and again is told once, with how often."""
+    return {
+        "at": _moment(told.at),
+        "step": told.step,
+        "about": told.about,
+        "came": told.came,
+        "detail": told.detail,
+        "times": told.times,
+        "since": _moment(told.first_at) if told.times > 1 else None,
     }
 
 

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from faulthandler import dump_traceback
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import uniform
 
+from reconciler.app.counted import counting
 from reconciler.app.inside import open_store, opened, utc_now
 from reconciler.app.jobs import Ears, Jobs
 from reconciler.app.outside import Provider, provider
@@ -172,6 +174,7 @@ def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> 
     """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
     with opened(settings) as database:
         open_store(settings, database)
+    ears = replace(ears, tell=counting(ears.metrics, ears.tell))
     with provider(settings) as outside:
         daemon = Daemon(settings, outside, ears, Notifier(), Vitals())
         started(daemon)

@@ -63,10 +63,8 @@ def _let_through(decisions: "Decisions", reason: "Reason", waiting: int, *, yes:
 
     of_hosts = reason is Reason.HOST_SUSPECT
     if waiting and not yes:
-        what = f"{waiting} tracks wait" + (
-            "; what is dead may be replaced" if of_hosts else "; one order is let through"
-        )
-        _confirm(what, decisions, waiting if of_hosts else 1)
+        what = "what is dead there may be replaced" if of_hosts else "one order is let through"
+        _confirm(f"{waiting} tracks wait; {what}", decisions, waiting if of_hosts else 1)
     count = decisions.let_through(reason)
     said = f"{count} tracks go on" if of_hosts else f"{count} models may be ordered from once more"
     if as_json:

@@ -1,5 +1,6 @@
 """`run`: the daemon, one sweep, or a look at what would be done."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,7 @@ def run(
     raise typer.Exit(_run_once(ctx, narrowed, metrics_file, as_json=as_json))
 
 
-def _refuse_any(given: dict[str, object], why: str) -> None:
+def _refuse_any(given: Mapping[str, object], why: str) -> None:
     named = [option for option, value in given.items() if value]
     if named:
         refuse(f"{', '.join(named)} {why}")

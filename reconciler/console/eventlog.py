@@ -1,7 +1,7 @@
 """The events of a run as log lines. What concerns everybody is said once per run, with what to do about it.
 
-Names of events: moved, step, purchase, accepted, answer_lost, trouble, written, conflict, lease_lost, recognised,
-overwritten, gate_closed, credits, mistake.
+Names of events: moved, step, purchase, accepted, answer_lost, trouble, written, conflict, lease_lost, unwritten,
+recognised, overwritten, gate_closed, credits, mistake.
 """
 
 import traceback
@@ -27,6 +27,7 @@ from reconciler.engine.events import (
     Ordered,
     Overwritten,
     Recognised,
+    Unwritten,
     Wrote,
 )
 from reconciler.ports import Commit
@@ -51,6 +52,8 @@ class EventLog:
                 say("DEBUG", "moved", track=track_id, state=state, reason=reason)
             case Wrote():
                 _wrote(event)
+            case Unwritten(track_id=track_id):
+                say("WARNING", "unwritten", track=track_id, todo="Nothing: it is written when the database is back.")
             case Recognised(track_id=track_id):
                 say("INFO", "recognised", track=track_id)
             case Overwritten(track_id=track_id):

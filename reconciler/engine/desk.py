@@ -17,9 +17,9 @@ from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason, State
 from reconciler.engine.effects import Job
-from reconciler.engine.events import Listener, Mistake, Moved, Wrote
+from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
 from reconciler.engine.purse import Purse
-from reconciler.ports import Change, Clock, Commit, DatabaseLocked, Lease, Leases, RowWrite
+from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Lease, Leases, RowWrite
 
 COMMITS = 3
 """What is to be saved may have been paid for: a database that is busy is asked so often before it is given up."""
@@ -46,6 +46,13 @@ class Desk:
             with suppress(DatabaseLocked):
                 return self._leases.commit(lease, change, row)
         return self._leases.commit(lease, change, row)
+
+    def _commit_row(self, lease: Lease, change: Change, row: RowWrite) -> Commit:
+        try:
+            return self._commit(lease, change, row)
+        except DatabaseError:
+            self._tell(Unwritten(lease.track_id))
+            raise
 
     def _due(self, where: Standing) -> None:
         if where.due_at is not None:
@@ -90,7 +97,7 @@ class Desk:
         conflicted = replace(case, memory=after_conflict(case))
         change = self._change(written, *tried, write_attempt(write, Commit.COMMITTED))
         otherwise = self._change(conflicted, *tried, write_attempt(write, Commit.CONFLICT))
-        outcome = self._commit(lease, change, RowWrite(write, case.track, case.now, otherwise))
+        outcome = self._commit_row(lease, change, RowWrite(write, case.track, case.now, otherwise))
         if outcome is Commit.PAUSED:
             self.conclude(lease, replace(case, memory=replace(case.memory, paused=True)), *tried)
             return

@@ -44,6 +44,13 @@ class Wrote:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwritten:
+    """The database failed while a row was to be written; nothing of that step is saved."""
+
+    track_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recognised:
     """A picture that nobody had measured turned out good and durable."""
 
@@ -86,7 +93,7 @@ class Mistake:
     error: Exception
 
 
-Event = Found | Moved | Wrote | Recognised | Overwritten | Ordered | GateClosed | CreditsRead | Mistake
+Event = Found | Moved | Wrote | Unwritten | Recognised | Overwritten | Ordered | GateClosed | CreditsRead | Mistake
 
 
 Listener = Callable[[Event], None]

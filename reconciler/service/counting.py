@@ -21,6 +21,7 @@ from reconciler.engine.events import (
     Ordered,
     Overwritten,
     Recognised,
+    Unwritten,
     Wrote,
 )
 from reconciler.ports import Commit
@@ -86,16 +87,14 @@ class StepCounts:
                 self._wrote(event)
             case Recognised():
                 self._solved(How.ALREADY_GOOD, None)
+            case Unwritten():
+                self._writes.labels("failed").inc()
             case Overwritten():
                 self._overwritten.inc()
             case Moved() | Ordered() | GateClosed() | CreditsRead() | Mistake():
                 pass
             case _:  # pragma: no cover
                 assert_never(event)
-
-    def write_failed(self) -> None:
-        """A write that the database did not take, which is no event."""
-        self._writes.labels("failed").inc()
 
     def _wrote(self, event: Wrote) -> None:
         """A write that is neither saved nor refused, since writes were paused meanwhile, is none."""

@@ -238,12 +238,7 @@ class _Listener(ThreadingMixIn, WSGIServer):
 
     def shutdown_request(self, request: Any) -> None:
         self._open.pop(request, None)
-        with suppress(OSError):
-            request.shutdown(socket.SHUT_WR)
-            # To close with bytes unread is to reset, which can cost the client the answer.
-            request.setblocking(False)
-            request.recv(_PIECE)
-        self.close_request(request)
+        super().shutdown_request(request)
 
     def service_actions(self) -> None:
         oldest = self._monotonic() - self.limits.whole.total_seconds()

@@ -62,10 +62,6 @@ class Metrics:
         if isinstance(event, CreditsRead):
             self._snapshot.credits(event)
 
-    def write_failed(self) -> None:
-        """A write that the database did not take."""
-        self._steps.write_failed()
-
     def sweep_begun(self, trigger: Trigger, at: datetime) -> None:
         self._sweeps.begun(trigger, at)
 

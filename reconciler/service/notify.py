@@ -42,7 +42,7 @@ class Notifier:
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as link:
             link.settimeout(_PATIENCE_S)
-            link.sendto("\n".join(assignments).encode(errors="replace"), self._address)
+            link.sendto("\n".join(assignments).encode(), self._address)
 
 
 def watchdog_interval(environ: Mapping[str, str], pid: int) -> timedelta | None:
