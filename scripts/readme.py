@@ -21,11 +21,15 @@ from reconciler.domain.advice import advice
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
+from reconciler.kie.answers import Odd
+from reconciler.service.metrics import described
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOLLARS_PER_CREDIT = 0.005
 """By Kie's price list of November 2026."""
+MOST_VALUES = 10
+"""Of a label, that are told in a table."""
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -133,6 +137,24 @@ def codes() -> Mapping[int, str]:
     return {int(code): said for code, _, said in parts}
 
 
+# -- metrics -------------------------------------------------------------------------------------------------------
+
+
+def metrics() -> Iterator[str]:
+    rows = ((f"`{each.name}`", each.type, _labels(each.labels), each.help) for each in described(tuple(Odd)))
+    yield from table(("metric", "type", "labels", "meaning"), rows)
+
+
+def _labels(labels: Mapping[str, tuple[str, ...]]) -> str:
+    """The values of a label, where they are few; states and reasons are told above."""
+    told = (f"`{name}`{_values(values)}" for name, values in labels.items())
+    return ", ".join(told)
+
+
+def _values(values: tuple[str, ...]) -> str:
+    return f": {', '.join(values)}" if 0 < len(values) <= MOST_VALUES else ""
+
+
 # -- configuration -------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +224,7 @@ PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "commands": commands,
     "exit-codes": exit_codes,
     "credentials": credentials,
+    "metrics": metrics,
     "configuration": configuration,
     "uninstall": uninstall,
     "promises": promises,

@@ -17,16 +17,20 @@ import pytest
 import typer
 
 from reconciler import cli
+from reconciler.cli import face
 from reconciler.config.reference import CREDENTIALS, ENV_PREFIX, keys, sections
 from reconciler.database.tables import ALL
 from reconciler.domain.states import How, Reason, State
 from reconciler.images import marker
 from reconciler.kie.simulated import API_KEY, KieServer, Settings, SimulatedKie
+from reconciler.service.http import Pages
+from reconciler.service.metrics import described
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = ROOT / "reconciler" / "demo" / "app-schema-sqlite.sql"
 MADE: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
+PAGES = ("/metrics", "/healthz", "/readyz", "/images/…")
 GROUP: Any = typer.main.get_command(cli.app)
 COMMANDS = set(GROUP.commands)
 
@@ -69,7 +73,7 @@ def test_a_drift_is_found() -> None:
 
 
 def test_the_exit_codes_told_are_those_that_are_used() -> None:
-    assert set(MADE["codes"]()) == {0, cli.FAILED, cli.USAGE, cli.WORK_REMAINS, cli.UNFIT}
+    assert set(MADE["codes"]()) == {face.DONE, face.FAILED, face.USAGE, face.WORK_REMAINS, face.UNFIT}
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
@@ -96,7 +100,9 @@ def words() -> set[str]:
         *columns,
         *(f"make {target}" for target in targets),
         *(model._meta.table_name for model in ALL),
-        *("completed", "archived", "tracks", "2048x1152"),
+        *(each.name for each in described()),
+        *PAGES,
+        *("completed", "archived", "tracks", "2048x1152", "journalctl -u reconciler -p warning"),
         *(ENV_PREFIX, "$RECONCILER_CONFIG", "$CREDENTIALS_DIRECTORY", "LoadCredential=", "a,b", "generated"),
         *("90s", "20m", "6h", "14d"),
         *("./config.toml", "/etc/reconciler/config.toml", "$HOME/app.db", ".venv", marker.NAME, "reconciler_…"),
@@ -127,10 +133,17 @@ def test_words_that_exist_nowhere_are_noticed() -> None:
     assert [word for word in wrong if is_known(word, known)] == []
 
 
-def test_what_is_said_not_to_be_built_is_not() -> None:
-    commands = set(re.findall(r"`([a-z]+)`", section("Not built yet"))) - {"run"}
-    assert commands == {"status", "retry", "adopt", "resolve", "ignore", "pause", "resume"} - COMMANDS
-    assert {span for span in spans(section("Not built yet")) if "." in span} <= {key.path for key in keys()}
+def test_every_page_that_is_told_is_served() -> None:
+    pages, told = Pages(lambda: (b"", ""), tuple, tuple, lambda _: b""), list[str]()
+    for page in PAGES:
+        environ = {"PATH_INFO": page.replace("…", "tracks/t/a.jpg"), "REQUEST_METHOD": "GET"}
+        pages(environ, lambda status, _: told.append(status))  # type: ignore[arg-type]
+    assert told == ["200 OK"] * len(PAGES)
+
+
+def test_every_command_that_an_operator_may_need_is_told() -> None:
+    asked = re.findall(r"`reconciler ([a-z]+)", section("At 3 a.m."))
+    assert {"status", "explain", "retry", "adopt", "resolve", "ignore", "pause", "resume", "check", "run"} == set(asked)
 
 
 def test_exit_codes_named_in_prose_exist() -> None:
@@ -237,7 +250,7 @@ def test_the_first_commands_lead_from_nothing_to_a_dry_run(
     first, _ = fenced(section("On your own database"))
     ended = newcomer(first)
     dry_run = first.splitlines()[-1]
-    assert failures(ended) == {dry_run: cli.WORK_REMAINS}, ended.stdout + ended.stderr
+    assert failures(ended) == {dry_run: face.WORK_REMAINS}, ended.stdout + ended.stderr
     assert "app.db opens" in ended.stdout
     assert re.search(r"t1 .*\n.*t2 ", ended.stdout)
     assert "3 completed (in scope)" in ended.stdout
@@ -259,7 +272,7 @@ def test_the_first_real_step_buys_one_picture_and_no_more(
         }
         ended = newcomer(first + second, stdin=f"{API_KEY}\n", **here)
     dry_runs_and_run = [line for line in (first + second).splitlines() if "--once" in line]
-    assert failures(ended) == dict.fromkeys(dry_runs_and_run, cli.WORK_REMAINS), ended.stdout + ended.stderr
+    assert failures(ended) == dict.fromkeys(dry_runs_and_run, face.WORK_REMAINS), ended.stdout + ended.stderr
     assert len(kie.book.purchases) == 1
     with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
         written = connection.execute("SELECT image_url, resolution FROM tracks WHERE image_url IS NOT NULL").fetchall()

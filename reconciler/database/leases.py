@@ -128,7 +128,7 @@ class SqlLeases(Peek):
         self.history.add(lease.track_id, change.tried, now)
 
     def _was_lifted(self, standing: Standing) -> bool:
-        """What holds the track back ended while it was worked: the others were woken then, and nobody wakes this one."""
+        """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
         if standing.held == GateName.PAUSED:
             return not self.memories.paused()
         return standing.reason is Reason.HOST_SUSPECT and not any_suspect(self.connection)

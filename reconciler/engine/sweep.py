@@ -84,7 +84,7 @@ class Sweep:
         self._steps.others_wait = lambda shape: bool(self._finder.held_back(shape, 1, self._only()))
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
-        self._walk_over = not bounds.audit
+        self._walk_over = not bounds.audit or bounds.audit_rows == 0
         self._rows_left = bounds.audit_rows
         self._credit_asked_at: datetime | None = None
         self._begun: dict[str, datetime] = {}
@@ -181,14 +181,16 @@ class Sweep:
         if not self._bounds.due or self._desk.soonest is None or self._desk.soonest > now:
             return []
         only = self._only()
-        found = [track_id for track_id in self._finder.due(PAGE, only) if self._rested(track_id, now)]
+        found = [track_id for track_id in self._finder.due(PAGE, only) if self._is_free(track_id, now)]
         again = now if found else self._finder.next_due(only)
         self._desk.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
         return found
 
-    def _rested(self, track_id: str, now: datetime) -> bool:
+    def _is_free(self, track_id: str, now: datetime) -> bool:
+        """Whoever has been at it for longer than its lease is still at it."""
         begun = self._begun.get(track_id)
-        return begun is None or not now - NOT_AGAIN_FOR < begun <= now
+        rested = begun is None or not now - NOT_AGAIN_FOR < begun <= now
+        return rested and track_id not in self._steps.flights
 
     def _walk(self) -> Sequence[str]:
         """The next page's work, which may be none."""
@@ -285,12 +287,13 @@ class Sweep:
             raise failed[0]
 
     def _patience(self) -> timedelta:
-        return self._policy.request_timeout if self._stop else self._bounds.patience or self._policy.request_timeout
+        patience = self._bounds.patience
+        return self._policy.request_timeout if self._stop or patience is None else patience
 
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result
         result.states = self._tally.touched() if self._bounds.narrowed else self._finder.tally(self._bounds.only)
         result.stopped = stopped
         result.purse_spent = self._purse.spent
-        result.next_at = self._next_at()
+        result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result

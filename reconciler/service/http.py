@@ -64,6 +64,7 @@ class Pages:
                 ("Content-Type", answer.content_type),
                 ("Content-Length", str(len(answer.body))),
                 ("X-Content-Type-Options", "nosniff"),
+                ("Server", "reconciler"),
                 *answer.headers,
             ],
         )
@@ -215,7 +216,7 @@ class _Listener(ThreadingMixIn, WSGIServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # the one between asks the DNS for our name, and may wait for it
+        TCPServer.server_bind(self)  # HTTPServer's own also asks the DNS for our name, and may wait
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
