@@ -72,7 +72,13 @@ class Jobs:
         trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
         self._metrics.sweep_begun(trigger, begun)
         until = begun + self._settings.schedule.sweep_interval
-        bounds = Bounds(until, audit=False, waits=False, patience=self._policy.step_deadline)
+        bounds = Bounds(
+            until,
+            tries_key=trigger is Trigger.STARTUP,
+            audit=False,
+            waits=False,
+            patience=self._policy.step_deadline,
+        )
         result = self._tried("sweep", lambda: self._work(self._working.get(), bounds, trigger))
         if result is None:
             self.failed_sweeps += 1
@@ -145,15 +151,12 @@ class Jobs:
 
     def _audit(self) -> bool:
         interval, now = self._settings.schedule.audit_interval, utc_now()
+        tick = tick_of(interval)
         with opened(self._settings) as database:
-            walk = Pass(parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED))
-            if walk.is_over(now, interval):
+            walk = Pass(parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED)).at(now, interval)
+            if walk is None or walk.began is None:
                 return False
-            if walk.begins_anew(now, interval):
-                walk = Pass(now, None)
-                database.notes.put(AUDIT_BEGAN, own(now))
-            tick, left = tick_of(interval), database.finder.rows_after(walk.reached)
-            rows = rows_due(left, (walk.began or now) + interval - now, tick)
+            rows = rows_due(database.finder.rows_after(walk.reached), walk.began + interval - now, tick)
             bounds = Bounds(
                 now + tick,
                 due=False,
@@ -163,13 +166,15 @@ class Jobs:
                 patience=self._policy.step_deadline,
             )
             self._work(database, bounds, None)
+            # Not before: one that begins and fails at once has reached nothing, which reads as being over.
+            database.notes.put(AUDIT_BEGAN, own(walk.began))
             return True
 
     def _credits(self) -> bool:
         asked_at, client = utc_now(), self._outside.client(self._metrics)
         answer = client.credit()
         with opened(self._settings) as database:
-            purse = Purse(database.gate, self._policy, utc_now, each(self._metrics, self._ears.listen("")), None)
+            purse = Purse(database.gate, self._policy, utc_now, each(self._metrics, self._ears.listen("")))
             purse.credit_answer(answer, asked_at)
         return True
 

@@ -1,6 +1,7 @@
 """`run`: the daemon, one sweep, or a look at what would be done."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +92,7 @@ def _serve(ctx: typer.Context) -> int:
     import faulthandler
 
     from reconciler.app import Ears, metrics_of, serve
-    from reconciler.console.eventlog import EventLog
+    from reconciler.console.eventlog import EventLog, Said
     from reconciler.console.servicelog import ServiceLog
     from reconciler.console.stopping import stopping
 
@@ -100,7 +101,8 @@ def _serve(ctx: typer.Context) -> int:
         settings = settings_of(ctx)
         metrics = metrics_of(settings)
         log_by(ctx, settings, count=metrics.logged)
-        serve(settings, Ears(ServiceLog(), EventLog, metrics), lambda daemon: stop.on_stop(daemon.stop))
+        ears = Ears(ServiceLog(), partial(EventLog, said=Said()), metrics)
+        serve(settings, ears, lambda daemon: stop.on_stop(daemon.stop))
     return DONE
 
 

@@ -1,11 +1,13 @@
-"""The events of a run as log lines. What concerns everybody is said once per run, with what to do about it.
+"""The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
 Names of events: moved, step, purchase, accepted, answer_lost, trouble, written, conflict, lease_lost, unwritten,
 recognised, overwritten, gate_closed, credits, mistake.
 """
 
+import time
 import traceback
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from datetime import timedelta
 from typing import Any, assert_never
 
 from loguru import logger
@@ -32,13 +34,30 @@ from reconciler.engine.events import (
 )
 from reconciler.ports import Commit
 
+SAID_AGAIN_AFTER = timedelta(hours=1)
+
+
+class Said:
+    """What was said already and need not be said again for an hour. Safe to share between threads."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._said: dict[Hashable, float] = {}
+
+    def fresh(self, *cause: Hashable) -> bool:
+        """It is to be said now, and then is said."""
+        now = self._monotonic()
+        if cause in self._said and now - self._said[cause] < SAID_AGAIN_AFTER.total_seconds():
+            return False
+        self._said[cause] = now
+        return True
+
 
 class EventLog:
-    """A listener for one run. `sweep`: its id, which every line bears."""
+    """A listener for one run. `sweep`: its id, which every line bears. `said`: shared with other runs, if given."""
 
-    def __init__(self, sweep: str = "") -> None:
-        self._sweep = sweep or None
-        self._said: set[Hashable] = set()
+    def __init__(self, sweep: str = "", said: Said | None = None) -> None:
+        self._sweep, self._said = sweep or None, said or Said()
 
     def __call__(self, event: Event) -> None:
         with logger.contextualize(sweep=self._sweep):
@@ -69,11 +88,6 @@ class EventLog:
             case _:  # pragma: no cover
                 assert_never(event)
 
-    def _once(self, *cause: Hashable) -> bool:
-        fresh = cause not in self._said
-        self._said.add(cause)
-        return fresh
-
     def _found(self, event: Found) -> None:
         job, finding = type(event.job).__name__.lower(), event.finding
         say("DEBUG", "step", track=event.track_id, step=job, answer=_answer(finding), detail=_detail(finding))
@@ -90,11 +104,11 @@ class EventLog:
                 pass
 
     def _trouble(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
-        if self._once(name, cause):
+        if self._said.fresh(name, cause):
             say("WARNING", name, track=event.track_id, cause=cause, detail=_detail(event.finding), todo=todo)
 
     def _closed(self, closure: Closure) -> None:
-        if self._once("gate_closed", closure.name, closure.shape):
+        if self._said.fresh("gate_closed", closure.name, closure.shape):
             say(
                 "WARNING",
                 "gate_closed",
@@ -107,7 +121,7 @@ class EventLog:
 
     def _mistake(self, event: Mistake) -> None:
         error = event.error
-        if not self._once("mistake", type(error).__name__, place_of(error)):
+        if not self._said.fresh("mistake", type(error).__name__, place_of(error)):
             return
         todo = "Please report it; --log-level DEBUG shows the traceback."
         say("ERROR", "mistake", track=event.track_id, error=type(error).__name__, place=place_of(error), todo=todo)

@@ -21,12 +21,15 @@ class Pass:
     began: datetime | None
     reached: str | None
 
-    def begins_anew(self, now: datetime, interval: timedelta) -> bool:
-        """A date ahead is one from before the clock was set back."""
-        return self.reached is None and (self.began is None or not self.began <= now < self.began + interval)
+    def at(self, now: datetime, interval: timedelta) -> "Pass | None":
+        """As it goes on now; None: it is over, and the next one is not due.
 
-    def is_over(self, now: datetime, interval: timedelta) -> bool:
-        return self.reached is None and not self.begins_anew(now, interval)
+        One that is not over in its time is given as much again for what is left. So is one whose date is ahead, from
+        before the clock was set back.
+        """
+        if self.began is None or not self.began <= now < self.began + interval:
+            return Pass(now, self.reached)
+        return self if self.reached is not None else None
 
 
 def rows_due(left: int, time_left: timedelta, tick: timedelta) -> int:

@@ -19,12 +19,23 @@ FRESH_FOR = timedelta(seconds=1)
 
 
 class Purse:
-    def __init__(self, gate: Gate, policy: Policy, clock: Clock, listener: Listener, max_purchases: int | None) -> None:
+    """`tries_key`: a key that was refused is tried once more, in case it has been set right."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        policy: Policy,
+        clock: Clock,
+        listener: Listener,
+        max_purchases: int | None = None,
+        *,
+        tries_key: bool = True,
+    ) -> None:
         self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
         self._left = max_purchases
         self._view: GateView | None = None
         self._credit_retry_at: datetime | None = None
-        self._key_tried = False
+        self._key_tried = not tries_key
 
     def view(self) -> GateView:
         """The gate as it was less than a second ago; `reserve` always looks afresh."""

@@ -54,13 +54,15 @@ class Bounds:
 
     `until`: nothing is begun after. `waits`: for whatever will be due before that; else the run ends once nothing can
     be done at once. `patience`: how long steps under way may take when it ends. `only`: these tracks; `limit`: so many.
-    `due`: find what is due. `audit`: walk the table, from the key `audit_from` on, over `audit_rows` at most.
+    `tries_key`: a key that was refused is tried at once. `due`: find what is due. `audit`: walk the table, from the key
+    `audit_from` on, over `audit_rows` at most.
     """
 
     until: datetime
     only: tuple[str, ...] | None = None
     limit: int | None = None
     max_purchases: int | None = None
+    tries_key: bool = True
     due: bool = True
     audit: bool = True
     audit_from: str | None = None
@@ -78,7 +80,14 @@ class Sweep:
         self._finder, self._crew, self._clock, self._policy = parts.finder, parts.crew, parts.clock, parts.policy
         self._hands, self._bounds = parts.hands, bounds
         self._tally = Tally(listener)
-        self._purse = Purse(parts.gate, parts.policy, parts.clock, self._tally, bounds.max_purchases)
+        self._purse = Purse(
+            parts.gate,
+            parts.policy,
+            parts.clock,
+            self._tally,
+            bounds.max_purchases,
+            tries_key=bounds.tries_key,
+        )
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
         self._desk = self._steps.desk
         self._steps.others_wait = lambda shape: bool(self._finder.held_back(shape, 1, self._only()))

@@ -1,5 +1,6 @@
 """Jobs on a schedule: none twice at once, none forgotten, each watched while it runs and until it runs again."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,12 +12,18 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, Job
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from reconciler.service.events import Late, Tell
 from reconciler.service.vitals import Vitals
 
 AT_LEAST = timedelta(seconds=1)
 """Between two runs of a job, whatever it asks for: no mistake of ours may keep it running for nothing."""
+
+
+_QUIET = logging.getLogger("reconciler.scheduler")
+"""The library warns of what is told as Late."""
+_QUIET.setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,33 @@ class Job:
     first_after: timedelta = timedelta(0)
 
 
+class _Every(BaseTrigger):  # type: ignore[misc]  # the library has no types
+    """Again when `length` has passed since the job last began, or was left out.
+
+    The library's own interval counts through all the times that have passed: how late a job is could not be told, and
+    a clock that was set right by years would keep it counting for minutes.
+    """
+
+    def __init__(self, length: timedelta) -> None:
+        self._length = length
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        return now + self._length
+
+
 class Schedule:
     def __init__(self, vitals: Vitals, tell: Tell, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._vitals, self._tell, self._clock = vitals, tell, clock
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
+            logger=_QUIET,
             # The library's own defaults drop what is late, silently.
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.add_listener(self._overlapped, EVENT_JOB_MAX_INSTANCES)
         self._jobs: dict[str, Job] = {}
-        self._running = 0
+        self._running, self._stopped = 0, False
         self._ended = Condition()
 
     def add(self, job: Job) -> None:
@@ -54,8 +76,7 @@ class Schedule:
         self._jobs[job.name] = job
         self._scheduler.add_job(
             partial(self._run, job),
-            "interval",
-            seconds=job.every.total_seconds(),
+            _Every(job.every),
             id=job.name,
             executor=job.lane,
             next_run_time=self._clock() + job.first_after,
@@ -73,6 +94,8 @@ class Schedule:
 
     def stop(self, within: timedelta) -> bool:
         """Nothing begins any more; wait for what runs. False: something still runs."""
+        with self._ended:
+            self._stopped = True  # what waits for its thread would begin yet
         self._scheduler.shutdown(wait=False)
         for job in self._jobs.values():
             self._vitals.release(f"job {job.name}")
@@ -81,6 +104,8 @@ class Schedule:
 
     def _run(self, job: Job) -> None:
         with self._ended:
+            if self._stopped:
+                return
             self._running += 1
         try:
             with self._vitals.within(f"job {job.name}", job.allowed):
