@@ -217,3 +217,71 @@ def test_our_own_write_is_known_by_its_time(
     assert again.memory.written is not None
     assert again.memory.written.updated_at == again.track.updated_at
     assert held.now - again.track.updated_at <= kept_to
+
+
+# -- the stamp ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "stamp"),
+    [
+        ({"updated_at": "2026-01-03 00:00:00.5", "task_id": "t"}, "2026-01-03 00:00:00.5|t"),
+        ({"updated_at": None, "task_id": "t"}, "|t"),
+        ({"updated_at": None, "task_id": None}, "|"),
+        ({"updated_at": 1767225600, "task_id": "t"}, "1767225600|t"),
+        ({"updated_at": "9" * 100_000, "task_id": "x" * 100_000}, "9" * 64 + "|" + "x" * 500),
+        ({"updated_at": b"blob", "task_id": b"blob"}, "|"),
+    ],
+    ids=["both", "no time", "neither", "a number", "megabytes", "no texts"],
+)
+def test_the_stamp_is_read_with_the_row_and_alone(app: Any, columns: dict[str, Any], stamp: str) -> None:
+    app.put("a", **columns)
+    tracks = rows_of(app)
+    assert tracks.read("a").stamp == stamp  # type: ignore[union-attr]
+    assert tracks.stamp("a") == stamp
+    assert tracks.stamp("nobody") is None
+
+
+def test_a_stamp_of_bytes_that_are_no_text_can_be_kept(app: Any) -> None:
+    """It may come to be so between a look and a write, which asks for picture and status alone."""
+    app.put("a")
+    app.sql("UPDATE tracks SET task_id = CAST(x'68ff69' AS TEXT)")
+    tracks = rows_of(app)
+    assert tracks.stamp("a") == tracks.read("a").stamp == "2026-06-01 00:00:00|h?i"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("column", ["title", "status", "resolution", "extended_prompt"])
+def test_what_else_changes_is_in_the_stamp_by_its_time_alone(app: Any, column: str) -> None:
+    app.put("a")
+    tracks = rows_of(app)
+    before = tracks.stamp("a")
+    app.sql(f"UPDATE tracks SET {column} = 'other'")
+    assert tracks.stamp("a") == before
+    app.sql("UPDATE tracks SET updated_at = '2026-06-01 00:00:01'")
+    assert tracks.stamp("a") != before
+
+
+def test_after_our_own_write_the_stamp_is_remembered_as_the_row_has_it_then(app: Any) -> None:
+    """Also where something of the app's, such as a trigger, adds to the write: it was not there when we looked."""
+    app.put("a", task_id="t")
+    app.sql("CREATE TRIGGER touch AFTER UPDATE OF image_url ON tracks BEGIN UPDATE tracks SET task_id = 'u'; END")
+    leases = app.leases()
+    held = leases.lease("a")
+    change = Change(replace(held.memory, stamp="as it was"), NOWHERE)
+    assert leases.commit(held.lease, change, write_of(held.track, held.now)) is Commit.COMMITTED
+    again: Held = leases.peek("a")
+    assert again.track is not None
+    assert again.memory.stamp == again.track.stamp == "2026-11-01 12:00:00.000000|u"
+    assert app.sql("SELECT stamp FROM reconciler_memory") == [(again.memory.stamp,)]
+
+
+def test_without_a_write_the_stamp_is_the_one_that_was_looked_at(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    for row in (None, "conflict"):
+        held = leases.lease("a")
+        app.sql("UPDATE tracks SET image_url = 'https://x/of-somebody.png', updated_at = '2026-11-01 12:00:00'")
+        change = Change(replace(held.memory, stamp="as it was"), NOWHERE)
+        write = write_of(replace(held.track, image=Cell(None)), held.now) if row else None
+        leases.commit(held.lease, change, replace(write, otherwise=change) if write else None)
+        assert leases.peek("a").memory.stamp == "as it was"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from reconciler.database.finder import SqlFinder
+from reconciler.domain.actions import Write
 from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
-from reconciler.domain.states import Reason, State
-from reconciler.ports import Change
+from reconciler.domain.states import How, Reason, State
+from reconciler.ports import Change, Commit, RowWrite
 
 OLD = "2026-06-01T00:00:00+00:00"
 HOUR = timedelta(hours=1)
@@ -287,6 +288,79 @@ def test_rows_that_left_are_told_once(app: Any, desk: Desk) -> None:
     desk.look("a", None)
     desk.look("b", None)
     assert desk.walk() == ([], 1)
+
+
+def test_who_is_gone_is_told_once_and_again_when_it_came_back_and_went(app: Any, desk: Desk) -> None:
+    app.put("a", image_url="https://x/a.png")
+    desk.look("a")
+    app.sql("DELETE FROM tracks")
+    assert desk.walk() == (["a"], 0)
+    assert desk.walk() == (["a"], 0), "until somebody looks"
+    desk.look("a", None)
+    assert desk.walk() == ([], 0)
+    app.put("a", image_url="https://x/a.png")
+    assert desk.walk() == (["a"], 0)
+    desk.look("a")
+    assert desk.walk() == ([], 1)
+    app.sql("DELETE FROM tracks")
+    assert desk.walk() == (["a"], 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "updated_at = '2026-11-01 12:00:01'",
+        "updated_at = NULL",
+        "task_id = 'another song'",
+        "task_id = NULL",
+        "title = 'New', updated_at = '2026-11-01 12:00:01'",
+    ],
+)
+@pytest.mark.parametrize("state", [State.OK, State.MISSING, State.BACKING_OFF])
+def test_a_row_that_changed_beside_its_picture_is_looked_at_again(
+    app: Any, desk: Desk, change: str, state: State
+) -> None:
+    for name in "ab":
+        app.put(name, image_url="https://x/a.png", task_id=f"song of {name}")
+        desk.look(name, state, due_in=HOUR)
+    assert desk.walk()[0] == []
+    app.sql(f"UPDATE tracks SET {change} WHERE id = 'a'")
+    assert desk.walk()[0] == ["a"]
+    desk.look("a", state, due_in=HOUR)
+    assert desk.walk()[0] == []
+
+
+def test_our_own_write_is_no_change(app: Any, desk: Desk) -> None:
+    app.put("a", task_id="song")
+    held = desk.leases.lease("a")
+    assert held is not None
+    assert held.track is not None
+    memory = replace(notice(held.memory, held.track, desk.policy, held.now), seen="https://x/new.jpg")
+    change = Change(memory, Standing(State.OK, None, held.now + HOUR))
+    row = RowWrite(Write("https://x/new.jpg", "2048x1152", How.GENERATED), held.track, held.now, change)
+    assert desk.leases.commit(held.lease, change, row) is Commit.COMMITTED
+    assert desk.walk() == ([], 1)
+
+
+def test_a_table_without_times_is_walked_as_well(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT DEFAULT 'completed', image_url TEXT)")
+    app.sql("INSERT INTO tracks (id, image_url) VALUES (1, 'https://x/a.png')")
+    desk = Desk(app)
+    desk.look("1")
+    assert desk.walk() == ([], 1)
+
+
+def test_rows_that_a_walk_has_yet_to_see(app: Any, desk: Desk) -> None:
+    for name in "abcd":
+        app.put(name, status="failed" if name == "d" else "completed")
+    assert [desk.finder.rows_after(key) for key in (None, "", "a", "c", "d", "z")] == [4, 4, 3, 1, 0, 0]
+
+
+def test_rows_to_be_walked_are_counted_as_numbers_where_ids_are(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks (id) VALUES (-3), (9), (10), (100)")
+    finder = app.finder()
+    assert [finder.rows_after(key) for key in (None, "-3", "9", "10", "100")] == [4, 3, 2, 1, 0]
 
 
 def test_rows_that_time_will_bring_into_scope_are_remembered(app: Any, desk: Desk) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from reconciler import demo
-from reconciler.app import Narrowed, run_once
+from reconciler.app import Narrowed, metrics_of, run_once
 from reconciler.config import Settings, load
 from reconciler.demo.folder import Folder
 from reconciler.kie.simulated import KieServer, SimulatedKie
@@ -34,7 +34,7 @@ def start_again(settings: Settings) -> SimulatedKie:
     kie = SimulatedKie(lambda: datetime.now(UTC))
     port = int(settings.kie.base_url.rpartition(":")[2])
     with KieServer(kie, port=port):
-        run_once(settings, Narrowed(timedelta(seconds=2)), lambda _: None, lambda _: None)
+        run_once(settings, Narrowed(timedelta(seconds=2)), metrics_of(settings), lambda _: None, lambda _: None)
     return kie
 
 

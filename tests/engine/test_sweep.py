@@ -72,6 +72,17 @@ def test_with_slow_workers_it_waits_and_does_not_spin(make_world: MakeWorld) -> 
     assert crew.turns <= 2 * answers
 
 
+def test_a_step_that_outlives_its_lease_is_waited_for_and_neither_begun_again_nor_spun_for(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(2)
+    crew = slow_crew(world, 2 * world.policy.lease.total_seconds())
+    result = world.run(timedelta(hours=2))
+    assert result.states == {(State.OK, None): 2}
+    assert len(world.kie.book.purchases) == 2
+    assert crew.turns < 10 * HOUR / timedelta(seconds=1), "once a second at most"
+
+
 def test_no_more_steps_at_once_than_workers(make_world: MakeWorld) -> None:
     world = make_world(20)
     crew = slow_crew(world, size=3)

@@ -49,6 +49,7 @@ from reconciler.engine.events import (
     Ordered,
     Overwritten,
     Recognised,
+    Unwritten,
     Wrote,
 )
 from reconciler.ports import Commit
@@ -127,7 +128,7 @@ def test_a_write_that_was_not_made_resolves_nothing(metrics: Metrics, outcome: C
 
 
 def test_a_write_that_the_database_did_not_take(metrics: Metrics) -> None:
-    assert changed(metrics, metrics.write_failed) == {"writes_total{failed}": 1}
+    assert changed(metrics, lambda: metrics(Unwritten("t1"))) == {"writes_total{failed}": 1}
 
 
 def test_a_clock_set_back_makes_no_sum_fall(metrics: Metrics) -> None:

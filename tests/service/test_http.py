@@ -5,7 +5,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.request import urlopen
@@ -101,6 +101,14 @@ def connect(server: HttpServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=LONG)
 
 
+def until_served(server: HttpServer) -> None:
+    """On a busy machine this client too may be silent for longer than some tests allow, so it tries again."""
+    while True:
+        with suppress(ConnectionError):
+            if ask(server, "/healthz").status == 200:
+                return
+
+
 def rest(link: socket.socket) -> bytes:
     """All that comes until the end; a reset is an end too."""
     received = b""
@@ -122,6 +130,15 @@ def test_metrics(server: HttpServer) -> None:
     assert (reply.status, reply.body) == (200, b"tracks 1\n")
     assert reply.headers["Content-Type"] == "text/plain; version=0.0.4"
     assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_no_versions_are_told(server: HttpServer) -> None:
+    assert ask(server, "/metrics").headers["Server"] == "reconciler"
+    with connect(server) as link:
+        link.sendall(b"a b c HTTP/1.0\r\n\r\n")
+        assert [line.strip() for line in rest(link).splitlines() if line.startswith(b"Server")] == [
+            b"Server: reconciler"
+        ]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -223,9 +240,8 @@ def test_nobody_has_a_picture_that_does_not_exist(server: HttpServer, site: Site
         f"/images/{KEY}%0A",
         f"/images/{KEY}/",
         f"/images/{KEY}.part",
-        "/images/tracks/a b.jpg".replace(" ", "%20"),
-        "/images/tracks/%C3%A9.jpg",
-        "/images/tracks/%D9%A1.jpg",
+        "/images/tracks/a%20b.jpg",
+        "/images/tracks/%C3%AA.jpg",
         "/images/tracks/x.JPG",
         "/images/tracks/x.svg",
         "/images/tracks/x",
@@ -250,10 +266,13 @@ def test_pictures_may_be_served_elsewhere(path: str, site: Site) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", f"/images/{KEY}", "/nothing"])
 def test_head_is_get_without_the_body(path: str, server: HttpServer) -> None:
     got, head = ask(server, path), ask(server, path, "HEAD")
-    assert (head.status, head.body) == (got.status, b"")
+    assert head.status == got.status
     del got.headers["Date"], head.headers["Date"]
     assert head.headers.items() == got.headers.items()
     assert head.headers["Content-Length"] == str(len(got.body))
+    with connect(server) as link:  # the client above would not show a body
+        link.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+        assert rest(link).endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/metrics/", "/healthz/x", "/callback/token", "*"])
@@ -288,7 +307,7 @@ def test_a_page_that_fails_says_so_and_nothing_more(server: HttpServer, site: Si
 def test_a_page_may_fail_with_nobody_told(site: Site) -> None:
     site.raises = ValueError("secret")
     with HttpServer("127.0.0.1", 0, Pages(site.metrics, tuple, tuple, None)) as server:
-        assert ask(server, "/metrics").status == 500
+        assert ask(server, "/metrics").body == b"this page has failed; the log tells why\n"
 
 
 def test_a_store_that_fails_is_not_taken_for_an_empty_one(server: HttpServer, site: Site) -> None:
@@ -310,7 +329,7 @@ def test_a_client_that_falls_silent_is_let_go(sent: bytes, site: Site) -> None:
         with connect(server) as slow:
             slow.sendall(sent)
             assert rest(slow) == b""
-        assert ask(server, "/healthz").status == 200
+        until_served(server)
 
 
 def test_a_client_that_takes_nothing_is_let_go(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
@@ -318,8 +337,7 @@ def test_a_client_that_takes_nothing_is_let_go(site: Site, capfd: pytest.Capture
     limits = Limits(requests=1, silence=timedelta(milliseconds=10))
     with HttpServer("127.0.0.1", 0, site.pages(), limits) as server, connect(server) as slow:
         slow.sendall(f"GET /images/{KEY} HTTP/1.0\r\n\r\n".encode())
-        while ask(server, "/healthz").status != 200:
-            pass
+        until_served(server)
         assert len(rest(slow)) < 20_000_000
     assert capfd.readouterr().err == ""
 

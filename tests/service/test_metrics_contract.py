@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from reconciler.domain.policy import Policy
 from reconciler.kie.answers import Odd
-from reconciler.service.counting import Described
+from reconciler.service.catalogue import Described
 from reconciler.service.metrics import Metrics, described
 
 STATES = (

@@ -1,6 +1,8 @@
 """What is past its time is told, and nothing else."""
 
+import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -104,6 +106,16 @@ def test_a_moment_too_long_reads_as_too_long(vitals: Vitals, clock: Clock) -> No
         )
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
 def test_threads_do_not_disturb_each_other() -> None:
     """What one of them raises is a warning, and so an error."""
     vitals, begin = Vitals(), threading.Barrier(9)
