@@ -14,7 +14,7 @@ from reconciler.app.outside import Provider
 from reconciler.app.work import parts_of, unhurried
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database, DatabaseError
 from reconciler.database.datetimes import own, parse
-from reconciler.engine.audit import Pass, rows_due, tick_of
+from reconciler.engine.audit import pass_at, rows_due, tick_of
 from reconciler.engine.crew import Threads
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.purse import Purse
@@ -153,8 +153,9 @@ class Jobs:
         interval, now = self._settings.schedule.audit_interval, utc_now()
         tick = tick_of(interval)
         with opened(self._settings) as database:
-            walk = Pass(parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED)).at(now, interval)
-            if walk is None or walk.began is None:
+            noted = parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED)
+            walk = pass_at(now, interval, *noted)
+            if walk is None:
                 return False
             rows = rows_due(database.finder.rows_after(walk.reached), walk.began + interval - now, tick)
             bounds = Bounds(

@@ -16,20 +16,22 @@ def tick_of(interval: timedelta) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One walk over the table. `began` None: none was ever begun. `reached` None: it is over, or not begun."""
+    """One walk over the table. `reached`: the last key that was walked; None before the first."""
 
-    began: datetime | None
+    began: datetime
     reached: str | None
 
-    def at(self, now: datetime, interval: timedelta) -> "Pass | None":
-        """As it goes on now; None: it is over, and the next one is not due.
 
-        One that is not over in its time is given as much again for what is left. So is one whose date is ahead, from
-        before the clock was set back.
-        """
-        if self.began is None or not self.began <= now < self.began + interval:
-            return Pass(now, self.reached)
-        return self if self.reached is not None else None
+def pass_at(now: datetime, interval: timedelta, began: datetime | None, reached: str | None) -> Pass | None:
+    """The walk that is to go on now; None: the last one is over, and the next one not due.
+
+    `began` and `reached` are what was noted last: None where nothing ever began, and where the walk is over. One that
+    is not over in its time is given as much again for what is left. So is one whose date is ahead, from before the clock
+    was set back.
+    """
+    if began is None or not began <= now < began + interval:
+        return Pass(now, reached)
+    return Pass(began, reached) if reached is not None else None
 
 
 def rows_due(left: int, time_left: timedelta, tick: timedelta) -> int:

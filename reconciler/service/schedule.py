@@ -20,7 +20,6 @@ from reconciler.service.vitals import Vitals
 AT_LEAST = timedelta(seconds=1)
 """Between two runs of a job, whatever it asks for: no mistake of ours may keep it running for nothing."""
 
-
 _QUIET = logging.getLogger("reconciler.scheduler")
 """The library warns of what is told as Late."""
 _QUIET.setLevel(logging.ERROR)
