@@ -23,8 +23,8 @@ from reconciler.database.tables import ALL
 from reconciler.domain.states import How, Reason, State
 from reconciler.images import marker
 from reconciler.kie.simulated import API_KEY, KieServer, Settings, SimulatedKie
-from reconciler.service.http import Pages
 from reconciler.service.metrics import described
+from reconciler.service.pages import Pages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,8 +24,9 @@ from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
 from reconciler.images.local_store import LocalReader
 from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
-from reconciler.service.http import HttpServer, Pages
+from reconciler.service.http import HttpServer
 from reconciler.service.notify import Notifier, watchdog_interval
+from reconciler.service.pages import Pages
 from reconciler.service.schedule import Job, Schedule
 from reconciler.service.vitals import Vitals
 

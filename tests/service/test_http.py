@@ -14,7 +14,8 @@ import pytest
 
 from reconciler.ports import StoreError
 from reconciler.service import http as daemon_http
-from reconciler.service.http import HttpServer, Limits, Pages
+from reconciler.service.http import HttpServer, Limits
+from reconciler.service.pages import Pages
 
 KEY = "tracks/a~20b/0123456789abcdef.jpg"
 TEXT = "text/plain; charset=utf-8"
