@@ -1,6 +1,7 @@
 """`adopt` and `resolve`: an operator names an image task that exists already, or settles a purchase that was lost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from reconciler.app import provider
 from reconciler.database import Handing, usable_task_id
@@ -8,39 +9,48 @@ from reconciler.deciding import Decided, Decisions, Declined
 from reconciler.domain.amending import created, lost_orders, not_created, same_prompt
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble
-from reconciler.domain.model import Memory, TaskState, Track
+from reconciler.domain.model import Memory, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder, original
 from reconciler.domain.standing import Standing
+from reconciler.domain.states import State
 
 
 def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> Decided:
     """Hand a task over, as the app would. Declined where it is doubtful that it is this track's, unless forced."""
     handing = _handing(decisions, track_id, task_id)
     held = decisions.database.leases.peek(track_id)
-    doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), _prompts(held.track, decisions))]
+    prompts = (*_prompts(held.track, decisions.policy), *(purchase.prompt for purchase in held.memory.purchases))
+    answer = ask(decisions, task_id)
+    doubts = [*_owned(handing, track_id, task_id), *_doubts(answer, prompts), *_fruitless(answer)]
     if doubts and not force:
         raise Declined(f"{'; '.join(doubts)}. Nothing was changed; --force hands it over all the same")
-    known = held.memory.tasks.get(task_id)
-    if known is not None and known.state in (TaskState.GONE, TaskState.FAILED):
-        handing.forget(task_id)
-    handing.hand_over(track_id, task_id)
-    amended = decisions.amend(track_id, lambda case, _: case.memory)
-    said = f"task {task_id} is followed to its end before anything is bought"
-    return Decided(track_id, amended.before, amended.after, said)
+
+    def change(case: Case, _: Standing) -> Memory:
+        handing.hand_over(track_id, task_id)
+        memory = _asked_anew(handing, case, task_id)
+        return replace(memory, handed=tuple(dict.fromkeys((task_id, *memory.handed))))
+
+    amended = decisions.amend(track_id, change)
+    return Decided(track_id, amended.before, amended.after, _handed_over(task_id, amended.after.state))
 
 
 def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
-    """The oldest purchase of this track whose answer was lost is this task."""
+    """The oldest purchase of this track whose answer was lost is this task, whatever became of it."""
     handing = _handing(decisions, track_id, task_id)
     held = decisions.database.leases.peek(track_id)
     orders = lost_orders(held.memory, held.now)
-    ordered = {order.prompt for order in orders}
+    ordered = tuple(order.prompt for order in orders)
+    if any(purchase.task_id == task_id for purchase in held.memory.purchases):
+        raise Declined(f"task {task_id} came of another purchase of track {track_id}; nothing was changed")
     doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), ordered)] if orders else []
     if doubts:
-        raise Declined(f"{'; '.join(doubts)}. Nothing was changed; `adopt --force` hands it over all the same")
+        todo = f"`reconciler adopt {track_id} {task_id} --force` hands it over all the same"
+        raise Declined(f"{'; '.join(doubts)}. Nothing was changed; {todo}")
     said = f"the lost purchase is task {task_id}, which is followed to its end"
-    return _resolve(decisions, track_id, lambda case: created(case.memory, task_id, case.now), said)
+    return _resolve(
+        decisions, track_id, lambda case: created(_asked_anew(handing, case, task_id), task_id, case.now), said
+    )
 
 
 def resolve_as_nothing(decisions: Decisions, track_id: str) -> Decided:
@@ -57,6 +67,28 @@ def _resolve(decisions: Decisions, track_id: str, settled: Callable[[Case], Memo
 
     amended = decisions.amend(track_id, change)
     return Decided(track_id, amended.before, amended.after, said)
+
+
+def _asked_anew(handing: Handing, case: Case, task_id: str) -> Memory:
+    """The memory without what Kie once said against the task. Under the lease: nobody else saves it for this track."""
+    handing.forget_end(task_id)
+    tasks = dict(case.memory.tasks)
+    if task_id in tasks and tasks[task_id].state in (TaskState.GONE, TaskState.FAILED):
+        tasks[task_id] = Task(task_id, first_seen=case.now)
+    return replace(case.memory, tasks=tasks)
+
+
+def _handed_over(task_id: str, state: State | None) -> str:
+    match state:
+        case None:
+            then = "followed once the track is in scope"
+        case State.FAILED:
+            then = "of no use yet: `reconciler retry` re-opens the track"
+        case State.OK:
+            then = "of no use now: the track has a good picture"
+        case _:
+            then = "followed to its end before anything is bought"
+    return f"task {task_id} is handed over, and {then}"
 
 
 # -- whose a task is -----------------------------------------------------------------------------------------------
@@ -80,28 +112,30 @@ def ask(decisions: Decisions, task_id: str) -> TaskAnswer:
         return outside.reader().task(task_id)
 
 
-def _doubts(answer: TaskAnswer, prompts: set[str]) -> Iterator[str]:
+def _doubts(answer: TaskAnswer, prompts: Sequence[str]) -> Iterator[str]:
     """What Kie's record says against the task. Running ones do not tell their prompt."""
     match answer:
         case Succeeded(prompt=str() as recorded) if not any(same_prompt(recorded, wanted) for wanted in prompts):
             yield f"its recorded prompt is another one ({_short(recorded)}) than this track's ({_short(*prompts)})"
         case NotFound():
             yield "Kie knows no such image task; ids of music tasks and of other accounts look so too"
-        case Failed(detail=detail):
-            yield f"Kie ended the task without a picture ({_short(detail)})"
         case Trouble(call=call, detail=detail):
             yield f"Kie could not be asked about it ({call}: {_short(detail)})"
-        case Succeeded() | Running():
+        case Succeeded() | Running() | Failed():
             pass
 
 
-def _prompts(track: Track | None, decisions: Decisions) -> set[str]:
-    """All that this track's picture may have been asked for with."""
+def _fruitless(answer: TaskAnswer) -> Iterator[str]:
+    if isinstance(answer, Failed):
+        yield f"Kie ended the task without a picture ({_short(answer.detail)})"
+
+
+def _prompts(track: Track | None, policy: Policy) -> Sequence[str]:
+    """All that this track's picture may have been asked for with, as its row stands; the app's own words first."""
     if track is None:
-        return set()
-    policy: Policy = decisions.policy
-    own = {prompt for _, prompt in ladder(track, policy)} | {original(track) or ""}
-    return own - {""}
+        return ()
+    own = (original(track) or "", *(prompt for _, prompt in ladder(track, policy)))
+    return tuple(filter(None, own))
 
 
 def _short(text: str = "none", *_: str) -> str:

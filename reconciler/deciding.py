@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from reconciler.app import known_track, opened
+from reconciler.app import known_track, looked_into, opened
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database
 from reconciler.domain.amending import REOPENS_GATE, reopened
 from reconciler.domain.case import Case
+from reconciler.domain.gate import GateName
+from reconciler.domain.learn import notice
 from reconciler.domain.model import Memory
 from reconciler.domain.models import shapes
+from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Standing
+from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason, State
 from reconciler.engine.amend import Amended, amend
 
@@ -54,18 +57,34 @@ class Decisions:
 
     # -- retry -----------------------------------------------------------------------------------------------------
 
-    def waiting(self, reason: Reason) -> Sequence[str]:
-        """The tracks that `retry --reason` is about: given up for it, or held back by a gate."""
-        held = (State.MISSING, State.BELOW_TARGET)
-        states = held if reason in GATES else (State.FAILED,)
-        return [track_id for state in states for track_id in self.database.finder.standing(state, reason)]
+    def given_up_for(self, reason: Reason) -> Sequence[str]:
+        """Longest in need first."""
+        return self.database.finder.standing(State.FAILED, reason)
+
+    def stands(self, track_id: str) -> Standing | None:
+        """Where the track stands, without leasing it. None: its row is gone."""
+        held = self.database.leases.peek(track_id)
+        if held.track is None:
+            return None
+        case = Case(held.track, notice(held.memory, held.track, self.policy, held.now), self.policy, held.now)
+        return standing(case, plan_case(case), self.database.gate.view())
+
+    def given_up(self, track_ids: Sequence[str]) -> int:
+        """How many of them."""
+        where = (self.stands(track_id) for track_id in track_ids)
+        return sum(stands is not None and stands.state is State.FAILED for stands in where)
 
     def price(self, tracks: int) -> float:
         """Credits that one purchase for each of them costs at most."""
         return tracks * max((price for _, price in shapes(self.policy)), default=0.0)
 
     def retry(self, track_id: str) -> Decided:
-        """Re-open a track that is given up, and grant it one purchase beyond its limits."""
+        """Re-open a track that is given up, and grant it one purchase beyond its limits. Any other is left alone."""
+        stands = self.stands(track_id)
+        if stands is None:
+            return Decided(track_id, _GONE, _GONE, "its row is gone, so nothing was changed")
+        if stands.state is not State.FAILED:
+            return Decided(track_id, stands, stands, _NOT_GIVEN_UP)
 
         def change(case: Case, before: Standing) -> Memory:
             return reopened(case) if before.state is State.FAILED else case.memory
@@ -73,18 +92,35 @@ class Decisions:
         amended = self.amend(track_id, change)
         return Decided(track_id, amended.before, amended.after, _retried(amended))
 
+    # -- gates -----------------------------------------------------------------------------------------------------
+
+    def held_for(self, reason: Reason) -> int:
+        """How many tracks a gate holds back: as `status` counts them."""
+        with looked_into(self.settings) as reader:
+            tracks = reader.overview().tracks
+        return sum(tracks.get((state, reason), 0) for state in (State.MISSING, State.BELOW_TARGET))
+
+    def closed(self, reason: Reason) -> Sequence[str]:
+        """What is configured and closed for a reason of REOPENS_GATE: shapes, of which one more order may be tried."""
+        view = self.database.gate.view()
+        rejected = {closure.shape for closure in view.closures if closure.name is GateName.REQUEST_REJECTED}
+        exhausted = {shape for shape, proof in view.proofs.items() if proof.exhausted}
+        shut = rejected if reason is Reason.REQUEST_REJECTED else exhausted
+        return [shape for shape, _ in shapes(self.policy) if shape in shut]
+
     def let_through(self, reason: Reason) -> int:
-        """Open a gate once. How many models, or tracks of suspect hosts, that concerns."""
-        gate = self.database.gate
-        if reason is Reason.HOST_SUSPECT:
-            return self.database.release_suspects()
-        if reason is Reason.REQUEST_REJECTED:
-            return sum(gate.try_once(shape) for shape, _ in shapes(self.policy))
-        proofs = gate.view().proofs
-        exhausted = [shape for shape, _ in shapes(self.policy) if shape in proofs and proofs[shape].exhausted]
-        for shape in exhausted:
-            gate.grant(shape)
-        return len(exhausted)
+        """One order more of each model that is closed for this reason. How many models."""
+        closed, gate = self.closed(reason), self.database.gate
+        for shape in closed:
+            if reason is Reason.REQUEST_REJECTED:
+                gate.try_once(shape)
+            else:
+                gate.grant(shape)
+        return len(closed)
+
+    def release_hosts(self) -> int:
+        """What is dead at suspect hosts may be replaced. How many tracks waited for that."""
+        return self.database.release_suspects()
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
@@ -119,11 +155,17 @@ GIVEN_UP = frozenset(
 """Reasons for which a track may be given up."""
 
 
+_NOT_GIVEN_UP = "not given up, so nothing was changed"
+_GONE = Standing(None, None, None)
+
+
 def _retried(amended: Amended) -> str:
     if amended.before.state is not State.FAILED:
-        return "not given up, so nothing was changed"
+        return _NOT_GIVEN_UP
     if amended.after.state is State.FAILED:
         return "still given up: the row itself must be mended"
+    if amended.after.held is not None:
+        return "re-opened; it goes on when the gate opens"
     return "tried again at the next sweep"
 
 

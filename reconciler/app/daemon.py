@@ -37,6 +37,8 @@ JUMP = timedelta(seconds=10)
 WITHOUT_SUCCESS = 5
 """So many sweeps in a row that fail are no progress."""
 PRUNE_EVERY = timedelta(days=1)
+_SOON = frozenset({"sweep", "snapshot", "audit"})
+"""Jobs that run again within a minute or so, and so find out when what they failed of is over."""
 
 
 class HttpUnfit(Exception):
@@ -112,7 +114,8 @@ class Daemon:
             self._hung_since = now
             self._ears.tell(Hung(complaints))
             self._notifier.status(f"hangs: {complaints[0]}")
-            dump_traceback(file=sys.stderr, all_threads=True)
+            with suppress(OSError, RuntimeError):  # stderr may be no file, or closed
+                dump_traceback(file=sys.stderr, all_threads=True)
         elif now - self._hung_since > self._policy.request_timeout.total_seconds():
             os._exit(1)
 
@@ -142,7 +145,7 @@ class Daemon:
     def _readiness(self) -> tuple[str, ...]:
         if not self._ready or self._stopping:
             return ("stopping" if self._stopping else "starting",)
-        return tuple(self._jobs.troubles.values())
+        return tuple(said for job, said in tuple(self._jobs.troubles.items()) if job in _SOON)
 
 
 def _drift() -> timedelta:

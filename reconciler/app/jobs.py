@@ -50,8 +50,8 @@ class Jobs:
     def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
         self._outside, self._ears, self._vitals = outside, ears, vitals
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
-        self._working = Kept(lambda: opened(self._settings))
-        self._looking = Kept(lambda: looked_into(self._settings))
+        self._working = Kept(lambda: opened(self._settings), self._file)
+        self._looking = Kept(lambda: looked_into(self._settings), self._file)
         self._pace = HostPace(PER_HOST)
         self._trigger = Trigger.STARTUP
         self._sweeps: tuple[Sweep, ...] = ()
@@ -124,6 +124,16 @@ class Jobs:
             return None
         self.troubles.pop(job, None)
         return result
+
+    def _file(self) -> object:
+        """SQLite's file. A connection goes on with the one it opened, though that was moved and another put in its
+        place: purchases would be noted where nobody looks."""
+        database = self._settings.database
+        try:
+            found = database.path.stat() if database.is_sqlite else None
+        except OSError:
+            return None  # opening it tells why
+        return (found.st_dev, found.st_ino) if found is not None else None
 
     def _work(self, database: Database, bounds: Bounds, trigger: Trigger | None) -> Result:
         """One sweep; `trigger` None: a slice of the audit, at its own pace."""

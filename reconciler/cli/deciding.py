@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.face import AsJson, Track, refuse, settings_of
+from reconciler.cli.face import FAILED, AsJson, Track, complain, refuse, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,39 +47,64 @@ def retry(
 
     why = Reason(reason) if reason is not None else None
     with deciding(settings_of(ctx, quiet=True)) as decisions:
-        named = tuple(dict.fromkeys(tracks)) if tracks else decisions.waiting(why) if why is not None else ()
-        decisions.known(named)
-        if why in GATES and why is not None:
-            _let_through(decisions, why, len(named), yes=yes, as_json=as_json)
+        if why is not None and why in GATES:
+            _let_through(decisions, why, yes=yes, as_json=as_json)
             return
-        if named and not yes:
-            _confirm(f"{len(named)} tracks are tried again; each may buy one picture more", decisions, len(named))
-        _show([decisions.retry(track_id) for track_id in named], as_json=as_json)
+        named = tuple(dict.fromkeys(tracks or ()))
+        decisions.known(named)
+        _reopen(decisions, named if why is None else decisions.given_up_for(why), yes=yes, as_json=as_json)
 
 
-def _let_through(decisions: "Decisions", reason: "Reason", waiting: int, *, yes: bool, as_json: bool) -> None:
+def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_json: bool) -> None:
+    given_up = 0 if yes else decisions.given_up(named)
+    if given_up:
+        each = "it may buy" if given_up == 1 else "each may buy"
+        _confirm(f"{_tracks(given_up)} given up, to be tried again; {each} one picture more", decisions, given_up)
+    decided: list[Decided] = []
+    try:
+        decided += map(decisions.retry, named)
+    except Exception:
+        if decided:  # those before are re-opened, whatever befell the next
+            _show(decided, as_json=as_json)
+        raise
+    _show(decided, as_json=as_json)
+
+
+def _let_through(decisions: "Decisions", reason: "Reason", *, yes: bool, as_json: bool) -> None:
     from reconciler.console import output
     from reconciler.domain.states import Reason
 
-    of_hosts = reason is Reason.HOST_SUSPECT
-    if waiting and not yes:
-        what = "what is dead there may be replaced" if of_hosts else "one order is let through"
-        _confirm(f"{waiting} tracks wait; {what}", decisions, waiting if of_hosts else 1)
-    count = decisions.let_through(reason)
-    said = f"{count} tracks go on" if of_hosts else f"{count} models may be ordered from once more"
+    of_hosts, waiting = reason is Reason.HOST_SUSPECT, decisions.held_for(reason)
+    orders = waiting if of_hosts else len(decisions.closed(reason))
+    if orders and not yes:
+        what = "each may buy one picture more" if of_hosts else f"{_orders(orders)} let through to see"
+        _confirm(f"{_tracks(waiting)} held back for {reason}; {what}", decisions, orders)
+    count = (decisions.release_hosts() if of_hosts else decisions.let_through(reason)) if orders else 0
     if as_json:
         output.show_json({"reason": reason, "waiting": waiting, "let_through": count})
+    elif not orders:
+        output.show(f"Nothing is held back for {reason}, so nothing was changed.")
     else:
-        output.show(f"{waiting} tracks waited for {reason}: {said}.")
+        done = "what is dead there may be replaced now" if of_hosts else f"{_orders(orders)} let through now"
+        output.show(f"{_tracks(waiting)} held back for {reason}; {done}.")
+
+
+def _tracks(number: int) -> str:
+    return "1 track is" if number == 1 else f"{number} tracks are"
+
+
+def _orders(number: int) -> str:
+    return "one order is" if number == 1 else f"one order each of {number} models is"
 
 
 def _confirm(what: str, decisions: "Decisions", purchases: int) -> None:
     from reconciler.console.text import amount
 
-    price = f"at most {amount(decisions.price(purchases))} credits, within the budgets"
+    price = f"at most {amount(decisions.price(purchases))} credits in all, within the budgets"
     if not sys.stdin.isatty():
-        refuse(f"{what}, for {price}. Say --yes to do it; nothing was changed")
-    typer.confirm(f"{what}, for {price}. Do it?", abort=True, err=True)
+        refuse(f"{what}, for {price}. Nothing was changed, since nobody can be asked here: say --yes to do it")
+    if not typer.confirm(f"{what}, for {price}. Do it?", err=True):
+        raise typer.Exit(complain(["nothing was changed"], FAILED))
 
 
 def adopt(
@@ -149,9 +174,12 @@ def _pause(ctx: typer.Context, *, paused: bool, as_json: bool) -> None:
         changed = decisions.pause(paused=paused)
     if as_json:
         output.show_json({"paused": paused, "changed": changed})
-        return
-    word = "Paused: nothing is bought or written" if paused else "Not paused: purchases and writes go on"
-    output.show(f"{word}{'' if changed else ', as it was before'}.")
+    elif paused:
+        output.show(
+            f"{'Paused' if changed else 'Paused already'}: nothing is bought or written until `reconciler resume`."
+        )
+    else:
+        output.show(f"{'Resumed' if changed else 'It was not paused'}: purchases and writes go on.")
 
 
 def _show(decided: "Sequence[Decided]", *, as_json: bool) -> None:

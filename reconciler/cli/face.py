@@ -70,10 +70,12 @@ def _tell(error: Exception, given: Given) -> int | None:
 
 
 def complain(lines: Iterable[str], code: int) -> int:
+    from reconciler.console.log import in_journal
     from reconciler.console.text import plain
 
+    error = "<3>" if in_journal() else ""
     for line in lines:
-        sys.stderr.write(f"reconciler: {plain(line, 2000)}\n")
+        sys.stderr.write(f"{error}reconciler: {plain(line, 2000)}\n")
     return code
 
 

@@ -90,13 +90,15 @@ def _duration(text: str) -> "timedelta":
 def _serve(ctx: typer.Context) -> int:
     """The daemon. Ends by a signal, with 0."""
     import faulthandler
+    from contextlib import suppress
 
     from reconciler.app import Ears, metrics_of, serve
     from reconciler.console.eventlog import EventLog, Said
     from reconciler.console.servicelog import ServiceLog
     from reconciler.console.stopping import stopping
 
-    faulthandler.enable()  # systemd's watchdog ends a process that hangs by SIGABRT: its stacks go to the journal
+    with suppress(OSError, RuntimeError):  # stderr may be no file, or closed
+        faulthandler.enable()  # systemd's watchdog ends a process that hangs by SIGABRT: its stacks go to the journal
     with stopping() as stop:
         settings = settings_of(ctx)
         metrics = metrics_of(settings)
@@ -133,7 +135,8 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
         try:
             write_metrics(settings, metrics, metrics_file)
         except OSError as error:
-            return complain([f"--metrics-file: {error}; the run itself is done"], FAILED)
+            why = f"{metrics_file}: {error.strerror or error}"
+            return complain([f"--metrics-file {why}. No metrics were written; the run itself is done"], FAILED)
     return DONE if result.at_rest else WORK_REMAINS
 
 

@@ -17,7 +17,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Overview
 
-NO_MEMORY = "Our tables are not in the database yet: every track counts as never looked at."
+NO_MEMORY = "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at."
 
 
 def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str
         "states": [{"state": s, "reason": r, "tracks": n} for s, r, n in _counts(overview)],
         "oldest_stuck": moment(overview.oldest_stuck),
         "earliest_expiry": moment(overview.earliest_expiry),
-        "next_due": moment(overview.next_due),
+        "next_due": moment(_next_due(overview)),
         "paused": gate.paused,
         "gate_closed": _gates(gate, policy),
         "budget": {
@@ -60,14 +60,15 @@ def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[R
         yield _table(overview)
     gate, total = overview.gate, sum(overview.tracks.values())
     oldest = f", the oldest since {_ago(overview.oldest_stuck, overview.at)}" if overview.oldest_stuck else ""
-    yield Text(f"{total} tracks in scope, {_stuck(overview)} of them stuck{oldest}.")
+    yield Text(f"Tracks in scope: {total}. Stuck: {_stuck(overview)}{oldest}.")
     if overview.earliest_expiry is not None:
         yield Text(f"The first picture that dies may be gone from {moment(overview.earliest_expiry)} on.")
     yield Text(f"Next due: {_due(overview)}. Tasks running at Kie: {gate.running} of {policy.max_concurrent_tasks}.")
-    yield Text(f"Bought: {_spent('hour', gate.hour, policy.per_hour)}, {_spent('day', gate.day, policy.per_day)}.")
+    spent = (_spent("hour", gate.hour, policy.per_hour), _spent("day", gate.day, policy.per_day))
+    yield Text(f"Bought: {' and '.join(spent)}.")
     yield Text(_credits(gate, policy, overview.at))
     for closed_gate in _gates(gate, policy):
-        yield Text(f"Purchases are stopped ({closed_gate['name']}): {closed_gate['todo']}")
+        yield Text(_shut(closed_gate))
     if overview.working:
         yield _workers(overview)
 
@@ -114,7 +115,7 @@ def _table(overview: Overview) -> Table:
 def _workers(overview: Overview) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("track", "step", "worked by", "until"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "track")
     for working in overview.working[:20]:
         until = f"{working.until:%H:%M:%S}Z"
         table.add_row(plain(working.track_id, 40), working.step, plain(working.owner, 60), until)
@@ -133,14 +134,28 @@ def _length(length: timedelta) -> str:
     return f"{seconds}s"
 
 
+def _next_due(overview: Overview) -> datetime | None:
+    """Rows that nobody looked at yet are due although nothing is remembered of them."""
+    waits = any(reason is Reason.DUE for _, reason, _ in _counts(overview))
+    return min(filter(None, (overview.next_due, overview.at if waits else None)), default=None)
+
+
 def _due(overview: Overview) -> str:
-    if overview.next_due is None:
+    due = _next_due(overview)
+    if due is None:
         return "nothing before the world changes"
-    return "now" if overview.next_due <= overview.at else str(moment(overview.next_due))
+    return "now" if due <= overview.at else str(moment(due))
 
 
 def _spent(period: str, usage: Usage, limit: int) -> str:
-    return f"{usage.used} of {limit} this {period}"
+    frees = f" (more from {moment(usage.frees_at)})" if usage.frees_at is not None and usage.used >= limit else ""
+    return f"{usage.used} of {limit} in the last {period}{frees}"
+
+
+def _shut(gate: dict[str, Any]) -> str:
+    until = f" until {gate['until']}" if gate["until"] else ""
+    detail = f"{gate['detail'].rstrip('. ')}. " if gate["detail"] else ""
+    return f"Purchases are stopped{until} ({gate['name']}): {detail}{gate['todo']}"
 
 
 def _credits(gate: GateView, policy: Policy, now: datetime) -> str:

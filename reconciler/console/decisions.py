@@ -27,16 +27,22 @@ def _where(standing: Standing) -> dict[str, Any]:
 
 
 def render(decided: Sequence[Decided]) -> Iterator[RenderableType]:
-    """80 columns wide."""
-    if not decided:
-        yield Text("No track is given up for that: nothing to do.")
+    """80 columns wide. One alone is told in sentences, in which ids are not cut."""
+    if len(decided) < 2:
+        yield from map(Text, _sentences(decided[0]) if decided else ["No track is given up for that: nothing to do."])
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("track", "was", "is", "what"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "track")
     for each in decided:
-        table.add_row(plain(each.track_id, 60), _words(each.before), _words(each.after), plain(each.said, 200))
+        table.add_row(plain(each.track_id, 40), _words(each.before), _words(each.after), plain(each.said, 200))
     yield table
+
+
+def _sentences(decided: Decided) -> Iterator[str]:
+    yield f"{plain(decided.track_id, 60)}: {plain(decided.said, 400)}."
+    before, after = _words(decided.before), _words(decided.after)
+    yield f"It is {after}, as before." if before == after else f"It was {before} and is {after}."
 
 
 def _words(standing: Standing) -> str:

@@ -1,6 +1,8 @@
 """Logs on stderr: one line per event, as text or as JSON. Tracebacks never show values.
 
 Under systemd the journal knows the time itself, and each line begins with its priority, as sd-daemon(3) says.
+
+Names of events: library, a warning of a library; all others are told by eventlog and servicelog.
 """
 
 import json
@@ -89,7 +91,10 @@ def _quoted(value: object) -> str:
 
 def _trace(record: Any) -> str:
     error = record["exception"]
-    return "" if error is None else "\n" + "".join(traceback.format_exception(*error)).rstrip()
+    if error is None:
+        return ""
+    lines = "".join(traceback.format_exception(*error)).rstrip().splitlines()
+    return "".join(f"\n{plain(line, 1000)}" for line in lines)
 
 
 class _Onward(logging.Handler):

@@ -1,7 +1,8 @@
 """What happens around the sweeps of a daemon, as log lines.
 
-Names of events: started, sweep, audit, job_failed, job_late, job_overlap, clock_jumped, hung, pruned, page_failed,
-stopped. A job that fails again and again is said once, and once more when it has recovered.
+Names of events: started, sweep, audit, job_failed, job_recovered, job_late, job_overlap, clock_jumped, hung, pruned,
+page_failed, stopped. A job that fails again and again is said once until the cause is another, and once more when it
+has recovered.
 """
 
 from typing import assert_never
@@ -48,6 +49,7 @@ class ServiceLog:
                 for complaint in complaints:
                     say("ERROR", "hung", what=complaint, todo="The stacks follow; the process ends if it lasts.")
             case Forgotten(tracks=tracks, attempts=attempts):
+                self._recovered("prune")
                 say("INFO" if tracks else "DEBUG", "pruned", tracks=tracks, attempts=attempts)
             case PageFailed(path=path, error=error):
                 say("WARNING", "page_failed", path=path, error=type(error).__name__, place=place_of(error))

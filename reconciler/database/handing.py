@@ -9,6 +9,7 @@ from reconciler.database.app_tracks import CAPS
 from reconciler.database.connection import Connection
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Bought, HandedOver, Polled
+from reconciler.domain.model import TaskState
 from reconciler.domain.urls import image_task_ids
 
 
@@ -29,10 +30,11 @@ class Handing:
         with self.connection.writing():
             self.connection.run(HandedOver.insert(row).on_conflict(conflict_target=both, action="NOTHING"))
 
-    def forget(self, task_id: str) -> None:
-        """What Kie said of the task so far; it is asked anew."""
+    def forget_end(self, task_id: str) -> None:
+        """That Kie knew nothing of the task, or ended it without a picture: it is asked anew. A result stays."""
         with self.connection.writing():
-            self.connection.delete(Polled, Polled.id == task_id)
+            ended = Polled.state.in_([TaskState.GONE, TaskState.FAILED])
+            self.connection.delete(Polled, (Polled.id == task_id) & ended)
 
     def _ours(self, task_id: str) -> Iterator[str]:
         for model in (Bought, HandedOver):

@@ -19,10 +19,11 @@ from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate_view import GateReader
+from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import FALSE, has_flaw, in_scope
-from reconciler.database.tables import Remembered
+from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
 from reconciler.domain.case import Case as TrackCase
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import notice
@@ -151,8 +152,11 @@ class SqlOverview:
     def _is_unsettled(self, now: datetime) -> Any:
         image = self.app.column("image_url")
         changed = dialect.differ(R.seen, dialect.identity(image)) | dialect.differ(R.stamp, stamp(self.app))
-        moved = R.state.is_null() | R.lease_owner.is_null(False) | changed
-        return R.track_id.is_null(False) & (moved | (R.stands_until <= now) | (R.tried_at > now))
+        spoiled = (R.state != State.INVALID) & has_flaw(self.app)
+        moved = R.state.is_null() | R.lease_owner.is_null(False) | changed | spoiled
+        moved = moved | R.track_id.in_(_handed_over()) | (R.wants.is_null(False) & _is_of_suspect_host())
+        known = R.track_id.is_null(False) & dialect.usable_id(self.app.column("id"))
+        return known & (moved | (R.stands_until <= now) | (R.tried_at > now))
 
     def _settles(self, now: datetime) -> Any:
         """Of a row that nobody looked at yet: `domain.scope.settles_at`."""
@@ -168,6 +172,18 @@ class SqlOverview:
         columns = (R.track_id, R.lease_owner, R.lease_step, R.lease_until)
         found = self.connection.rows(R.select(*columns).where(held).order_by(R.lease_until).limit(200))
         return tuple(Working(*row) for row in found)
+
+
+def _handed_over() -> Any:
+    """Tracks with an image task that nobody looked at yet."""
+    on = Polled.id == HandedOver.task_id
+    return HandedOver.select(HandedOver.track_id).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())
+
+
+def _is_of_suspect_host() -> Any:
+    """Also where that was found while the track was worked."""
+    named = fn.instr(fn.lower(R.seen), LosingHost.host) > 0
+    return fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
 
 
 def _flag(condition: Any) -> Any:

@@ -31,11 +31,13 @@ def _granted(case: Case) -> int:
 
 
 def _dead(case: Case) -> dict[str, Ailment]:
-    found = {name: ailment for name, ailment in case.memory.ailments.items() if name != "write"}
-    return {
-        name: Ailment(reason=ailment.reason, detail=ailment.detail, dead=True) if case.hopeless(ailment) else ailment
-        for name, ailment in found.items()
-    }
+    return {name: _if_hopeless(case, found) for name, found in case.memory.ailments.items() if name != "write"}
+
+
+def _if_hopeless(case: Case, ailment: Ailment) -> Ailment:
+    """A picture that came and was not taken is there."""
+    faulty = ailment.flaw is None and case.hopeless(ailment)
+    return Ailment(reason=ailment.reason, detail=ailment.detail, dead=True) if faulty else ailment
 
 
 def _gone(case: Case, task: Task) -> Task:

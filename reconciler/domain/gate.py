@@ -113,7 +113,8 @@ class GateView:
 def closed(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) -> frozenset[GateName]:
     """What stops purchases now. `offers`: shape and price of all that may be ordered. A balance that nobody asked for
     yet stops nothing for long, and is not told."""
-    names = [closure.name for closure in view.closures if closure.active(view.now)]
+    offered = (None, *(shape for shape, _ in offers))
+    names = [closure.name for closure in view.closures if closure.active(view.now) and closure.shape in offered]
     names += [GateName.PAUSED] if view.paused else []
     names += [GateName.BREAKER] if view.breaker.stage in (Stage.OPEN, Stage.PROBING) else []
     refused = [_unproven(view, shape) for shape, _ in offers]

@@ -26,8 +26,8 @@ def pass_at(now: datetime, interval: timedelta, began: datetime | None, reached:
     """The walk that is to go on now; None: the last one is over, and the next one not due.
 
     `began` and `reached` are what was noted last: None where nothing ever began, and where the walk is over. One that
-    is not over in its time is given as much again for what is left. So is one whose date is ahead, from before the clock
-    was set back.
+    is not over in its time is given as much again for what is left. So is one whose date is ahead, from before the
+    clock was set back.
     """
     if began is None or not began <= now < began + interval:
         return Pass(now, reached)

@@ -95,9 +95,9 @@ class Schedule:
         """Nothing begins any more; wait for what runs. False: something still runs."""
         with self._ended:
             self._stopped = True  # what waits for its thread would begin yet
+            for job in self._jobs.values():
+                self._vitals.release(f"job {job.name}")
         self._scheduler.shutdown(wait=False)
-        for job in self._jobs.values():
-            self._vitals.release(f"job {job.name}")
         with self._ended:
             return self._ended.wait_for(lambda: self._running == 0, within.total_seconds())
 
@@ -106,16 +106,23 @@ class Schedule:
             if self._stopped:
                 return
             self._running += 1
+        self._vitals.release(f"job {job.name}")  # it began
+        again_at = None
         try:
             with self._vitals.within(f"job {job.name}", job.allowed):
                 again_at = job.work()
-            self._expect(job, job.every)
-            if again_at is not None:
-                self._again(job, again_at)
         finally:
-            with self._ended:
-                self._running -= 1
-                self._ended.notify_all()
+            self._over(job, again_at)
+
+    def _over(self, job: Job, again_at: datetime | None) -> None:
+        with self._ended:
+            if not self._stopped:
+                self._expect(job, job.every)
+        if again_at is not None:
+            self._again(job, again_at)
+        with self._ended:
+            self._running -= 1
+            self._ended.notify_all()
 
     def _again(self, job: Job, at: datetime) -> None:
         now = self._clock()

@@ -34,6 +34,7 @@ from reconciler.engine.events import (
     Overwritten,
     Recognised,
     Result,
+    Unwritten,
     Wrote,
 )
 from reconciler.ports import Commit
@@ -74,7 +75,8 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, A
         (Wrote("a", WRITTEN, Commit.CONFLICT, None), "conflict", "info"),
         (Wrote("a", WRITTEN, Commit.LEASE_LOST, None), "lease_lost", "info"),
         (Recognised("a"), "recognised", "info"),
-        (Overwritten("a"), "overwritten", "info"),
+        (Overwritten("a"), "overwritten", "warning"),
+        (Unwritten("a"), "unwritten", "warning"),
         (CLOSED, "gate_closed", "warning"),
         (CreditsRead(12.5, NOW), "credits", "debug"),
     ],
@@ -110,15 +112,13 @@ def test_an_accepted_order_is_told_with_its_task(logged: Callable[..., list[dict
     assert [(line["event"], line.get("task")) for line in said] == [("step", None), ("accepted", "t1")]
 
 
-def test_text_has_no_time_for_the_journal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_has_one_line_a_message_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     log.set_up("INFO", "text")
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     logger.bind(track="a b", state=None).info("written")
-    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     logger.bind(track="a\nb").info("written")
-    with_time, without = capsys.readouterr().err.splitlines()
-    assert with_time.endswith('Z INFO    written track="a b"')
-    assert without == r"INFO    written track=a\nb"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith('Z INFO    written track="a b"')
+    assert second.endswith(r"Z INFO    written track=a\nb")
 
 
 def test_libraries_are_heard_from_warning_up_and_tracebacks_show_no_values(capsys: pytest.CaptureFixture[str]) -> None:

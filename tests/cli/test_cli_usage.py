@@ -6,18 +6,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from reconciler import __version__
 from reconciler.cli import app
 
+COMMANDS = (
+    *("run", "check", "status", "explain", "schema", "demo"),
+    *("retry", "adopt", "resolve", "ignore", "pause", "resume"),
+)
 HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_client", "apscheduler")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("run", "use `reconciler run --once`"),
+        ("run --offline", "--offline goes with --once or --dry-run only: the daemon works whatever is due"),
+        ("run --track a", "--track goes with --once or --dry-run only"),
+        ("run --limit 3", "--limit goes"),
+        ("run --max-purchases 0", "--max-purchases goes"),
+        ("run --timeout 2h", "--timeout goes"),
+        ("run --due-only", "--due-only goes"),
+        ("run --metrics-file a.prom", "--metrics-file goes"),
+        ("run --json --limit 3", "--limit, --json goes with --once"),
+        ("run --once --metrics-file a.prom --dry-run", "--metrics-file goes with --once only"),
         ("run --once --offline", "--offline goes with --dry-run only"),
         ("run --once --timeout soon", "must be a duration"),
         ("run --once --timeout 10", "must be a duration"),
@@ -27,7 +41,11 @@ HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_cli
         ("schema --dialect postgres", "not built yet"),
         ("schema --dialect oracle", "oracle"),
         ("explain", "TRACK"),
-        ("status", "status"),
+        ("retry", "one of the two"),
+        ("adopt a", "TASK"),
+        ("resolve a", "one of the two"),
+        ("pause now", "now"),
+        ("restart", "restart"),
         ("--log-level LOUD check", "LOUD"),
     ],
 )
@@ -42,11 +60,17 @@ def test_the_version_is_told() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout == f"reconciler {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["run", "check", "explain", "schema", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert "--help" in result.stdout
+
+
+def test_the_commands_are_these() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert sorted(group.commands) == sorted(COMMANDS)
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, refusal
+from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, closed, refusal
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
@@ -62,6 +62,47 @@ def test_a_closure_may_be_for_one_shape_and_for_ever() -> None:
     for shape, expected in ((SHAPE, Reason.REQUEST_REJECTED), ("another", None)):
         closure = Closure(GateName.REQUEST_REJECTED, NOW, shape=shape)
         assert why(replace(READY, closures=(closure,), now=NOW + 1000 * HOUR)) is expected
+
+
+def test_a_closure_that_an_operator_lets_one_order_through_is_not_active() -> None:
+    closure = Closure(GateName.REQUEST_REJECTED, NOW, shape=SHAPE)
+    assert closure.active(NOW)
+    assert not replace(closure, trial=True).active(NOW)
+    assert refused(replace(READY, closures=(replace(closure, trial=True),))) is None
+
+
+OFFERS = ((SHAPE, 5.0), ("another", 12.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, set()),
+        ({"paused": True}, {GateName.PAUSED}),
+        ({"closures": (Closure(GateName.KEY, NOW, NOW + MINUTE),)}, {GateName.KEY}),
+        ({"closures": (Closure(GateName.KEY, NOW - HOUR, NOW),)}, set()),
+        ({"closures": (Closure(GateName.REQUEST_REJECTED, NOW, shape="another"),)}, {GateName.REQUEST_REJECTED}),
+        ({"closures": (Closure(GateName.REQUEST_REJECTED, NOW, shape="another", trial=True),)}, set()),
+        ({"closures": (Closure(GateName.REQUEST_REJECTED, NOW, shape="configured no more"),)}, set()),
+        ({"breaker": Breaker(Stage.OPEN)}, {GateName.BREAKER}),
+        ({"breaker": Breaker(Stage.PROBING)}, {GateName.BREAKER}),
+        ({"breaker": Breaker(Stage.RAMPING)}, set()),
+        ({"proofs": {"another": Proof(refused=3)}}, {GateName.MODEL_UNPROVEN}),
+        ({"proofs": {"another": Proof(refused=3, granted=1)}}, set()),
+        ({"proofs": {"configured no more": Proof(refused=3)}}, set()),
+        ({"proofs": {SHAPE: Proof(out=3)}}, set()),
+        ({"balance": 49}, {GateName.CREDITS}),
+        ({"balance": None}, set()),
+        ({"paused": True, "balance": 0}, {GateName.PAUSED, GateName.CREDITS}),
+        ({"window": (NOW + SECOND,) * 10, "hour": Usage(30), "running": 50}, set()),
+    ],
+)
+def test_which_gates_are_closed_for_what_may_be_ordered(changes: dict[str, Any], names: set[GateName]) -> None:
+    assert closed(replace(READY, **changes), OFFERS, POLICY) == names
+
+
+def test_a_price_beyond_the_credits_closes_the_gate_for_all_to_see() -> None:
+    assert closed(replace(READY, balance=8), OFFERS, replace(POLICY, min_credits=0)) == {GateName.CREDITS}
 
 
 # -- unproven ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.domain.actions import RowImage, StoredKey
-from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, look_at
+from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, is_picture, look_at
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Written
 from reconciler.domain.policy import Fit, Policy, Target
 from reconciler.domain.states import Flaw
@@ -44,11 +44,13 @@ def measured(url: str, width: int = 2048, height: int = 1152) -> Memory:
 @pytest.mark.parametrize("url", [None, "", TASK, "5" * 32, "not a url"])
 def test_no_picture(url: str | None) -> None:
     assert look(url) == Absent()
+    assert not is_picture(url or "", POLICY)
 
 
 @pytest.mark.parametrize("url", [DURABLE, COVER, RESULT, PRESIGNED, OURS, INLINE, "http://somewhere.example/a.png"])
 def test_a_picture_that_was_never_measured(url: str) -> None:
     assert isinstance(look(url), Unmeasured)
+    assert is_picture(url, POLICY)
 
 
 def test_a_claimed_resolution_is_no_measurement() -> None:

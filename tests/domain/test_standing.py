@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Proof
+from reconciler.domain.look import is_picture
 from reconciler.domain.model import Ailment, Memory, Song, Track
 from reconciler.domain.plan import plan_case
-from reconciler.domain.standing import Standing, classify, standing
+from reconciler.domain.standing import Standing, classify, newcomer, reason_at, standing
 from reconciler.domain.states import AT_REST, Reason, State
 from tests.domain.builders import (
     COVER,
@@ -174,3 +176,35 @@ def test_stuck_states_are_those_from_missing_down() -> None:
     assert {State.OK, State.SETTLING} == AT_REST
     assert place(track(DURABLE), memory(ailments={DURABLE: Ailment(dead=True)})) == (State.MISSING, Reason.DUE)
     assert place(track(), memory(purchases=(accepted(),))) == (State.AWAITING, Reason.IN_FLIGHT)
+
+
+@pytest.mark.parametrize("reason", SHUT)
+def test_the_reason_of_a_track_that_would_buy_can_be_told_later_from_what_it_wants(reason: Reason) -> None:
+    where = stands(track())
+    assert (where.wants, where.repeats, where.reason) == (SHAPE, False, Reason.DUE)
+    assert reason_at(SHUT[reason], SHAPE, 5, POLICY, repeat=False) is reason
+    assert reason_at(GATE, SHAPE, 5, POLICY, repeat=False) is Reason.DUE
+
+
+def test_a_repeat_says_that_it_is_one_since_the_gate_lets_others_pass_before() -> None:
+    where = stands(track(), memory(purchases=(lost(),)))
+    assert (where.wants, where.repeats) == (SHAPE, True)
+    probing = replace(GATE, breaker=Breaker(Stage.PROBING, retry_at=NOW + HOUR))
+    assert reason_at(probing, SHAPE, 5, POLICY, repeat=True) is Reason.GATE_CLOSED
+    assert reason_at(probing, SHAPE, 5, POLICY, repeat=False) is Reason.DUE
+
+
+@pytest.mark.parametrize(
+    "the_memory",
+    [memory(song=None), memory(kept=(kept(),)), memory(purchases=(purchase(at=NOW),)), memory(listed=False)],
+)
+def test_who_would_not_buy_next_wants_nothing(the_memory: Memory) -> None:
+    assert stands(track(), the_memory).wants is None
+
+
+@pytest.mark.parametrize("url", [None, "", "not a url", TASK, COVER, DURABLE, OURS, RESULT])
+@pytest.mark.parametrize("changes", [{}, GRACE, {"flaw": "id"}])
+def test_a_row_that_nobody_looked_at_stands_as_it_will_be_judged(url: str | None, changes: dict[str, Any]) -> None:
+    row = track(url, **changes)
+    found = newcomer(flawed="flaw" in changes, settles=changes == GRACE, has_picture=is_picture(url or "", POLICY))
+    assert found == place(row, Memory("t1", first_seen=NOW))

@@ -1,0 +1,18 @@
+CREATE TABLE "reconciler_schema" ("version" INTEGER NOT NULL PRIMARY KEY, "applied_at" TEXT NOT NULL);
+CREATE TABLE "reconciler_memory" ("track_id" TEXT NOT NULL PRIMARY KEY, "state" TEXT, "reason" TEXT, "held" TEXT, "due_at" TEXT, "settles_at" TEXT, "expires_at" TEXT, "tried_at" TEXT, "first_seen" TEXT NOT NULL, "needy_since" TEXT, "seen" TEXT, "ignored" INTEGER NOT NULL, "lease_owner" TEXT, "lease_until" TEXT, "lease_step" TEXT, "generation" INTEGER NOT NULL, "doc" TEXT NOT NULL);
+CREATE INDEX "reconciler_memory_due_at" ON "reconciler_memory" ("due_at");
+CREATE INDEX "reconciler_memory_lease_until" ON "reconciler_memory" ("lease_until");
+CREATE INDEX "reconciler_memory_held_tried_at" ON "reconciler_memory" ("held", "tried_at");
+CREATE INDEX "reconciler_memory_state_reason" ON "reconciler_memory" ("state", "reason");
+CREATE TABLE "reconciler_purchase" ("token" TEXT NOT NULL PRIMARY KEY, "track_id" TEXT NOT NULL, "model" TEXT NOT NULL, "shape" TEXT NOT NULL, "prompt" TEXT NOT NULL, "price" REAL NOT NULL, "at" TEXT NOT NULL, "send_before" TEXT NOT NULL, "deadline" TEXT NOT NULL, "repeat_of" TEXT, "song" TEXT, "answered_at" TEXT, "outcome" TEXT NOT NULL, "sent" INTEGER NOT NULL, "task_id" TEXT, "urls" TEXT NOT NULL, "refusal" TEXT, "detail" TEXT NOT NULL, "verdict" TEXT NOT NULL, "ended_at" TEXT, "over_at" TEXT NOT NULL);
+CREATE INDEX "reconciler_purchase_track_id" ON "reconciler_purchase" ("track_id");
+CREATE INDEX "reconciler_purchase_over_at" ON "reconciler_purchase" ("over_at");
+CREATE INDEX "reconciler_purchase_shape_verdict" ON "reconciler_purchase" ("shape", "verdict");
+CREATE INDEX "reconciler_purchase_verdict_outcome" ON "reconciler_purchase" ("verdict", "outcome");
+CREATE TABLE "reconciler_task" ("id" TEXT NOT NULL PRIMARY KEY, "first_seen" TEXT NOT NULL, "created_at" TEXT, "state" TEXT NOT NULL, "urls" TEXT NOT NULL, "failure" TEXT, "detail" TEXT NOT NULL, "polls" INTEGER NOT NULL, "next_poll" TEXT, "not_found" INTEGER NOT NULL, "first_not_found" TEXT, "faults" INTEGER NOT NULL, "first_fault" TEXT, "completed_at" TEXT);
+CREATE TABLE "reconciler_image_task" ("track_id" TEXT NOT NULL, "task_id" TEXT NOT NULL, "created_at" TEXT DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY ("track_id", "task_id"));
+CREATE TABLE "reconciler_gate" ("id" INTEGER NOT NULL PRIMARY KEY, "paused" INTEGER NOT NULL, "balance" REAL, "balance_at" TEXT, "breaker" TEXT);
+CREATE TABLE "reconciler_closure" ("name" TEXT NOT NULL, "shape" TEXT NOT NULL, "at" TEXT NOT NULL, "until" TEXT, "detail" TEXT NOT NULL, PRIMARY KEY ("name", "shape"));
+CREATE TABLE "reconciler_shape" ("shape" TEXT NOT NULL PRIMARY KEY, "granted" INTEGER NOT NULL);
+CREATE TABLE "reconciler_host" ("host" TEXT NOT NULL PRIMARY KEY, "since" TEXT NOT NULL, "lost" INTEGER NOT NULL);
+CREATE TABLE "reconciler_note" ("name" TEXT NOT NULL PRIMARY KEY, "value" TEXT NOT NULL);

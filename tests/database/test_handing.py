@@ -1,0 +1,96 @@
+"""Whose an image task is: bought, handed over, or named in the app's rows, and never by a likeness of ids."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.database.handing import Handing
+from reconciler.database.schema import probe
+from reconciler.domain.model import Task, TaskState
+from tests.database.test_gate import Till
+
+ID = "5b1f00000000000000000000000000aa"
+NAMED = "task_Ab-1"
+
+
+@pytest.fixture
+def handing(app: Any) -> Handing:
+    connection = app.ready()
+    return Handing(connection, probe(connection, "tracks"))
+
+
+def test_a_task_that_nobody_names_has_no_owner(app: Any, handing: Handing) -> None:
+    app.put("a", image_url="https://covers.example/a.jpg", extended_prompt="Mist")
+    app.put("b", image_url=None, extended_prompt=None)
+    assert handing.owners(ID) == ()
+
+
+@pytest.mark.parametrize("task_id", [ID, NAMED])
+def test_every_owner_is_found_once_those_of_our_own_tables_first(app: Any, handing: Handing, task_id: str) -> None:
+    app.put("url", image_url=task_id)
+    app.put("noted", extended_prompt=f"Mist | Visual: fog | image_task_id: {task_id} | Music: slow")
+    app.put("both", image_url=task_id, extended_prompt=f"image_task_id: {task_id}")
+    till = Till(app)
+    till.answered(till.bought("bought"), task_id=task_id)
+    handing.hand_over("handed", task_id)
+    handing.hand_over("both", task_id)
+    owners = handing.owners(task_id)
+    assert owners[:1] == ("bought",)
+    assert sorted(owners) == ["both", "bought", "handed", "noted", "url"]
+
+
+@pytest.mark.parametrize("other", [ID + "b", "b" + ID, ID[:-1], "task_" + ID, f"https://files.example/{ID}.jpg"])
+def test_an_id_within_another_is_not_it(app: Any, handing: Handing, other: str) -> None:
+    app.put("url", image_url=other)
+    app.put("noted", extended_prompt=f"Visual: {ID} | image_task_id: {other}")
+    handing.hand_over("handed", other)
+    assert handing.owners(ID) == ()
+
+
+def test_words_of_sql_and_patterns_are_mere_letters(app: Any, handing: Handing) -> None:
+    app.put("a", image_url=ID, extended_prompt=f"image_task_id: {ID}")
+    for hostile in ("%", "5b1f%", "' OR 1=1 --", "_" * len(ID), "*"):
+        assert handing.owners(hostile) == ()
+
+
+def test_ids_of_any_kind_are_told_as_texts(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, image_url, status, created_at, updated_at, prompt)")
+    connection = app.ready()
+    app.sql("INSERT INTO tracks (id, image_url) VALUES (7, ?)", ID)
+    assert Handing(connection, probe(connection, "tracks")).owners(ID) == ("7",)
+
+
+def test_a_cell_of_another_kind_does_no_harm(app: Any, handing: Handing) -> None:
+    app.put("a", extended_prompt=f"image_task_id: {ID}".encode())
+    app.put("b", image_url=ID.encode())
+    app.put("c", extended_prompt=12)
+    app.put("d", image_url=ID)
+    assert handing.owners(ID) == ("d",)
+
+
+def test_once_handed_over_is_enough_and_the_time_is_kept(app: Any, handing: Handing) -> None:
+    handing.hand_over("a", ID)
+    app.sql("UPDATE reconciler_image_task SET created_at = '2026-01-01 00:00:00'")
+    handing.hand_over("a", ID)
+    handing.hand_over("b", ID)
+    rows = app.sql("SELECT track_id, task_id, created_at FROM reconciler_image_task ORDER BY track_id")
+    assert rows[0] == ("a", ID, "2026-01-01 00:00:00")
+    assert rows[1][:2] == ("b", ID)
+    assert rows[1][2] is not None, "the table's own default, as for the app"
+    assert handing.owners(ID) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("state", "stays"),
+    [(TaskState.RUNNING, True), (TaskState.SUCCEEDED, True), (TaskState.FAILED, False), (TaskState.GONE, False)],
+)
+def test_only_a_bad_end_is_forgotten(app: Any, handing: Handing, state: TaskState, stays: bool) -> None:
+    leases = app.leases()
+    app.put("a", image_url=ID)
+    held = leases.lease("a")
+    for name in (ID, NAMED):
+        leases.memories.save(held.memory.with_task(Task(name, app.clock(), state=state)), app.clock())
+    handing.forget_end(ID)
+    handing.forget_end("never heard of")
+    kept = {name for (name,) in app.sql("SELECT id FROM reconciler_task")}
+    assert kept == ({ID, NAMED} if stays else {NAMED})
