@@ -29,7 +29,7 @@ from reconciler.app.daemon import Daemon
 from reconciler.config import Settings, load
 from reconciler.engine.events import Event as Told
 from reconciler.kie.simulated import Succeed
-from reconciler.service.events import ServiceEvent, Started
+from reconciler.service.events import ServiceEvent, Started, Swept
 from reconciler.service.vitals import Vitals
 from tests.cli.conftest import Install, clean_environment
 
@@ -210,6 +210,8 @@ class Inside(Paged):
         self.failed: list[BaseException] = []
         self.ahead = self.later = 0.0
         """By so many seconds the steady clocks of its vitals, and of its main thread, are ahead."""
+        self.asked = False
+        """To stop, though there may be no daemon yet."""
         self.daemon: Daemon
         self.thread: Thread
 
@@ -229,6 +231,14 @@ class Inside(Paged):
 
     def _begun(self, daemon: Daemon) -> None:
         self.daemon = daemon
+        if self.asked:
+            daemon.stop()
+
+    def ask_to_stop(self) -> None:
+        """What a signal does."""
+        self.asked = True
+        if hasattr(self, "daemon"):
+            self.daemon.stop()
 
     def of(self, kind: type[T]) -> list[T]:
         """What was told of that kind."""
@@ -249,12 +259,18 @@ class Inside(Paged):
         (code,) = self.exited
         return code
 
+    def rest(self) -> None:
+        """Wait until each job that runs from the start has ended once, and none runs or waits for its thread."""
+        eventually(lambda: {event.trigger is None for event in self.of(Swept)} == {True, False})
+        lanes = self.daemon._schedule._scheduler._executors.values()
+        eventually(lambda: not any(lane._instances for lane in lanes))
+
     def monotonic(self) -> float:
         return time.monotonic() + self.later
 
     def stop(self) -> None:
         """Where it has exited, its threads go on, unlike those of a process: they are told to end."""
-        self.daemon.stop()
+        self.ask_to_stop()
         self.thread.join(LONG_S)
         assert not self.thread.is_alive()
         if self.exited:
@@ -268,8 +284,10 @@ def settings_of(install: Install) -> Settings:
 
 
 @contextmanager
-def inside(install: Install, patch: pytest.MonkeyPatch) -> Iterator[Inside]:
-    """Started, and stopped in the end. Its jobs begin at once."""
+def inside(
+    install: Install, patch: pytest.MonkeyPatch, before: Callable[[Inside], None] = lambda _: None
+) -> Iterator[Inside]:
+    """Started, and stopped in the end. Its jobs begin at once. `before` may prepare it."""
 
     def leave(code: int) -> None:
         raise Exited(code)
@@ -282,11 +300,11 @@ def inside(install: Install, patch: pytest.MonkeyPatch) -> Iterator[Inside]:
         patch.setattr(module, "os", SimpleNamespace(environ=os.environ, getpid=os.getpid, _exit=leave))
         patch.setattr(module, "time", SimpleNamespace(monotonic=made.monotonic))
         patch.setattr(module, "Vitals", made.vitals)
+        before(made)
         made.thread = Thread(target=made.work, args=(settings_of(install),))
         made.thread.start()
         try:
             made.wait_started()
             yield made
         finally:
-            if hasattr(made, "daemon"):
-                made.stop()
+            made.stop()

@@ -5,16 +5,15 @@ or whose time has come. Of these `JUDGED` at most; the others count as they last
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
+from functools import cached_property, reduce
 from operator import and_, or_
 from typing import Any, NamedTuple
 
-from peewee import JOIN, SQL, Case, fn
+from peewee import JOIN, SQL, Case, Field, fn
 
-from reconciler.database import datetimes, dialect
+from reconciler.database import dialect
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.finder import SqlFinder
@@ -22,7 +21,8 @@ from reconciler.database.gate_view import GateReader
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
 from reconciler.database.schema import AppTable
-from reconciler.database.scope_sql import FALSE, has_flaw, in_scope
+from reconciler.database.scope_sql import FALSE, has_flaw, in_scope_before
+from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
 from reconciler.domain.case import Case as TrackCase
 from reconciler.domain.gate import GateView
@@ -36,6 +36,7 @@ from reconciler.domain.states import Reason, State
 from reconciler.ports import Overview, Working
 
 R = Remembered
+NOW = Slot("now")
 
 JUDGED = 5000
 
@@ -50,7 +51,7 @@ class _Row(NamedTuple):
     state: State | None
     reason: Reason | None
     wants: str | None
-    repeats: int | None
+    repeats: bool | None
     flawed: int
     settles: int
     has_picture: int
@@ -83,8 +84,9 @@ class SqlOverview:
     def overview(self) -> Overview:
         with self.connection.snapshot() as now:
             gate = self._gate.view(now)
-            groups = [(_Row(*found), n, since, expires) for *found, n, since, expires in self._grouped(now)]
-            unsettled = {str(key): _Row(*found) for key, *found in self._unsettled(now)}
+            times = self._times(now)
+            groups = [(_Row(*found), n, since, expires) for *found, n, since, expires in self._grouped.rows(**times)]
+            unsettled = {str(key): _Row(*found) for key, *found in self._unsettled.rows(**times, limit=JUDGED)}
             working = self._working(now)
         sums, judged = _Sums(Counter()), Counter(unsettled.values())
         for row, count, since, expires in groups:
@@ -119,53 +121,65 @@ class SqlOverview:
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
 
-    # -- queries -----------------------------------------------------------------------------------------------------
+    # -- queries: spelled once, with slots for times ------------------------------------------------------------------
 
-    def _grouped(self, now: datetime) -> Iterable[Any]:
-        facts = self._facts(now)
-        query = self._rows(now, *facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
+    def _times(self, now: datetime) -> dict[str, Any]:
+        return {"now": now, "stale": now - self.policy.stale_after, "cut": now - self.policy.grace}
+
+    @cached_property
+    def _grouped(self) -> Statement:
+        """The fields of a `_Row`, how many rows it stands for, since when the first is in need, what expires first."""
+        query = self._rows(*self._facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
         # By position: the same expression with other parameters counts as another one.
-        found = self.connection.rows(query.group_by(*(SQL(str(place + 1)) for place in range(len(facts)))))
-        return ((*_read(row[:-3]), row[-3], datetimes.parse(row[-2]), datetimes.parse(row[-1])) for row in found)
+        query = query.group_by(*(SQL(str(place + 1)) for place in range(len(self._facts))))
+        return self.connection.statement(query, *self._read_as, None, R.needy_since, R.expires_at)
 
-    def _unsettled(self, now: datetime) -> Iterator[Any]:
-        query = self._rows(now, self.app.id, *self._facts(now)).where(self._is_unsettled(now)).limit(JUDGED)
-        return ((key, *_read(facts)) for key, *facts in self.connection.rows(query))
+    @cached_property
+    def _unsettled(self) -> Statement:
+        """Ids, with the fields of the `_Row` that each counts in."""
+        query = self._rows(self.app.id, *self._facts).where(self._is_unsettled).limit(Slot("limit"))
+        return self.connection.statement(query, None, *self._read_as)
 
-    def _rows(self, now: datetime, *columns: Any) -> Any:
-        on = R.track_id == dialect.as_text(self.app.id)
-        query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=on)
-        return query.where(in_scope(self.app, self.policy, now))
+    def _rows(self, *columns: Any) -> Any:
+        """An id that cannot be named may read like one that can."""
+        mine = (R.track_id == dialect.as_text(self.app.id)) & dialect.usable_id(self.app.column("id"))
+        query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
+        return query.where(in_scope_before(self.app, self.policy, Slot("stale")))
 
-    def _facts(self, now: datetime) -> list[Any]:
+    @cached_property
+    def _facts(self) -> list[Any]:
         """As `_Row` names them."""
         new = R.track_id.is_null()
         return [
             _flag(~dialect.usable_id(self.app.column("id"))),
-            _flag(self._is_unsettled(now)),
+            _flag(self._is_unsettled),
             *(R.state, R.reason, R.wants, R.repeats),
             _flag(new & has_flaw(self.app)),
-            _flag(new & self._settles(now)),
+            _flag(new & self._settles),
             _flag(new & (fn.reconciler_is_picture(dialect.shown(self.app.column("image_url"))) == 1)),
         ]
 
-    def _is_unsettled(self, now: datetime) -> Any:
+    @property
+    def _read_as(self) -> list[Any]:
+        return [fact if isinstance(fact, Field) else None for fact in self._facts]
+
+    @property
+    def _is_unsettled(self) -> Any:
         image = self.app.column("image_url")
         changed = dialect.differ(R.seen, dialect.identity(image)) | dialect.differ(R.stamp, stamp(self.app))
         spoiled = (R.state != State.INVALID) & has_flaw(self.app)
         moved = R.state.is_null() | R.lease_owner.is_null(False) | changed | spoiled
         moved = moved | R.track_id.in_(_handed_over()) | (R.wants.is_null(False) & _is_of_suspect_host())
-        known = R.track_id.is_null(False) & dialect.usable_id(self.app.column("id"))
-        return known & (moved | (R.stands_until <= now) | (R.tried_at > now))
+        return R.track_id.is_null(False) & (moved | (R.stands_until <= NOW) | (R.tried_at > NOW))
 
-    def _settles(self, now: datetime) -> Any:
+    @property
+    def _settles(self) -> Any:
         """Of a row that nobody looked at yet: `domain.scope.settles_at`."""
         if not self.policy.grace:
             return FALSE
-        cut = datetimes.own(now - self.policy.grace)
         times = [dialect.instant(self.app.column(name)) for name in ("created_at", "updated_at")]
         untold = reduce(and_, (time.is_null() for time in times))
-        return reduce(or_, (fn.coalesce(time > cut, FALSE) for time in times)) | untold
+        return reduce(or_, (fn.coalesce(time > Slot("cut"), FALSE) for time in times)) | untold
 
     def _working(self, now: datetime) -> tuple[Working, ...]:
         held = R.lease_until.is_null(False) & (R.lease_until > now)
@@ -188,9 +202,3 @@ def _is_of_suspect_host() -> Any:
 
 def _flag(condition: Any) -> Any:
     return Case(None, [(condition, 1)], 0)
-
-
-def _read(facts: Sequence[Any]) -> _Row:
-    row = _Row(*facts)
-    state, reason = (State(row.state) if row.state else None), (Reason(row.reason) if row.reason else None)
-    return row._replace(state=state, reason=reason)

@@ -1,6 +1,7 @@
 """What was tried for a track and what came of it, in words: the history that `explain` tells."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from reconciler.domain import urls
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, Write
@@ -39,6 +40,8 @@ def _tried(done: Done) -> tuple[str, str]:
             return "list_store", ""
         case Purchase(model=model):
             return "buy", model
+        case _:  # pragma: no cover
+            assert_never(done)
 
 
 def _word(value: object) -> str:

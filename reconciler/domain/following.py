@@ -23,10 +23,17 @@ def polls(tasks: Iterable[Task], now: datetime) -> Action | None:
 
 
 def list_store(case: Case) -> Action | None:
-    if case.memory.listed:
-        return None
-    ailment = case.memory.ailing("store")
-    return case.later(ailment) or ListStore()
+    return None if case.memory.listed else _list(case)
+
+
+def list_before_buying(case: Case) -> Action | None:
+    """The last look into the store is old: memory may have been restored from a backup since, the store was not."""
+    at = case.memory.listed_at
+    return None if at is None or case.now - at <= case.policy.step_deadline else _list(case)
+
+
+def _list(case: Case) -> Action:
+    return case.later(case.memory.ailing("store")) or ListStore()
 
 
 def follow_tasks(case: Case) -> Action | None:

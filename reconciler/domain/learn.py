@@ -43,7 +43,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     What the store holds was made for the song before, so it is not listed for the new one.
     """
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
-        memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True)
+        memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
     if memory.seen not in (None, track.image.identity):
         memory = replace(memory, interruptions=0)
     song_id, seen = track.task_id or memory.song_id, track.image.identity

@@ -47,7 +47,7 @@ def learn_listing(case: Case, finding: Finding) -> Memory:
     found = tuple(
         Kept(key, 0, 0, "", How.RESTORED, memory.song_id, case.now, None) for key in finding.keys if key not in known
     )
-    return replace(_well(memory, "store"), listed=True, kept=(*memory.kept, *found))
+    return replace(_well(memory, "store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
 
 
 def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:

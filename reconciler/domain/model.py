@@ -242,7 +242,9 @@ class Memory:
     tasks: dict[str, Task] = field(default_factory=dict)
     purchases: tuple[Purchase, ...] = ()
     listed: bool = False
-    """The store was asked what it holds for this track."""
+    """The store was asked what it holds for this track, or need not be."""
+    listed_at: datetime | None = None
+    """When it was asked last; None: what it holds was made for another song."""
     conflicts: int = 0
     interruptions: int = 0
     granted: int = 0

@@ -11,6 +11,7 @@ from itertools import islice
 
 from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, GiveUp, ListStore, Measure, Wait, Write
 from reconciler.domain.case import Case
+from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.plan import plan_case
@@ -65,6 +66,8 @@ def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
     case = subject.case
     for _ in range(QUESTIONS_PER_TRACK):
         action = plan_case(case)
+        if isinstance(action, Buy):
+            action = list_before_buying(case) or action
         if not isinstance(action, Measure | AskTask | AskSong | ListStore):
             break
         case = _asked(case, whole(action, subject.inline), eyes)

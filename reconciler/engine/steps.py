@@ -21,6 +21,7 @@ from reconciler.domain.actions import (
 from reconciler.domain.attempts import attempt
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
+from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateName, Refusal
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.look import Good, Unmeasured
@@ -131,6 +132,10 @@ class Steps:
         if is_open and not in_turn and self.others_wait(order.shape):
             where = standing(case, order, self._purse.view())
             self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
+            return
+        first = list_before_buying(case) if is_open else None
+        if first is not None:
+            self._take(lease, case, first)
             return
         self.called.discard(case.track.id)
         reserved = self._purse.reserve(lease, order)

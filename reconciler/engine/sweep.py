@@ -53,9 +53,9 @@ class Bounds:
     """How far a run may go.
 
     `until`: nothing is begun after. `waits`: for whatever will be due before that; else the run ends once nothing can
-    be done at once. `patience`: how long steps under way may take when it ends, by default a call's time. `only`: these tracks; `limit`: so many.
-    `tries_key`: a key that was refused is tried at once. `due`: find what is due. `audit`: walk the table, from the key
-    `audit_from` on, over `audit_rows` at most.
+    be done at once. `patience`: how long steps under way may take when it ends; by default a call's time. `only`: these
+    tracks; `limit`: so many. `tries_key`: a key that was refused is tried at once. `due`: find what is due. `audit`:
+    walk the table, from the key `audit_from` on, over `audit_rows` at most.
     """
 
     until: datetime

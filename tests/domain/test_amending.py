@@ -316,6 +316,14 @@ def test_a_lost_order_is_lost_for_good_and_one_that_may_be_answered_is_left_alon
     assert purchases.spent(found) == 2
 
 
+def test_a_row_that_others_change_is_written_at_once_and_may_be_fought_over_anew() -> None:
+    fought = {"write": Ailment(retry_at=NOW + MINUTE, reason=Reason.WRITE_CONFLICT)}
+    one = case(track(), memory(kept=(kept(),), conflicts=5, ailments=fought))
+    assert isinstance(plan_case(one), Wait)
+    assert isinstance(plan_case(after(one)), Write)
+    assert after(one).memory.conflicts == 0
+
+
 # -- settling lost orders ------------------------------------------------------------------------------------------
 
 BOTH = (lost(at=NOW - DAY), lost("p2", repeat_of="p1"))

@@ -71,6 +71,8 @@ def dates(value: object) -> Iterator[datetime]:
         case _ if is_dataclass(value):
             for field in fields(value):
                 yield from dates(getattr(value, field.name))
+        case _:
+            return
 
 
 def thresholds(track_: Track, memory_: Memory, policy: Policy) -> list[datetime]:
@@ -90,10 +92,11 @@ def _within(first: datetime, last: datetime) -> st.SearchStrategy[datetime]:
 def moments(draw: st.DrawFn, given_: tuple[Track, Memory, Policy], horizon: datetime | None) -> datetime:
     """After NOW and before the horizon: its last instant, about a threshold, or anywhere."""
     last = FAR if horizon is None else horizon - INSTANT
-    about = [at + n * INSTANT for at in thresholds(*given_) for n in (-1, 0, 1)]
-    choices = [st.just(last), _within(NOW + INSTANT, last)]
-    choices += [st.sampled_from(inside)] * 3 if (inside := [at for at in about if NOW < at <= last]) else []
-    return draw(st.one_of(*choices))
+    about = (at + n * INSTANT for at in thresholds(*given_) for n in (-1, 0, 1))
+    inside = [last, *(at for at in about if NOW < at <= last)]
+    anywhere = st.one_of(st.just(last), st.sampled_from(inside), _within(NOW + INSTANT, last))
+    then: datetime = draw(anywhere)
+    return then
 
 
 @settings(max_examples=100)

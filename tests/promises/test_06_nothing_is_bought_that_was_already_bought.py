@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.domain.states import How, State
+from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Result
 from reconciler.kie.simulated import Song, Succeed, belongs_to, paint
 from reconciler.testing.cutting import Killed, Scissors
@@ -41,6 +41,20 @@ def test_after_a_lost_memory_the_store_is_asked_first(world: World) -> None:
     world.sql("UPDATE tracks SET image_url = NULL, resolution = NULL")
     world.pass_time(timedelta(days=1))
     helped_free(world, world.run(), How.RESTORED, "bought long ago", purchases=1)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held back then", "stuck then"])
+def test_after_a_restore_from_a_backup_the_store_is_asked_first(world: World, held: bool) -> None:
+    world.with_policy(per_hour=0 if held else 10)
+    world.add("t", extended_prompt_image="bought since the backup")
+    if held:
+        assert world.run().states == {(State.MISSING, Reason.BUDGET): 1}
+    backup = world.path.read_bytes()
+    world.with_policy(per_hour=10)
+    world.run()
+    world.path.write_bytes(backup)
+    world.pass_time(timedelta(days=1))
+    helped_free(world, world.run(), How.RESTORED, "bought since the backup", purchases=1)
 
 
 def test_what_was_stored_for_another_track_is_not_taken_from_the_store(world: World) -> None:
