@@ -46,10 +46,12 @@ def stopping() -> Iterator[Stopping]:
 
 
 def leave(code: int) -> None:
-    """End the process, without waiting for a worker that still hangs in a call."""
+    """End the process, without waiting for a worker that still hangs in a call.
+
+    A pool's threads are waited for by the interpreter even where they are daemons, as those of a daemon's thread are.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    alive = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
-    if alive:
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
         os._exit(code)
     sys.exit(code)

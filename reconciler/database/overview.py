@@ -1,7 +1,7 @@
 """Where every track in scope stands, counted by one grouped query over what was judged when each was last looked at.
 
 What cannot be told that way is judged anew, by `classify` itself: tracks that are worked now, whose row changed since,
-or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
+that were handed a task, or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
 """
 
 from collections import Counter

@@ -98,8 +98,10 @@ def _forgiven(case: Case, purchase: Purchase) -> bool:
 
 
 def _suspended(case: Case) -> Wait | None:
-    """So many pictures of one host died at once that a mistake is likelier than their death."""
-    return Wait(None, None, Reason.HOST_SUSPECT) if case.memory.host_suspect else None
+    """So many pictures of one host died at once that a mistake is likelier than their death; or the store, which is
+    asked right before, could not tell what it holds."""
+    suspect = Wait(None, None, Reason.HOST_SUSPECT) if case.memory.host_suspect else None
+    return suspect or case.later(case.memory.ailing("store"))
 
 
 def _purchase(case: Case, model: Model, prompt: str, repeat_of: str | None) -> Buy:

@@ -30,7 +30,7 @@ OF_A = "a lighthouse called a in morning mist"
 
 
 def run(install: Install) -> Any:
-    result = install.call("run", "--once", "--timeout", "4s", "--json")
+    result = install.call("run", "--once", "--timeout", "20s", "--json")
     assert result.exit_code in (0, 3), result.output
     return json.loads(result.stdout)
 
@@ -366,6 +366,7 @@ def test_a_task_of_another_track_or_prompt_settles_nothing(lost: Install) -> Non
     assert said.endswith(f"`reconciler adopt a {PAID} --force` hands it over all the same")
 
 
+@pytest.mark.slow
 def test_a_task_of_another_purchase_settles_nothing(install: Install) -> None:
     install.configure(schedule__retry_min='"10ms"', schedule__retry_max='"20ms"')
     install.kie.script.when(AnswerPicture(), operation="create", times=1)
@@ -381,6 +382,7 @@ def test_a_task_of_another_purchase_settles_nothing(install: Install) -> None:
     assert decided(install, "resolve", "a", "--task", unanswered.task_id)[0] == "awaiting"
 
 
+@pytest.mark.slow
 def test_a_task_that_ended_without_a_picture_settles_it_too(install: Install) -> None:
     """It was refunded, so it counts no more than any other that failed."""
     install.configure(budget__per_track="1")

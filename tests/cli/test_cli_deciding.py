@@ -22,7 +22,7 @@ AT_ONCE = Succeed(run=timedelta(0), width=2048, height=1152)
 
 
 def run(install: Install, *options: str) -> Any:
-    result = install.call("run", "--once", "--timeout", "4s", "--json", *options)
+    result = install.call("run", "--once", "--timeout", "20s", "--json", *options)
     assert result.exit_code in (0, 3), result.output
     return json.loads(result.stdout)
 

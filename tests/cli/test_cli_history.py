@@ -28,7 +28,7 @@ PAID = "5b1f00000000000000000000000000aa"
 AT_ONCE = Succeed(run=timedelta(0), width=2048, height=1152)
 
 
-def run(install: Install, timeout: str = "4s") -> None:
+def run(install: Install, timeout: str = "20s") -> None:
     result = install.call("run", "--once", "--timeout", timeout)
     assert result.exit_code in (0, 3), result.output
 

@@ -40,7 +40,7 @@ def memory(install: Install) -> list[dict[str, Any]]:
 
 
 def run(install: Install, *options: str) -> Any:
-    result = install.call("run", "--once", "--timeout", "4s", "--json", *options)
+    result = install.call("run", "--once", "--timeout", "20s", "--json", *options)
     assert result.exit_code in (0, 3), result.output
     return json.loads(result.stdout)
 
@@ -224,11 +224,12 @@ def test_said_twice_it_grants_no_more(install: Install) -> None:
     assert states(install)["a"] == ("failed", "image_rejected")
 
 
+@pytest.mark.slow
 def test_who_is_not_given_up_is_left_alone_and_told(refused: Install) -> None:
     refused.kie.script.clear()
     refused.kie.script.when(Stall())
     refused.add("waits")
-    run(refused, "--track", "waits")
+    run(refused, "--track", "waits", "--timeout", "2s")
     before = memory(refused)
     told = decided(refused, "good", "waits")
     assert told == {
@@ -306,6 +307,7 @@ def docs(install: Install) -> list[dict[str, Any]]:
     return install.sql("SELECT track_id, doc FROM reconciler_memory ORDER BY track_id")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_unproven_is_tried_once_more_and_no_track_is_granted_anything(unproven: Install) -> None:
     before = docs(unproven)
     refusal = unproven.call("retry", "--reason", "model_unproven")
@@ -328,6 +330,7 @@ def test_who_is_re_opened_while_the_model_is_closed_is_told_so(unproven: Install
     assert decided(unproven, "--reason", "image_rejected")["a"] == ("missing", "model_unproven", said)
 
 
+@pytest.mark.slow
 def test_a_request_that_was_called_wrong_is_tried_once(install: Install) -> None:
     install.configure(kie__fallback_models="[]")
     install.kie.script.when(WRONG_REQUEST, operation="create")
@@ -348,6 +351,7 @@ def test_a_request_that_was_called_wrong_is_tried_once(install: Install) -> None
     assert run(install)["at_rest"], "the answer opens it for all"
 
 
+@pytest.mark.slow
 def test_a_suspect_host_is_released_and_its_tracks_go_on(install: Install) -> None:
     install.call("schema", "--apply")
     install.sql("INSERT INTO reconciler_host VALUES ('127.0.0.1', ?, 21)", own(datetime.now(UTC)))

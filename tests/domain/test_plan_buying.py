@@ -24,6 +24,7 @@ from tests.domain.builders import (
     TASK,
     accepted,
     failed,
+    faulty,
     lost,
     memory,
     nothing,
@@ -77,6 +78,14 @@ def test_tracks_of_a_suspect_host_are_held_back() -> None:
         host_suspect=True, purchases=(accepted(at=NOW - 7 * HOUR),), tasks=tasks(task(created_at=NOW - 7 * HOUR))
     )
     assert planned(track(), overdue) == Wait(NOW + MINUTE, None, Reason.HOST_SUSPECT)
+
+
+def test_nothing_is_bought_while_the_store_cannot_tell_what_it_holds() -> None:
+    for bought in ((), (lost(),)):
+        ill = having(*bought, ailments={"store": faulty(9 * DAY, why=Reason.STORAGE_FAILED)})
+        assert planned(track(), ill) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
+        due = having(*bought, ailments={"store": faulty(9 * DAY, -MINUTE, Reason.STORAGE_FAILED)})
+        assert isinstance(planned(track(), due), Buy)
 
 
 # -- content -------------------------------------------------------------------------------------------------------

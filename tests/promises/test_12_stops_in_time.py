@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sqlite3
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +20,7 @@ from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.client import KieClient, KieReader
 from reconciler.kie.simulated import AnswerPicture, Break, Fault, Succeed
-from reconciler.service.events import Stopped, Swept
+from reconciler.service.events import Stopped
 from tests.cli.conftest import Install, installed
 from tests.daemons import LONG_S, Inside, eventually, inside, running, small
 
@@ -32,8 +33,7 @@ BOUND_S = 0.5 + 5
 
 
 class Places:
-    """Every call of every port is a place, before it and after it. At `at` (name, and how many times it was met before)
-    `act` is called, once."""
+    """Every call of every port is a place. At `at` (its name, and how often it was met before) `act` is called."""
 
     def __init__(self, at: tuple[str, int] | None = None, act: Callable[[], None] = lambda: None) -> None:
         self.met: dict[str, int] = {}
@@ -45,21 +45,26 @@ class Places:
                 if callable(method) and not name.startswith("_"):
                     patch.setattr(port, name, self._around(f"{port.__name__}.{name}", method))
 
-    def _around(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _around(self, place: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._pass(f"before {name}")
-            result = method(*args, **kwargs)
-            self._pass(f"after {name}")
-            return result
+            with self._lock:
+                times = self.met.get(place, 0)
+                self.met[place] = times + 1
+            if (place, times) == self._at:
+                self._act()
+            return method(*args, **kwargs)
 
         return call
 
-    def _pass(self, place: str) -> None:
-        with self._lock:
-            times = self.met.get(place, 0)
-            self.met[place] = times + 1
-        if (place, times) == self._at:
-            self._act()
+
+@pytest.fixture(autouse=True)
+def _nothing_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all authorities of the web takes longer than a run."""
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+
+
+def set_up(install: Install, **changes: str) -> None:
+    small(install, **{"kie__file_hosts": '["127.0.0.1"]', "schedule__audit_interval": '"100s"', **changes})
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def filled(folder: Path) -> Iterator[Install]:
     """A track to buy for, one with a task that is done, one whose picture dies."""
     folder.mkdir()
     with installed(folder) as install:
-        small(install, kie__file_hosts='["127.0.0.1"]', schedule__audit_interval='"100s"')
+        set_up(install)
         kie = install.kie
         kie.script.when(AnswerPicture(), operation="create")
         kie.add_task(TASK, prompt="a task", behaviour=Succeed(width=160, height=90, run=timedelta(0)))
@@ -107,43 +112,129 @@ def once(install: Install, places: Places) -> int:
 
 
 @pytest.mark.usefixtures("_stays")
-def test_one_run(tmp_path: Path) -> None:
+def test_one_run_ended_at_any_call(tmp_path: Path) -> None:
     """In this process, whose main thread works and hears the signal, as in any."""
     seen = Places()
     with filled(tmp_path / "whole") as install:
         assert once(install, seen) == 0
         check(install)
-    tried = sorted({(place, at) for place, times in seen.met.items() for at in (0, times - 1)})
-    assert len(tried) > 50
-    for number, at in enumerate(tried):
+    assert len(seen.met) > 20
+    again = [(place, times - 1) for place, times in seen.met.items() if times > 1 and place.startswith("SqlLeases")]
+    for number, at in enumerate([*((place, 0) for place in seen.met), *again]):
         with filled(tmp_path / str(number)) as install:
             code = once(install, Places(at, lambda: os.kill(os.getpid(), signal.SIGTERM)))
             assert code in (0, 3), at
             check(install, at)
 
 
-def whole(install: Install, daemon: Inside) -> bool:
-    audits = [event for event in daemon.of(Swept) if event.trigger is None]
-    return len(audits) >= 4 and all(row["resolution"] == "160x90" for row in install.rows())
+DAEMONS = (
+    *("LocalStore.adopt", "SqlFinder.due", "SqlFinder.page", "SqlLeases.lease", "SqlLeases.commit", "SqlGate.reserve"),
+    *("KieReader.credit", "KieClient.create", "KieReader.task", "WebPictures.fetch", "LocalStore.put"),
+)
 
 
-def stopped_at(place: str, patch: pytest.MonkeyPatch, daemon: Inside) -> None:
-    Places((place, 0), daemon.ask_to_stop).put(patch)
+@pytest.mark.parametrize("place", DAEMONS)
+def test_the_daemon_ended_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Its main thread only waits for the signal, while others work."""
+
+    def at(daemon: Inside) -> None:
+        Places((place, 0), daemon.ask_to_stop).put(monkeypatch)
+
+    with filled(tmp_path / "install") as install:
+        with inside(install, monkeypatch, at) as daemon:
+            daemon.thread.join(LONG_S)
+        assert daemon.of(Stopped) == [Stopped(in_order=True)]
+        check(install, place)
 
 
-def test_the_daemon(tmp_path: Path) -> None:
-    """Its main thread only waits, so that what hears the signal is told apart from what works."""
-    seen = Places()
-    with filled(tmp_path / "whole") as install, pytest.MonkeyPatch.context() as patch:
-        seen.put(patch)
-        with inside(install, patch) as daemon:
-            eventually(lambda: whole(install, daemon))
-    tried = sorted(place for place in seen.met if place.startswith("before"))
-    assert len(tried) > 20
-    for number, place in enumerate(tried):
-        with filled(tmp_path / str(number)) as install:
-            with pytest.MonkeyPatch.context() as patch:
-                with inside(install, patch, partial(stopped_at, place, patch)) as daemon:
-                    daemon.thread.join(LONG_S)
-                assert daemon.of(Stopped) == [Stopped(in_order=True)], place
-            check(install, place)
+# -- in the midst of what takes long -----------------------------------------------------------------------------------
+
+HANGING = """
+import sys, threading
+from reconciler.images.local_store import LocalStore
+def put_that_hangs(*_):
+    print("it hangs", file=sys.stderr, flush=True)
+    threading.Event().wait()
+LocalStore.put = put_that_hangs
+"""
+
+
+def slow(install: Install) -> None:
+    set_up(install, kie__request_timeout='"500ms"')
+
+
+def stalled(install: Install) -> None:
+    """The order is carried out, and its answer never comes."""
+    slow(install)
+    install.kie.script.clear()
+    install.kie.script.when(Break(Fault.HANG, done=True), operation="create")
+
+
+@pytest.mark.parametrize(("command", "code"), [(("run",), 0), (("run", "--once"), 3)])
+def test_in_the_midst_of_an_order(tmp_path: Path, command: tuple[str, ...], code: int) -> None:
+    with filled(tmp_path / "install") as install:
+        stalled(install)
+        with running(install, *command, ready=False) as process:
+            eventually(lambda: install.kie.book.creations)
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(BOUND_S) == code
+        assert install.sql("SELECT outcome FROM reconciler_purchase") == [{"outcome": "unknown"}]
+        assert len(install.kie.book.purchases) == 1
+
+
+@pytest.mark.parametrize(("command", "code"), [(("run",), 0), (("run", "--once"), 3)])
+def test_in_the_midst_of_what_never_ends(tmp_path: Path, command: tuple[str, ...], code: int) -> None:
+    """Nobody waits for a thread that hangs."""
+    with filled(tmp_path / "install") as install:
+        slow(install)
+        with running(install, *command, before=HANGING, ready=False) as process:
+            eventually(lambda: "it hangs" in process.stderr())
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(BOUND_S) == code
+        check(install)
+
+
+def test_while_another_program_holds_the_database(tmp_path: Path) -> None:
+    with filled(tmp_path / "install") as install:
+        slow(install)
+        with running(install) as process, closing(sqlite3.connect(install.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            eventually(lambda: "locked" in process.stderr() or process.process.poll())
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(BOUND_S) == 0
+            other.execute("ROLLBACK")
+        check(install)
+
+
+# -- the second one ----------------------------------------------------------------------------------------------------
+
+
+def held(install: Install) -> None:
+    """An order that takes a minute."""
+    stalled(install)
+    set_up(install, kie__request_timeout='"60s"')
+
+
+@pytest.mark.parametrize(("second", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_one_ends_the_daemon_at_once(tmp_path: Path, second: signal.Signals, code: int) -> None:
+    with filled(tmp_path / "install") as install:
+        held(install)
+        with running(install) as process:
+            eventually(lambda: install.kie.book.creations)
+            process.process.send_signal(signal.SIGTERM)
+            eventually(lambda: "STOPPING=1" in process.systemd.said)
+            process.process.send_signal(second)
+            assert process.process.wait(BOUND_S) == code
+        assert install.sql("SELECT outcome FROM reconciler_purchase") == [{"outcome": "open"}]
+
+
+def test_a_second_one_ends_one_run_at_once(tmp_path: Path) -> None:
+    with filled(tmp_path / "install") as install:
+        held(install)
+        with running(install, "run", "--once", ready=False) as process:
+            eventually(lambda: install.kie.book.creations)
+            # Two of one kind could arrive as one.
+            process.process.send_signal(signal.SIGTERM)
+            process.process.send_signal(signal.SIGINT)
+            assert process.process.wait(BOUND_S) in (130, 143)
+        assert install.sql("SELECT outcome FROM reconciler_purchase") == [{"outcome": "open"}]

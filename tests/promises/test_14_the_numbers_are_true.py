@@ -49,7 +49,7 @@ from reconciler.kie.simulated import (
     paint,
 )
 from reconciler.kie.simulated.behaviour import Answer, Outcome
-from reconciler.ports import Overview
+from reconciler.ports import Overview, StoreError
 from reconciler.testing.cutting import Killed, Scissors
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import PUBLIC_URL, World
@@ -177,6 +177,16 @@ LENGTHS = (timedelta(microseconds=1), SECOND, 30 * SECOND, 2 * MINUTE, 24 * MINU
 RUNS = (timedelta(microseconds=1), 30 * SECOND, 2 * MINUTE, 40 * MINUTE, 7 * HOUR)
 
 lengths = st.one_of(st.sampled_from(LENGTHS), st.integers(0, 10**12).map(lambda n: timedelta(microseconds=n)))
+
+
+def failing(*calls: str) -> Callable[[str], None]:
+    def heard(call: str) -> None:
+        if call in calls:
+            raise StoreError(f"{call}: the disk is gone")
+
+    return heard
+
+
 rows = st.tuples(st.sampled_from(PICTURES), st.sampled_from(ROWS), st.booleans())
 
 
@@ -191,7 +201,7 @@ class Histories(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         policy = Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000, target=Target(*SIZE))
         self.world = World(Path(self.folder.name), policy=policy, kie=Settings(credits=100_000))
-        self.world.store = MemoryStore()
+        self.world.store = self.store = MemoryStore()
         self.world.kie.script.when(GOOD)
         self.numbers = count()
         self.expected(outcome)
@@ -281,6 +291,11 @@ class Histories(RuleBasedStateMachine):
         operation, answer = fault
         self.world.kie.script.add(Rule(operation=operation, behaviour=answer, until=self.world.clock() + length))
 
+    @rule(calls=st.sets(st.sampled_from(("keys", "get", "put"))))
+    def store_trouble(self, calls: set[str]) -> None:
+        """From now on these calls of the store fail, and no others."""
+        self.store.on_call = failing(*calls)
+
     # -- the operator
 
     @rule(paused=st.booleans())
@@ -312,7 +327,9 @@ class Histories(RuleBasedStateMachine):
         return str(data.draw(st.sampled_from(ids or ["none"])))
 
     def change(self, data: st.DataObject, *, touch: bool = True, **values: Any) -> None:
+        """With `touch` its stamp is another one, as it is on any clock that moves."""
         if touch:
+            self.world.pass_time(timedelta(microseconds=1))
             values |= {"updated_at": self.world.clock().replace(tzinfo=None).isoformat(" ")}
         names = ", ".join(f"{name} = ?" for name in values)
         self.world.sql(f"UPDATE tracks SET {names} WHERE id = ?", *values.values(), self.one(data))
@@ -397,6 +414,21 @@ def test_a_row_that_is_spoiled_or_whose_name_is_like_anothers_counts_as_invalid(
     with closing(world.open()) as database:
         database.gate.pause(paused=True)
     assert checked(world) == {(State.INVALID, Reason.INVALID_ROW): 2, (State.MISSING, Reason.BUDGET): 1}
+
+
+def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    world.store = store = MemoryStore()
+    world.add("t1")
+    world.run()
+    world.pass_time(HOUR)
+    world.with_policy(per_day=10)
+    store.on_call = failing("keys")
+    world.run(SECOND)
+    assert checked(world) == {(State.BACKING_OFF, Reason.STORAGE_FAILED): 1}
+    store.on_call = failing()
+    world.run()
+    assert checked(world) == {(State.OK, None): 1}
 
 
 @pytest.mark.slow
