@@ -22,7 +22,7 @@ from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.pace import HostPace
 from reconciler.ports import StoreError
 from reconciler.service.counting import SweepFailure, Trigger
-from reconciler.service.events import Forgotten, JobFailed, Swept, Tell
+from reconciler.service.events import Forgotten, JobFailed, JobRecovered, Swept, Tell
 from reconciler.service.metrics import Metrics
 from reconciler.service.vitals import Vitals
 
@@ -122,7 +122,8 @@ class Jobs:
                 self._metrics.sweep_failed(kind)
             self._ears.tell(JobFailed(job, error, mistake=kind is SweepFailure.MISTAKE))
             return None
-        self.troubles.pop(job, None)
+        if self.troubles.pop(job, None) is not None:
+            self._ears.tell(JobRecovered(job))
         return result
 
     def _file(self) -> object:

@@ -17,6 +17,7 @@ from reconciler.service.events import (
     Forgotten,
     Hung,
     JobFailed,
+    JobRecovered,
     Late,
     PageFailed,
     ServiceEvent,
@@ -37,10 +38,12 @@ class ServiceLog:
             case Started(url=url):
                 say("INFO", "started", pages=url)
             case Swept():
-                self._recovered("sweep" if event.trigger is not None else "audit")
                 _swept(event)
             case JobFailed():
                 self._failed(event)
+            case JobRecovered(job=job):
+                self._failing.pop(job, None)
+                say("INFO", "job_recovered", job=job)
             case Late(job=job, overlap=overlap):
                 say("WARNING", "job_overlap" if overlap else "job_late", job=job)
             case ClockJumped(by=by):
@@ -49,14 +52,11 @@ class ServiceLog:
                 for complaint in complaints:
                     say("ERROR", "hung", what=complaint, todo="The stacks follow; the process ends if it lasts.")
             case Forgotten(tracks=tracks, attempts=attempts):
-                self._recovered("prune")
                 say("INFO" if tracks else "DEBUG", "pruned", tracks=tracks, attempts=attempts)
             case PageFailed(path=path, error=error):
                 say("WARNING", "page_failed", path=path, error=type(error).__name__, place=place_of(error))
-            case Stopped(in_order=True):
-                say("INFO", "stopped")
             case Stopped():
-                say("WARNING", "stopped", todo="A call still hung; what it left is taken up at the next start.")
+                _stopped(event)
             case _:  # pragma: no cover
                 assert_never(event)
 
@@ -71,9 +71,12 @@ class ServiceLog:
         if event.mistake:
             logger.opt(exception=error).debug("job_failed")
 
-    def _recovered(self, job: str) -> None:
-        if self._failing.pop(job, None) is not None:
-            say("INFO", "job_recovered", job=job)
+
+def _stopped(event: Stopped) -> None:
+    if event.in_order:
+        say("INFO", "stopped")
+    else:
+        say("WARNING", "stopped", todo="A call still hung; what it left is taken up at the next start.")
 
 
 def _swept(event: Swept) -> None:

@@ -51,12 +51,15 @@ _HELD = {
     Reason.GATE_CLOSED: "Purchases pause for a rate limit, for tasks that run or for an outage at Kie, and go on by "
     "themselves.",
     Reason.PAUSED: "An operator paused all purchases and writes; `reconciler resume` ends it.",
-    Reason.MODEL_UNPROVEN: "No result of the model was good: choose another kie.model or change [target].",
-    Reason.REQUEST_REJECTED: "Kie calls the request wrong: choose another kie.model, or install a newer reconciler.",
-    Reason.HOST_SUSPECT: "Many pictures of its host died at once: see whether the host is down before they are "
-    "replaced.",
+    Reason.MODEL_UNPROVEN: "No result of the model was good: choose another kie.model or change [target]; "
+    "`reconciler retry --reason model_unproven` lets one more order through.",
+    Reason.REQUEST_REJECTED: "Kie calls the request wrong: choose another kie.model, or install a newer reconciler; "
+    "`reconciler retry --reason request_rejected` lets one order through.",
+    Reason.HOST_SUSPECT: "Many pictures of its host died at once: see whether the host is down; `reconciler retry "
+    "--reason host_suspect` has them replaced.",
     Reason.IN_FLIGHT: "It is under way and goes on by itself.",
-    Reason.UNKNOWN_PURCHASE: "The answer to an order was lost: look for its task in Kie's list.",
+    Reason.UNKNOWN_PURCHASE: "The answer to an order was lost: look for its task in Kie's list, and settle it with "
+    "`reconciler resolve`.",
     Reason.OVERDUE: "Its task still runs at Kie after kie.task_timeout; it is asked ever more slowly, and replaced "
     "once at most.",
 }
@@ -64,15 +67,16 @@ _TROUBLE = {
     Reason.DOWNLOAD_FAILED: "Its picture could not be fetched: see whether the host answers.",
     Reason.STORAGE_FAILED: "The store failed: check storage.path, its rights and its disk with `reconciler check`.",
     Reason.PROVIDER_FAILED: "Kie failed or ended its tasks without a picture.",
-    Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row.",
+    Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row, or have "
+    "all tried once more with `reconciler retry`.",
     Reason.IMAGE_REJECTED: "The pictures that came were damaged, blank or of the wrong size.",
     Reason.WRITE_CONFLICT: "Somebody else keeps changing the row: find out who writes its image_url.",
     Reason.HOST_REFUSED: "Its picture lies where we may not ask: not https, a private address, or none of "
     "kie.file_hosts.",
     Reason.NO_PROMPT: "The row holds nothing that a picture could be asked for with: give it a title or an image "
     "prompt.",
-    Reason.ATTEMPTS_SPENT: "All that budget.per_track and budget.attempts_per_track allow was bought: raise them to "
-    "try again.",
+    Reason.ATTEMPTS_SPENT: "All that budget.per_track and budget.attempts_per_track allow was bought: raise them, or "
+    "grant one more with `reconciler retry`.",
     Reason.INVALID_ROW: "The row cannot be worked: an id or a field of the wrong kind.",
 }
 

@@ -35,6 +35,13 @@ class JobFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRecovered:
+    """It ended well after it had failed."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class Late:
     """A job began after more of its times had passed, or a time came while it still ran (`overlap`)."""
 
@@ -77,6 +84,6 @@ class Stopped:
     in_order: bool
 
 
-ServiceEvent = Started | Swept | JobFailed | Late | ClockJumped | Hung | Forgotten | PageFailed | Stopped
+ServiceEvent = Started | Swept | JobFailed | JobRecovered | Late | ClockJumped | Hung | Forgotten | PageFailed | Stopped
 
 Tell = Callable[[ServiceEvent], None]

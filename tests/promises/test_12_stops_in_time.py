@@ -196,10 +196,10 @@ def test_in_the_midst_of_what_never_ends(tmp_path: Path, command: tuple[str, ...
 
 def test_while_another_program_holds_the_database(tmp_path: Path) -> None:
     with filled(tmp_path / "install") as install:
-        slow(install)
+        set_up(install, kie__request_timeout='"500ms"', schedule__snapshot_interval='"200ms"')
         with running(install) as process, closing(sqlite3.connect(install.database, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
-            eventually(lambda: "locked" in process.stderr() or process.process.poll())
+            eventually(lambda: "job_overlap" in process.stderr())
             process.process.send_signal(signal.SIGTERM)
             assert process.process.wait(BOUND_S) == 0
             other.execute("ROLLBACK")
