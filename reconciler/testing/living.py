@@ -1,6 +1,91 @@
-"""A daemon's sweeps and questions for credits on a world's virtual clock, when they would be due."""
+"""A daemon on a world's virtual clock: its jobs, when they would be due, one after the other."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
-from reconciler.app.jobs import AT_LEAST
+from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED
+from reconciler.database.datetimes import own, parse
+from reconciler.domain.gate import CREDITS_FRESH_FOR
+from reconciler.engine.audit import pass_at, rows_due, tick_of
+from reconciler.engine.events import Result
+from reconciler.engine.purse import Purse
+from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.service.schedule import AT_LEAST
+from reconciler.testing.world import World
+
+
+class Living:
+    """Made anew, it is a daemon that was started anew. `swept`: the results of its sweeps.
+
+    `audit_interval` None: without audits. `seen` is called after each job.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        sweep_interval: timedelta = timedelta(minutes=1),
+        audit_interval: timedelta | None = timedelta(hours=6),
+        seen: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.world, self.swept = world, list[Result]()
+        self._sweep_interval, self._seen = sweep_interval, seen
+        jobs: list[Callable[[], datetime]] = [self._sweep, self._credits]
+        if audit_interval is not None:
+            jobs.append(partial(self._audit, audit_interval))
+        self._due = dict.fromkeys(jobs, world.clock())
+
+    def live(self, length: timedelta) -> None:
+        clock = self.world.clock
+        ends = clock() + length
+        while (first := min(self._due, key=lambda job: self._due[job])) and self._due[first] < ends:
+            clock.time = max(clock(), self._due[first])
+            self._due[first] = first()
+            self._seen()
+        clock.time = max(clock(), ends)
+
+    def _sweep(self) -> datetime:
+        begun = self.world.clock()
+        result = self._work(Bounds(begun + self._sweep_interval, tries_key=not self.swept, audit=False, waits=False))
+        self.swept.append(result)
+        latest = begun + self._sweep_interval
+        return max(min(result.next_at or latest, latest), self.world.clock() + AT_LEAST)
+
+    def _audit(self, interval: timedelta) -> datetime:
+        now = self.world.clock()
+        tick = tick_of(interval)
+        with closing(self.world.open()) as database:
+            notes = database.notes
+            walk = pass_at(now, interval, parse(notes.get(AUDIT_BEGAN)), notes.get(AUDIT_REACHED))
+            left = database.finder.rows_after(walk.reached) if walk is not None else 0
+        if walk is not None:
+            rows = rows_due(left, walk.began + interval - now, tick)
+            self._work(Bounds(now + tick, due=False, audit_from=walk.reached, audit_rows=rows, waits=False))
+            with closing(self.world.open()) as database:
+                database.notes.put(AUDIT_BEGAN, own(walk.began))
+        return now + tick
+
+    def _credits(self) -> datetime:
+        asked_at = self.world.clock()
+        with closing(self.world.open()) as database:
+            kie = self.world._parts(database, lambda _, port: port).hands.kie
+            purse = Purse(database.gate, self.world.policy, self.world.clock, self.world.events.append)
+            purse.credit_answer(kie.credit(), asked_at)
+        return asked_at + CREDITS_FRESH_FOR
+
+    def _work(self, bounds: Bounds) -> Result:
+        world = self.world
+        with closing(world.open()) as database:
+            world.store.adopt(None)
+            sweep = Sweep(world._parts(database, _bare), bounds, world.events.append)
+            result = sweep.run()
+            if bounds.audit:
+                database.notes.put(AUDIT_REACHED, sweep.audit_key)
+        return result
+
+
+def _bare(_: str, port: Any) -> Any:
+    return port

@@ -1,12 +1,13 @@
 """One picture is bought at last, within the track's limits, and never while another may be on its way."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from reconciler.domain.actions import Action, Buy, GiveUp, Wait
+from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Wait
+from reconciler.domain.following import list_before_buying
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState, Verdict
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
@@ -23,6 +24,7 @@ from tests.domain.builders import (
     SONG,
     TASK,
     accepted,
+    case,
     failed,
     faulty,
     lost,
@@ -86,6 +88,17 @@ def test_nothing_is_bought_while_the_store_cannot_tell_what_it_holds() -> None:
         assert planned(track(), ill) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
         due = having(*bought, ailments={"store": faulty(9 * DAY, -MINUTE, Reason.STORAGE_FAILED)})
         assert isinstance(planned(track(), due), Buy)
+
+
+def test_right_before_a_purchase_the_store_is_asked_again_unless_it_just_was() -> None:
+    def first(listed_at: datetime | None, **changes: Any) -> Action | None:
+        return list_before_buying(case(track(), memory(listed_at=listed_at, **changes)))
+
+    assert first(None) is None
+    assert first(NOW - POLICY.step_deadline) is None
+    assert first(NOW - HOUR) == ListStore()
+    ill = {"store": faulty(why=Reason.STORAGE_FAILED)}
+    assert first(NOW - HOUR, ailments=ill) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
 
 
 # -- content -------------------------------------------------------------------------------------------------------
