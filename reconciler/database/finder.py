@@ -38,8 +38,8 @@ class _Seen(NamedTuple):
 
     @property
     def stands(self) -> bool:
-        """As it was when last looked at. Who was given up or cannot be worked is looked at again, since not all of a row
-        is compared here."""
+        """As it was when last looked at. Who was given up or cannot be worked is looked at again: not all of a row is
+        compared here."""
         return self.state not in (None, State.FAILED, State.INVALID) and not self.due and not self.changed
 
     @property

@@ -183,9 +183,8 @@ class SweepCounts:
         self._done_at = make.gauge("last_sweep_success_timestamp_seconds", text)
         make.gauge("sweep_interval_seconds", "Seconds from one sweep to the next.").set(interval.total_seconds())
         self._took = make.histogram("sweep_duration_seconds", "Seconds that a sweep took that ended well.", _SWEEP_S)
-        self.missed = make.counter(
-            "scheduler_missed_total", "Runs of jobs that began after more of their times had passed."
-        )
+        text = "Runs of jobs that began after more of their times had passed."
+        self.missed = make.counter("scheduler_missed_total", text)
         self.overlaps = make.counter("scheduler_overlaps_total", "Runs of jobs left out since the one before went on.")
 
     def begun(self, trigger: Trigger, at: datetime) -> None:

@@ -1,7 +1,8 @@
 """Kie fails for an hour, or the credits run out: nobody is given up, no limit is used up, and all goes on by itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,34 +11,31 @@ from reconciler.database import codec
 from reconciler.domain.breaker import Stage
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import Moved
-from reconciler.kie.simulated import DROPPED, NO_CREDITS, SERVER_ERROR, Break, Fault, Refuse, Settings, Succeed, page
-from reconciler.testing.living import Living
+from reconciler.kie.simulated import DROPPED, NO_CREDITS, SERVER_ERROR, Break, Fault, Succeed, page
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
+from tests.living import Living, living
 
 pytestmark = pytest.mark.slow
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 WINDOW = 10 * SECOND
-OUTAGES = {"connections that break": DROPPED, "time-outs": Break(Fault.HANG), "502": page(502), "500": SERVER_ERROR}
-ALL_GOOD = {(State.OK, None): 100}
+OUTAGES = (DROPPED, page(502), SERVER_ERROR, Break(Fault.HANG))
 
 
-class Watched:
-    """A daemon in a world. `closed`: what the gauge of the breaker has shown, one after the other."""
+@contextmanager
+def watched(world: World) -> Iterator[tuple[Living, list[bool]]]:
+    """A daemon, and what the gauge of the breaker has shown, one after the other."""
+    closed = [False]
 
-    def __init__(self, world: World) -> None:
-        self.world, self.closed = world, [False]
-        self._daemon = Living(world, sweep_interval=10 * MINUTE, audit_interval=None, seen=self._seen)
+    def seen() -> None:
+        (row,) = world.sql("SELECT breaker FROM reconciler_gate")
+        shown = codec.load_breaker(row["breaker"]).stage in (Stage.OPEN, Stage.PROBING)
+        if shown is not closed[-1]:
+            closed.append(shown)
 
-    def _seen(self) -> None:
-        (row,) = self.world.sql("SELECT breaker FROM reconciler_gate")
-        closed = codec.load_breaker(row["breaker"]).stage in (Stage.OPEN, Stage.PROBING)
-        if closed is not self.closed[-1]:
-            self.closed.append(closed)
-
-    def live(self, length: timedelta) -> None:
-        self._daemon.live(length)
+    with living(world, sweep_interval=10 * MINUTE, audit_interval=None, seen=seen) as daemon:
+        yield daemon, closed
 
 
 def proven(make_world: MakeWorld, **given: object) -> World:
@@ -69,33 +67,65 @@ def in_windows(times: Sequence[datetime]) -> list[int]:
     return list(Counter((time - times[0]) // WINDOW for time in times).values())
 
 
-@pytest.mark.parametrize("kind", OUTAGES)
-def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step(
-    make_world: MakeWorld, kind: str
-) -> None:
+def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step(make_world: MakeWorld) -> None:
     world = proven(make_world)
-    watched = Watched(world)
-    began = world.clock()
-    fails = began + 12 * SECOND
-    world.kie.script.outage(fails, fails + HOUR, OUTAGES[kind])
-    watched.live(12 * SECOND)
-    before = len(bought(world))
-    assert before > 10, "some were bought, and the first were not fetched yet"
+    fails = world.clock() + 12 * SECOND
+    for number, answer in enumerate(OUTAGES):
+        part = HOUR / len(OUTAGES)
+        world.kie.script.outage(fails + number * part, fails + (number + 1) * part, answer)
+    with watched(world) as (daemon, closed):
+        daemon.live(12 * SECOND)
+        before = len(bought(world))
+        assert before > 10, "some were bought, and not all of these were fetched yet"
 
-    watched.live(HOUR)
-    assert len(bought(world)) == before
-    assert watched.closed == [False, True]
-    stood = states(world)
-    assert stood[State.FAILED] == 0
-    assert stood[State.MISSING] + stood[State.UNKNOWN] + stood[State.BACKING_OFF] == 100 - before
-    assert stood[State.AWAITING] + stood[State.OK] == before
-    assert len(world.kie.book.creations) - before <= 15, "it was left alone"
+        daemon.live(HOUR)
+        assert closed == [False, True]
+        assert len(bought(world)) == before
+        assert len(world.kie.book.creations) - before <= 15, "it was left alone"
+        stood = states(world)
+        assert stood[State.MISSING] + stood[State.UNKNOWN] + stood[State.BACKING_OFF] == 100 - before
+        assert stood[State.AWAITING] + stood[State.OK] == before
 
-    watched.live(2 * HOUR)
-    assert watched.closed == [False, True, False]
-    assert world.overview().tracks == ALL_GOOD
+        daemon.live(2 * HOUR)
+        assert closed == [False, True, False]
+    assert world.overview().tracks == {(State.OK, None): 100}
     after = in_windows(bought(world)[before:])
     assert after[:3] == [1, 2, 4], after
     assert max(after) <= world.policy.purchase_limit
     assert not [event for event in world.events if isinstance(event, Moved) and event.state is State.FAILED]
-    assert Counter(p.prompt for p in world.kie.book.purchases).most_common(1)[0][1] == 1, "no limit of a track was used"
+    assert {len(world.kie.book.purchases_for(f"called t{number:03} in")) for number in range(100)} == {1}
+
+
+def out_of_credits(world: World) -> None:
+    """What is left does for ten pictures, the last of which is bought at what is to be kept."""
+    world.kie.top_up(world.policy.min_credits + 9 * 5 - world.kie.balance)
+
+
+def refused(world: World) -> None:
+    """Kie says so itself, whatever it tells of the balance."""
+    world.kie.script.when(NO_CREDITS, operation="create", skip=10)
+
+
+def paid_again(world: World) -> None:
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=160, height=90, run=20 * SECOND))
+    world.kie.top_up(1000)
+
+
+@pytest.mark.parametrize("happens", [out_of_credits, refused])
+def test_without_credits_purchases_stop_and_what_was_bought_is_fetched_and_then_it_goes_on(
+    make_world: MakeWorld, happens: Callable[[World], None]
+) -> None:
+    world = proven(make_world)
+    with watched(world) as (daemon, closed):
+        happens(world)
+        daemon.live(30 * MINUTE)
+        assert len(bought(world)) == 1 + 10
+        assert world.overview().tracks == {(State.OK, None): 11, (State.MISSING, Reason.OUT_OF_CREDITS): 89}
+        assert len(world.kie.book.creations) <= 1 + 10 + 3 * world.policy.purchase_limit, "it is hardly tried"
+        paid_again(world)
+        daemon.live(30 * MINUTE)
+        assert world.overview().tracks == {(State.OK, None): 100}
+        assert closed == [False], "the provider did not fail"
+    assert len(bought(world)) == 100
+    assert not [event for event in world.events if isinstance(event, Moved) and event.state is State.FAILED]

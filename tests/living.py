@@ -1,12 +1,12 @@
 """A daemon on a world's virtual clock: its jobs, when they would be due, one after the other."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED
+from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database
 from reconciler.database.datetimes import own, parse
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import pass_at, rows_due, tick_of
@@ -18,21 +18,18 @@ from reconciler.testing.world import World
 
 
 class Living:
-    """Made anew, it is a daemon that was started anew. `swept`: the results of its sweeps.
-
-    `audit_interval` None: without audits. `seen` is called after each job.
-    """
+    """`swept`: the results of its sweeps. `audit_interval` None: without audits. `seen` is called after each job."""
 
     def __init__(
         self,
         world: World,
-        *,
-        sweep_interval: timedelta = timedelta(minutes=1),
-        audit_interval: timedelta | None = timedelta(hours=6),
-        seen: Callable[[], None] = lambda: None,
+        database: Database,
+        sweep_interval: timedelta,
+        audit_interval: timedelta | None,
+        seen: Callable[[], None],
     ) -> None:
         self.world, self.swept = world, list[Result]()
-        self._sweep_interval, self._seen = sweep_interval, seen
+        self._database, self._sweep_interval, self._seen = database, sweep_interval, seen
         jobs: list[Callable[[], datetime]] = [self._sweep, self._credits]
         if audit_interval is not None:
             jobs.append(partial(self._audit, audit_interval))
@@ -48,43 +45,48 @@ class Living:
         clock.time = max(clock(), ends)
 
     def _sweep(self) -> datetime:
-        begun = self.world.clock()
-        result = self._work(Bounds(begun + self._sweep_interval, tries_key=not self.swept, audit=False, waits=False))
+        latest = self.world.clock() + self._sweep_interval
+        result = self._work(Bounds(latest, tries_key=not self.swept, audit=False, waits=False))
         self.swept.append(result)
-        latest = begun + self._sweep_interval
         return max(min(result.next_at or latest, latest), self.world.clock() + AT_LEAST)
 
     def _audit(self, interval: timedelta) -> datetime:
-        now = self.world.clock()
-        tick = tick_of(interval)
-        with closing(self.world.open()) as database:
-            notes = database.notes
-            walk = pass_at(now, interval, parse(notes.get(AUDIT_BEGAN)), notes.get(AUDIT_REACHED))
-            left = database.finder.rows_after(walk.reached) if walk is not None else 0
+        now, tick, notes = self.world.clock(), tick_of(interval), self._database.notes
+        walk = pass_at(now, interval, parse(notes.get(AUDIT_BEGAN)), notes.get(AUDIT_REACHED))
         if walk is not None:
+            left = self._database.finder.rows_after(walk.reached)
             rows = rows_due(left, walk.began + interval - now, tick)
             self._work(Bounds(now + tick, due=False, audit_from=walk.reached, audit_rows=rows, waits=False))
-            with closing(self.world.open()) as database:
-                database.notes.put(AUDIT_BEGAN, own(walk.began))
+            notes.put(AUDIT_BEGAN, own(walk.began))
         return now + tick
 
     def _credits(self) -> datetime:
-        asked_at = self.world.clock()
-        with closing(self.world.open()) as database:
-            kie = self.world._parts(database, lambda _, port: port).hands.kie
-            purse = Purse(database.gate, self.world.policy, self.world.clock, self.world.events.append)
-            purse.credit_answer(kie.credit(), asked_at)
+        world, asked_at = self.world, self.world.clock()
+        kie = world._parts(self._database, _bare).hands.kie
+        purse = Purse(self._database.gate, world.policy, world.clock, world.events.append)
+        purse.credit_answer(kie.credit(), asked_at)
         return asked_at + CREDITS_FRESH_FOR
 
     def _work(self, bounds: Bounds) -> Result:
-        world = self.world
-        with closing(world.open()) as database:
-            world.store.adopt(None)
-            sweep = Sweep(world._parts(database, _bare), bounds, world.events.append)
-            result = sweep.run()
-            if bounds.audit:
-                database.notes.put(AUDIT_REACHED, sweep.audit_key)
+        sweep = Sweep(self.world._parts(self._database, _bare), bounds, self.world.events.append)
+        result = sweep.run()
+        if bounds.audit:
+            self._database.notes.put(AUDIT_REACHED, sweep.audit_key)
         return result
+
+
+@contextmanager
+def living(
+    world: World,
+    *,
+    sweep_interval: timedelta = timedelta(minutes=1),
+    audit_interval: timedelta | None = timedelta(hours=6),
+    seen: Callable[[], None] = lambda: None,
+) -> Iterator[Living]:
+    """A daemon that was just started."""
+    world.store.adopt(None)
+    with closing(world.open()) as database:
+        yield Living(world, database, sweep_interval, audit_interval, seen)
 
 
 def _bare(_: str, port: Any) -> Any:
