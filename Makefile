@@ -20,7 +20,9 @@ help:
 	@echo 'make lock       resolve the requirements anew'
 	@echo 'make clean      remove the environment and everything made by the above'
 
+# Compiled beforehand: a service may not write here, and would compile itself at each start.
 install: .venv/.program
+	@$(BIN)/python -m compileall -q reconciler
 	@echo 'Ready: .venv/bin/reconciler'
 
 demo: .venv/.program

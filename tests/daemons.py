@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -250,7 +250,7 @@ class Inside(Paged):
 
     def _died(self) -> list[Started]:
         if not self.thread.is_alive():
-            raise AssertionError("it did not start") from (self.failed or [None])[0]
+            raise AssertionError("it did not start") from (self.failed[0] if self.failed else None)
         return []
 
     def exit_code(self) -> int:
@@ -264,6 +264,10 @@ class Inside(Paged):
         eventually(lambda: {event.trigger is None for event in self.of(Swept)} == {True, False})
         lanes = self.daemon._schedule._scheduler._executors.values()
         eventually(lambda: not any(lane._instances for lane in lanes))
+
+    def begin(self, job: str) -> None:
+        """Now, and no other."""
+        self.daemon._schedule._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
 
     def monotonic(self) -> float:
         return time.monotonic() + self.later

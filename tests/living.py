@@ -38,9 +38,10 @@ class Living:
     def live(self, length: timedelta) -> None:
         clock = self.world.clock
         ends = clock() + length
-        while (first := min(self._due, key=lambda job: self._due[job])) and self._due[first] < ends:
-            clock.time = max(clock(), self._due[first])
-            self._due[first] = first()
+        while (due := min(self._due.values())) < ends:
+            job = next(job for job, at in self._due.items() if at == due)
+            clock.time = max(clock(), due)
+            self._due[job] = job()
             self._seen()
         clock.time = max(clock(), ends)
 

@@ -77,6 +77,7 @@ class Schedule:
             partial(self._run, job),
             _Every(job.every),
             id=job.name,
+            name=job.name,
             executor=job.lane,
             next_run_time=self._clock() + job.first_after,
         )

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from reconciler import database
+from reconciler.app import HttpUnfit, StoreUnfit, jobs, serve, work
 from reconciler.app import daemon as module
 from reconciler.app import inside as opening
-from reconciler.app import jobs, serve, work
 from reconciler.kie.simulated import AnswerPicture, belongs_to
 from reconciler.service.counting import Trigger
 from reconciler.service.events import ClockJumped, Forgotten, Hung, JobFailed, Stopped, Swept
+from reconciler.service.notify import Notifier
 from tests.cli.conftest import Install
 from tests.daemons import Inside, Paged, eventually, inside, running, settings_of, small, systemd
 
@@ -39,7 +40,7 @@ def quick(install: Install) -> Install:
 
 
 def repaired(install: Install, number: int = 1) -> bool:
-    return sum(row["resolution"] == "160x90" for row in install.rows()) == number
+    return [row["resolution"] for row in install.rows()].count("160x90") == number
 
 
 def free_port() -> int:
@@ -143,15 +144,22 @@ def test_another_store_than_the_database_knows_ends_it_with_78(quick: Install) -
     assert "is another store than the database knows (marker another" in told
 
 
-@pytest.mark.parametrize("missing", ["database", "store"])
-def test_ready_is_said_by_nobody_who_is_not(quick: Install, monkeypatch: Patch, missing: str) -> None:
-    """What stands in the way is found before anything is told or served."""
-    if missing == "database":
-        quick.database.unlink()
-    else:
-        quick.store.write_text("a file")
-    with pytest.raises(AssertionError, match="did not start"), inside(quick, monkeypatch) as daemon:
-        raise NotImplementedError(daemon)
+@pytest.mark.parametrize("missing", ["database", "store", "port"])
+def test_nothing_is_told_by_one_that_is_not_ready(quick: Install, monkeypatch: Patch, missing: str) -> None:
+    with socket.socket() as taken, systemd() as listening:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(listening.path))
+        if missing == "database":
+            quick.database.unlink()
+        elif missing == "store":
+            quick.store.write_text("a file")
+        else:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            small(quick, http__port=str(taken.getsockname()[1]))
+        told, settings = Inside(listening), settings_of(quick)
+        with pytest.raises((database.DatabaseError, StoreUnfit, HttpUnfit)):
+            serve(settings, told.ears(settings), lambda _: None)
+    assert (listening.said, told.told) == ([], [])
 
 
 def test_ready_is_said_when_the_pages_are_served(quick: Install, monkeypatch: Patch) -> None:
@@ -162,7 +170,7 @@ def test_ready_is_said_when_the_pages_are_served(quick: Install, monkeypatch: Pa
         page.url = status.removeprefix("pages at ")
         seen.append((page.says("/readyz"), (quick.store / ".reconciler-store").exists()))
 
-    monkeypatch.setattr(module.Notifier, "ready", ready)
+    monkeypatch.setattr(Notifier, "ready", ready)
     with inside(quick, monkeypatch):
         eventually(lambda: seen)
     assert seen == [((200, "ok\n"), True)]
@@ -395,8 +403,8 @@ def test_while_the_database_is_away_pages_answer_and_nothing_is_bought_and_then_
             assert daemon.gauges()[SNAPSHOT] == before[SNAPSHOT]
             assert daemon.gauges()[GOOD] == 1, "the last that was known"
             if away is locked:
-                status, told = eventually(lambda: unwell(daemon))
-                assert "sweeps in a row failed; sweep: " in told
+                eventually(lambda: daemon.says("/healthz")[0] == 503)
+                assert "sweeps in a row failed; sweep: " in daemon.says("/healthz")[1]
         quick.add("b")
         assert len(quick.kie.book.creations) == bought
         eventually(lambda: repaired(quick, 2))
@@ -405,11 +413,6 @@ def test_while_the_database_is_away_pages_answer_and_nothing_is_bought_and_then_
         assert daemon.says("/healthz") == (200, "ok\n")
         assert daemon.systemd.beats() > 0
         assert not daemon.of(Hung)
-
-
-def unwell(daemon: Inside) -> tuple[int, str] | None:
-    status, told = daemon.says("/healthz")
-    return (status, told) if status == 503 else None
 
 
 def test_a_database_that_was_put_in_the_others_place_is_the_one_that_is_worked(
@@ -462,6 +465,7 @@ def test_a_mistake_of_ours_in_a_job_is_told_and_the_job_runs_again(quick: Instal
         assert "a secret" not in daemon.says("/readyz")[1]
         eventually(lambda: repaired(quick))
         eventually(lambda: daemon.says("/readyz") == (200, "ok\n"))
+        eventually(lambda: {event.trigger is None for event in daemon.of(Swept)} == {True, False})
     assert {failed.mistake for failed in daemon.of(JobFailed)} == {True}
 
 

@@ -169,7 +169,7 @@ def test_a_job(quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block, jo
     with inside(quick, monkeypatch) as daemon:
         daemon.rest()
         monkeypatch.setattr(place, name, block.around(getattr(place, name)))
-        daemon.daemon._schedule.all_at_once()
+        daemon.begin(job)
         assert block.met.wait(30)
         daemon.ahead += allowed - 2
         well(daemon)
