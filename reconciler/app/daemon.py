@@ -117,7 +117,7 @@ class Daemon:
             with suppress(OSError, RuntimeError):  # stderr may be no file, or closed
                 dump_traceback(file=sys.stderr, all_threads=True)
         elif now - self._hung_since > self._policy.request_timeout.total_seconds():
-            pass
+            os._exit(1)
 
     def _see_jump(self) -> None:
         before, self._drift = self._drift, _drift()
