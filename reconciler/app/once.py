@@ -47,7 +47,7 @@ def run_once(
             result = sweep.run()
         finally:
             crew.close()
-            if narrowed.only is None:
+            if narrowed.only is None and narrowed.audit:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
         metrics.sweep_done(utc_now(), utc_now() - begun)
         return result

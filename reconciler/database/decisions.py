@@ -9,13 +9,14 @@ import hashlib
 from reconciler.database.connection import Connection
 from reconciler.database.notes import Notes
 from reconciler.database.tables import Remembered
+from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 
 DECIDED = "decided"
 
 
 def look_again_if_changed(connection: Connection, policy: Policy) -> None:
-    notes, decided = Notes(connection), hashlib.sha256(repr(policy).encode()).hexdigest()
+    notes, decided = Notes(connection), hashlib.sha256(repr((policy, shapes(policy))).encode()).hexdigest()
     if notes.get(DECIDED) == decided:
         return
     with connection.writing() as now:

@@ -29,6 +29,11 @@ def usable_id(value: Any) -> Any:
     return (fn.typeof(value) == "integer") | text
 
 
+def bindable(value: object) -> bool:
+    """It can be given back to the database: a text that is no UTF-8 cannot."""
+    return not isinstance(value, str) or value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def as_text(value: Any) -> Any:
     return value.cast("TEXT")
 

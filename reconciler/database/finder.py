@@ -74,7 +74,8 @@ class SqlFinder:
 
     def next_due(self, only: Only = None) -> datetime | None:
         with self.connection.snapshot():
-            free = R.select(fn.min(R.due_at)).where(R.lease_until.is_null() & _among(only))
+            # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
+            free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
             leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
             times = [datetimes.parse(self.connection.one(query)[0]) for query in (free, leased)]
             return min((t for t in times if t is not None), default=None)
@@ -128,6 +129,8 @@ class SqlFinder:
             *self._new(only),
             *(self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == "")),
             due.where(R.expires_at.is_null() & R.tried_at.is_null(False)).order_by(R.tried_at),
+            # Looked at later than now: the clock was set back, and their times mean nothing any more.
+            R.select(R.track_id).where((R.tried_at > NOW) & _free(NOW) & _among(only)).order_by(R.tried_at),
         )
         spelled = [self._spelled(query) for query in queries]
         return (*spelled[:2], self._spelled(self._handed_over(only), 2), *spelled[2:])
@@ -194,7 +197,7 @@ class SqlFinder:
             unfinished_with_audio(self.app, self.policy),
             R.track_id.is_null(False),
             R.state,
-            R.due_at <= now,
+            (R.due_at <= now) | (R.tried_at > now),
             # Long pictures are hashed to be compared: only where it matters.
             Case(None, [(R.state.is_null(), 0)], changed),
         ]

@@ -24,6 +24,7 @@ def _second(connection: Connection) -> None:
         'ALTER TABLE "reconciler_memory" ADD COLUMN "repeats" INTEGER NOT NULL DEFAULT 0',
         'ALTER TABLE "reconciler_memory" ADD COLUMN "stamp" TEXT',
         'ALTER TABLE "reconciler_memory" ADD COLUMN "gone_since" TEXT',
+        'CREATE INDEX "reconciler_memory_tried_at" ON "reconciler_memory" ("tried_at")',
         'CREATE INDEX "reconciler_memory_gone_since" ON "reconciler_memory" ("gone_since")',
         # The first version did not say until when a standing holds: everything remembered is looked at once.
         'UPDATE "reconciler_memory" SET "due_at" = "tried_at", "held" = NULL WHERE "state" IS NOT NULL',

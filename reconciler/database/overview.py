@@ -2,12 +2,16 @@
 
 What cannot be told that way is judged anew, by `classify` itself: tracks that are worked now, whose row changed since,
 that were handed a task, or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
+
+The table is read a stretch of keys at a time, each in a transaction of its own: SQLite lets nobody commit while
+somebody reads, and the app is not to wait.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from operator import and_, or_
 from typing import Any, NamedTuple
 
@@ -20,8 +24,8 @@ from reconciler.database.finder import SqlFinder
 from reconciler.database.gate_view import GateReader
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
-from reconciler.database.schema import AppTable
-from reconciler.database.scope_sql import FALSE, has_flaw, in_scope_before
+from reconciler.database.schema import AppTable, Key
+from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope_before
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
 from reconciler.domain.case import Case as TrackCase
@@ -39,6 +43,8 @@ R = Remembered
 NOW = Slot("now")
 
 JUDGED = 5000
+STRETCH = 5000
+"""Rows that are read at once: a tenth of a second or so."""
 
 
 class _Row(NamedTuple):
@@ -55,6 +61,22 @@ class _Row(NamedTuple):
     flawed: int
     settles: int
     has_picture: int
+
+
+_Ends = tuple[bool, bool]
+"""Whether a stretch has a lower and an upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Keys above `low`, `high` included; None: no end on that side."""
+
+    low: object
+    high: object
+
+    @property
+    def ends(self) -> _Ends:
+        return self.low is not None, self.high is not None
 
 
 @dataclass(slots=True)
@@ -79,16 +101,28 @@ class SqlOverview:
         self._finder = SqlFinder(connection, app, policy)
         self._peek, self._gate = Peek(connection, app, policy), GateReader(connection, policy)
         self._prices = dict(shapes(policy))
+        self._grouped, self._unsettled = cache(self._spell_grouped), cache(self._spell_unsettled)
+        self._end = cache(self._spell_end)
         connection.define("reconciler_is_picture", lambda text: text is not None and is_picture(text, policy))
 
     def overview(self) -> Overview:
+        with self.connection.snapshot() as at:
+            gate, working = self._gate.view(at), self._working(at)
+        sums, may_judge = _Sums(Counter()), JUDGED
+        for stretch in self._stretches():
+            may_judge -= self._add(stretch, gate, sums, may_judge)
+        return Overview(
+            at, sums.tracks, sums.oldest_stuck, sums.earliest_expiry, gate, self._finder.next_due(), working
+        )
+
+    def _add(self, stretch: _Stretch, gate: GateView, sums: _Sums, may_judge: int) -> int:
+        """Count a stretch; return how many of its tracks were judged anew."""
         with self.connection.snapshot() as now:
-            gate = self._gate.view(now)
-            times = self._times(now)
-            groups = [(_Row(*found), n, since, expires) for *found, n, since, expires in self._grouped.rows(**times)]
-            unsettled = {str(key): _Row(*found) for key, *found in self._unsettled.rows(**times, limit=JUDGED)}
-            working = self._working(now)
-        sums, judged = _Sums(Counter()), Counter(unsettled.values())
+            given = self._times(now) | {"low": stretch.low, "high": stretch.high}
+            groups = [(_Row(*f), n, since, ends) for *f, n, since, ends in self._grouped(stretch.ends).rows(**given)]
+            rows = self._unsettled(stretch.ends).rows(**given, limit=may_judge)
+        unsettled = {str(key): _Row(*found) for key, *found in rows}
+        judged = Counter(unsettled.values())
         for row, count, since, expires in groups:
             state, reason = self._stands(row, gate)
             left = count - judged[row] if row.unsettled else count
@@ -96,9 +130,25 @@ class SqlOverview:
                 sums.add(state, reason, left, since or now, expires)
         for track_id in unsettled:
             self._judge(track_id, gate, sums)
-        return Overview(
-            now, sums.tracks, sums.oldest_stuck, sums.earliest_expiry, gate, self._finder.next_due(), working
-        )
+        return len(unsettled)
+
+    def _stretches(self) -> Iterator[_Stretch]:
+        """All keys, in order. Those that nothing compares with end a table: the first stretch takes NULL, the last all
+        that follows a key that cannot be named."""
+        low = None
+        while True:
+            high = self._end_of_stretch(low)
+            yield _Stretch(low, high)
+            if high is None:
+                return
+            low = high
+
+    def _end_of_stretch(self, low: object) -> object:
+        if self.app.key is Key.UNTYPED:
+            return None
+        with self.connection.reading():
+            found = self._end(low is None).one(low=low)
+        return found[0] if found is not None and dialect.bindable(found[0]) else None
 
     # -- where a group stands ----------------------------------------------------------------------------------------
 
@@ -126,25 +176,34 @@ class SqlOverview:
     def _times(self, now: datetime) -> dict[str, Any]:
         return {"now": now, "stale": now - self.policy.stale_after, "cut": now - self.policy.grace}
 
-    @cached_property
-    def _grouped(self) -> Statement:
+    def _spell_end(self, is_first: bool) -> Statement:
+        key = self.app.column("id")
+        query = self.app.table.select(key).where(TRUE if is_first else key > Slot("low"))
+        return self.connection.statement(query.order_by(key).limit(1).offset(STRETCH - 1), None)
+
+    def _spell_grouped(self, ends: _Ends) -> Statement:
         """The fields of a `_Row`, how many rows it stands for, since when the first is in need, what expires first."""
-        query = self._rows(*self._facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
+        query = self._rows(ends, *self._facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
         # By position: the same expression with other parameters counts as another one.
         query = query.group_by(*(SQL(str(place + 1)) for place in range(len(self._facts))))
         return self.connection.statement(query, *self._read_as, None, R.needy_since, R.expires_at)
 
-    @cached_property
-    def _unsettled(self) -> Statement:
+    def _spell_unsettled(self, ends: _Ends) -> Statement:
         """Ids, with the fields of the `_Row` that each counts in."""
-        query = self._rows(self.app.id, *self._facts).where(self._is_unsettled).limit(Slot("limit"))
+        query = self._rows(ends, self.app.id, *self._facts).where(self._is_unsettled).limit(Slot("limit"))
         return self.connection.statement(query, None, *self._read_as)
 
-    def _rows(self, *columns: Any) -> Any:
+    def _rows(self, ends: _Ends, *columns: Any) -> Any:
         """An id that cannot be named may read like one that can."""
         mine = (R.track_id == dialect.as_text(self.app.id)) & dialect.usable_id(self.app.column("id"))
         query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
-        return query.where(in_scope_before(self.app, self.policy, Slot("stale")))
+        return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & self._within(ends))
+
+    def _within(self, ends: _Ends) -> Any:
+        key, (has_low, has_high) = self.app.column("id"), ends
+        above = key > Slot("low") if has_low else TRUE
+        below = key <= Slot("high") if has_high else TRUE
+        return above & below if has_low else key.is_null() | below
 
     @cached_property
     def _facts(self) -> list[Any]:

@@ -43,7 +43,7 @@ class Remembered(Own):
     stands_until = InstantField(null=True)
     wants = TextField(null=True)
     repeats = BooleanField(default=False)
-    tried_at = InstantField(null=True)
+    tried_at = InstantField(null=True, index=True)
     first_seen = InstantField()
     needy_since = InstantField(null=True)
     seen = TextField(null=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, StoredKey, Write
+from reconciler.domain.ahead import not_ahead
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
@@ -42,6 +43,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
 
     What the store holds was made for the song before, so it is not listed for the new one.
     """
+    memory = not_ahead(memory, policy, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
         memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
     if memory.seen not in (None, track.image.identity):

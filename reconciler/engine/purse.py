@@ -1,5 +1,6 @@
 """The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Buy
@@ -13,9 +14,16 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import CreditsRead, GateClosed, Listener, Mistake
-from reconciler.ports import Clock, Gate, Lease
+from reconciler.ports import Clock, DatabaseLocked, Gate, Lease
 
 FRESH_FOR = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class CreditPatience:
+    """Until when the free credit call is left alone after it failed. One for all sweeps of a process."""
+
+    until: datetime | None = None
 
 
 class Purse:
@@ -30,19 +38,30 @@ class Purse:
         max_purchases: int | None = None,
         *,
         tries_key: bool = True,
+        patience: CreditPatience | None = None,
     ) -> None:
         self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
         self._left = max_purchases
         self._view: GateView | None = None
-        self._credit_retry_at: datetime | None = None
+        self._last: GateView | None = None
+        self._patience = patience or CreditPatience()
         self._key_tried = not tries_key
 
     def view(self) -> GateView:
         """The gate as it was less than a second ago; `reserve` always looks afresh."""
         now = self._clock()
         if self._view is None or not timedelta(0) <= now - self._view.now < FRESH_FOR:
-            self._view = self._gate.view()
+            self._view = self._last = self._look()
         return self._view
+
+    def _look(self) -> GateView:
+        """While the database is locked, an older view will do to say where a track stands."""
+        try:
+            return self._gate.view()
+        except DatabaseLocked:
+            if self._last is None:
+                raise
+            return self._last
 
     def look_again(self) -> None:
         """What was learned just now may have opened the gate: a task that ended, a first good result."""
@@ -68,7 +87,7 @@ class Purse:
         return refused.until or (self._credits_asked_again_at() if self.view().balance is None else None)
 
     def _credits_asked_again_at(self) -> datetime | None:
-        retry_at = self._credit_retry_at
+        retry_at = self._patience.until
         return retry_at if retry_at is not None and retry_at > self._clock() else None
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
@@ -110,7 +129,9 @@ class Purse:
             return False
         if self.key_refused_until is not None:
             return not self._key_tried
-        return view.breaker.wants_free_call(now) or view.wants_balance(self._policy)
+        if view.breaker.stage is Stage.OPEN:
+            return view.breaker.wants_free_call(now)
+        return view.wants_balance(self._policy)
 
     def credit_answer(self, answer: Answer | Exception, asked_at: datetime) -> None:
         self._view, self._key_tried = None, True
@@ -120,7 +141,7 @@ class Purse:
             self._tell(CreditsRead(answer.balance, asked_at))
             self._hear(healthy=True, bought=False)
             return
-        self._credit_retry_at = self._clock() + self._policy.retry_min
+        self._patience.until = self._clock() + self._policy.retry_min
         if isinstance(answer, Trouble):
             self.heard(answer)
         elif isinstance(answer, Exception):

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -61,8 +62,9 @@ class Flight:
 
 
 class Steps:
-    """`flights`: what the crew is at. `alone`: tracks to be taken while nothing else is. `called`: those whose turn to
-    buy has come; `others_wait` tells whether anybody else waits for a shape's gate.
+    """`flights`: what the crew is at. `unsaved`: what came back while the database failed. `alone`: tracks to be taken
+    while nothing else is. `called`: those whose turn to buy has come; `others_wait` tells whether anybody else waits
+    for a shape's gate.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Steps:
         self._policy, self._clock, self._tell = policy, clock, listener
         self.desk = Desk(leases, purse, policy, clock, listener)
         self.flights: dict[str, Flight] = {}
+        self.unsaved: deque[tuple[Flight, Finding]] = deque()
         self.alone: deque[str] = deque()
         self.called: set[str] = set()
         self.others_wait: Callable[[str], bool] = lambda _: False
@@ -198,31 +201,47 @@ class Steps:
         try:
             if isinstance(answer, Exception):
                 self._tell(Mistake(track_id, answer))
-            self._learn(flight, told(flight.job, answer, provider_fails=self._purse.provider_fails))
+            finding = told(flight.job, answer, provider_fails=self._purse.provider_fails)
+            self._tell(Found(track_id, flight.job, finding, _asked(flight, finding)))
+            self._learn(flight, finding)
         except DatabaseError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad track stops nobody
             self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
 
+    def save_again(self) -> None:
+        """Save one answer that could not be saved when it came: it may have been paid for."""
+        if self.unsaved:
+            self._learn(*self.unsaved.popleft())
+
     def _learn(self, flight: Flight, finding: Finding) -> None:
+        try:
+            self._save(flight, finding)
+        except DatabaseError:
+            self.unsaved.append((flight, finding))
+            raise
+        self._purse.look_again()
+        self._teach_gate(flight.job, finding)
+
+    def _save(self, flight: Flight, finding: Finding) -> None:
         case = replace(flight.case, now=self._clock())
         memory = learn(case, flight.job, finding)
-        asked = memory.tasks[flight.job.task_id].polls if isinstance(flight.job, AskTask) else 0
-        self._tell(Found(flight.case.track.id, flight.job, finding, asked))
-        self.desk.watch_host(case, flight.job, memory)
         tried = attempt(flight.job, finding)
         if flight.gone:
             self.desk.part(flight.lease, memory, case.now, tried)
         else:
             case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
+            self.desk.conclude(flight.lease, case, tried)
             if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
                 self._tell(Recognised(case.track.id))
-            self.desk.conclude(flight.lease, case, tried)
-        self._purse.look_again()
-        self._teach_gate(flight.job, finding)
+        self.desk.watch_host(flight.case, flight.job, memory)
 
     def hand_back(self) -> None:
         """Give up what the crew is still at, and who was put off for it: the next run goes on at once."""
+        for flight, _ in self.unsaved:
+            with suppress(DatabaseError):
+                # Its picture did come back: who takes the track over must not think that it killed this process.
+                self._leases.begin(flight.lease, Step.LOOK)
         for flight in self.flights.values():
             self.desk.settle(flight.lease, flight.case, plan_case(flight.case))
         self.flights.clear()
@@ -240,6 +259,13 @@ class Steps:
                 self._purse.heard(finding)
             case _:
                 pass
+
+
+def _asked(flight: Flight, finding: Finding) -> int:
+    """How often its image task was asked, this time included."""
+    if not isinstance(flight.job, AskTask):
+        return 0
+    return learn(flight.case, flight.job, finding).tasks[flight.job.task_id].polls
 
 
 def told(job: Job, answer: Finding | Exception, *, provider_fails: bool) -> Finding:

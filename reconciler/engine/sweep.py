@@ -9,7 +9,7 @@
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Credits
@@ -19,7 +19,7 @@ from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew, Done
 from reconciler.engine.effects import Hands
 from reconciler.engine.events import Listener, Result
-from reconciler.engine.purse import Purse
+from reconciler.engine.purse import CreditPatience, Purse
 from reconciler.engine.steps import Steps
 from reconciler.engine.tally import Tally
 from reconciler.ports import Clock, DatabaseError, Finder, Gate, Leases
@@ -46,6 +46,7 @@ class Parts:
     crew: Crew
     policy: Policy
     clock: Clock
+    credit: CreditPatience = field(default_factory=CreditPatience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Sweep:
             self._tally,
             bounds.max_purchases,
             tries_key=bounds.tries_key,
+            patience=parts.credit,
         )
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
         self._desk = self._steps.desk
@@ -114,6 +116,7 @@ class Sweep:
         try:
             at_rest = self._work()
         except Exception:
+            self._walked_to = self._resume_at  # the row in hand is found again
             with suppress(Exception):
                 self._wind_down()
             raise
@@ -284,16 +287,22 @@ class Sweep:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
         begun = self._clock()
         failed: list[Exception] = []
-        while self._busy() and self._clock() < (give_up_at := begun + self._patience()):
-            done = self._crew.finished(give_up_at - self._clock())
+        while self._unfinished() and self._clock() < (give_up_at := begun + self._patience()):
+            left = give_up_at - self._clock()
+            done = self._crew.finished(min(left, NOT_AGAIN_FOR) if self._steps.unsaved else left)
             try:
                 if done is not None:
                     self._finish(done)
+                else:
+                    self._steps.save_again()
             except DatabaseError as error:
                 failed.append(error)
         self._steps.hand_back()
         if failed:
             raise failed[0]
+
+    def _unfinished(self) -> bool:
+        return self._busy() or bool(self._steps.unsaved)
 
     def _patience(self) -> timedelta:
         patience = self._bounds.patience

@@ -386,7 +386,7 @@ def queries_of(finder: SqlFinder, call: Any) -> list[tuple[str, Any]]:
 
 def test_a_sweep_never_reads_the_whole_table(desk: Desk) -> None:
     queries = queries_of(desk.finder, lambda: desk.finder.due(100))
-    assert len(queries) == 7
+    assert len(queries) == 8
     for sql, params in queries:
         plan = [row[3] for row in desk.finder.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
         tables = dict(re.findall(r'"(\w+)" AS "(t\d)"', sql))

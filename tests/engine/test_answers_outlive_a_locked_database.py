@@ -1,0 +1,89 @@
+"""What came back while the database was locked is saved once it is free: it may have been paid for."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.database import DatabaseLocked
+from reconciler.domain.states import State
+from reconciler.engine.events import Found, Ordered
+from reconciler.testing.world import World
+from tests.engine.conftest import sweeping
+
+MakeWorld = Callable[..., World]
+LOCKED = DatabaseLocked("the database is locked by another program", "app.db", "Try again")
+
+
+class Locked:
+    """A port whose `methods` fail so many times, once `begins` says so."""
+
+    def __init__(self, port: Any, methods: set[str], times: int, begins: Callable[[], bool]) -> None:
+        self._port, self._methods, self.times, self._begins = port, methods, times, begins
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._methods and self.times > 0 and self._begins():
+            self.times -= 1
+            raise LOCKED
+        return getattr(self._port, name)
+
+
+@pytest.mark.parametrize("port", ["leases", "gate"])
+@pytest.mark.parametrize("times", [1, 4, 10])
+def test_a_task_that_was_bought_is_known(make_world: MakeWorld, port: str, times: int) -> None:
+    world = make_world(1)
+
+    def ordered() -> bool:
+        return any(isinstance(event, Ordered) for event in world.events)
+
+    def wrap(name: str, part: Any) -> Any:
+        return Locked(part, {"commit", "view"}, times, ordered) if name == port else part
+
+    with sweeping(world, timedelta(minutes=5), wrap) as sweep:
+        try:
+            sweep.run()
+        except DatabaseLocked:
+            assert times > 1
+    world.run(timedelta(hours=4))
+    assert world.run().states == {(State.OK, None): 1}
+    assert len(world.kie.book.creations) == 1
+    bought = [e for e in world.events if isinstance(e, Found) and type(e.job).__name__ == "Purchase"]
+    assert len(bought) == 1, "told once, however often it was tried to be saved"
+
+
+def test_a_picture_that_came_back_is_no_interruption(make_world: MakeWorld) -> None:
+    world = make_world(0)
+    url = world.kie.add_file("/p/a.jpg", text="a", size=(160, 90), life=timedelta(days=400))
+    world.add("t", image_url=url)
+    for _ in range(3):
+        with sweeping(world, timedelta(minutes=1), _locked_commits) as sweep, pytest.raises(DatabaseLocked):
+            sweep.run()
+        world.pass_time(timedelta(minutes=5))
+    assert world.run().states == {(State.OK, None): 1}
+
+
+def _locked_commits(name: str, part: Any) -> Any:
+    return Locked(part, {"commit"}, 10_000, lambda: True) if name == "leases" else part
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_credit_call_that_fails_is_left_alone_by_the_next_sweep_too(make_world: MakeWorld, healthy: bool) -> None:
+    from reconciler.engine.purse import CreditPatience, Purse
+    from reconciler.kie.simulated import SERVER_ERROR
+
+    world = make_world(1)
+    if not healthy:
+        world.kie.script.when(SERVER_ERROR, operation="credit")
+    database = world.open()
+    patience = CreditPatience()
+    kie = world._parts(database, lambda _, port: port).hands.kie
+    asked = 0
+    for _ in range(30):
+        purse = Purse(database.gate, world.policy, world.clock, world.events.append, patience=patience)
+        if purse.wants_credit_call():
+            asked += 1
+            purse.credit_answer(kie.credit(), world.clock())
+        world.pass_time(timedelta(seconds=1))
+    database.close()
+    assert asked == 1
