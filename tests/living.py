@@ -1,10 +1,13 @@
 """A daemon on a world's virtual clock: its jobs, when they would be due, one after the other."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+
+import pytest
 
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database
 from reconciler.database.datetimes import own, parse
@@ -13,8 +16,11 @@ from reconciler.engine.audit import pass_at, rows_due, tick_of
 from reconciler.engine.events import Result
 from reconciler.engine.purse import Purse
 from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.kie.simulated.wire import Request, Response
 from reconciler.service.schedule import AT_LEAST
 from reconciler.testing.world import World
+
+CREDITS = "/api/v1/chat/credit"
 
 
 class Living:
@@ -92,3 +98,15 @@ def living(
 
 def _bare(_: str, port: Any) -> Any:
     return port
+
+
+def watch(world: World, patch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often which path of Kie and of its file hosts is asked for from now on."""
+    asked, handle = Counter[str](), world.kie.handle
+
+    def heard(request: Request) -> Response:
+        asked[request.url_path] += 1
+        return handle(request)
+
+    patch.setattr(world.kie, "handle", heard)
+    return asked

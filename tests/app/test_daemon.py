@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,9 +18,10 @@ from reconciler import database
 from reconciler.app import HttpUnfit, StoreUnfit, jobs, serve, work
 from reconciler.app import daemon as module
 from reconciler.app import inside as opening
+from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to
 from reconciler.service.counting import Trigger
-from reconciler.service.events import ClockJumped, Forgotten, Hung, JobFailed, Stopped, Swept
+from reconciler.service.events import ClockJumped, Forgotten, Hung, JobFailed, PageFailed, Stopped, Swept
 from reconciler.service.notify import Notifier
 from tests.cli.conftest import Install
 from tests.daemons import Inside, Paged, eventually, inside, running, settings_of, small, systemd
@@ -224,6 +226,7 @@ def test_asked_to_stop_before_it_began_it_does_no_work(quick: Install) -> None:
 # -- what it does by itself --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_at_the_start_and_whenever_something_is_due(install: Install, monkeypatch: Patch) -> None:
     """Though the interval is an hour: the task that was bought is asked for when it may be done."""
     small(install)
@@ -239,6 +242,7 @@ def test_a_sweep_at_the_start_and_whenever_something_is_due(install: Install, mo
     assert shown["reconciler_sweep_duration_seconds_count"] >= 1
 
 
+@pytest.mark.slow
 def test_an_audit_measures_what_no_sweep_looks_at(install: Install, monkeypatch: Patch) -> None:
     small(install, schedule__audit_interval='"100s"')
     install.add("a", image_url=install.kie.add_file("/p/a.jpg", size=(160, 90)), resolution="160x90")
@@ -278,6 +282,7 @@ def test_a_clock_that_was_set_has_every_job_begin_at_once(install: Install, monk
     assert abs(jump.by + timedelta(hours=2)) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_with_the_database_quiet_status_tells_what_the_gauges_show(quick: Install, monkeypatch: Patch) -> None:
     small(quick, budget__per_hour="1")
     for name in ("b", "c"):
@@ -314,6 +319,7 @@ def labelled(shown: dict[str, float], name: str, label: str) -> dict[str, float]
 # -- an operator's pause -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pause_holds_purchases_and_writes_and_the_rest_goes_on(quick: Install, monkeypatch: Patch) -> None:
     small(quick, **OFTEN, kie__file_hosts='["127.0.0.1"]')
     url = quick.kie.add_file("/p/b.jpg", size=(160, 90))
@@ -327,10 +333,11 @@ def test_a_pause_holds_purchases_and_writes_and_the_rest_goes_on(quick: Install,
         assert quick.kie.book.creations == ()
         assert quick.call("resume").exit_code == 0
         eventually(lambda: quick.rows()[1]["image_url"] != url)
-        eventually(lambda: repaired(quick, 1))
+        eventually(lambda: repaired(quick, 2))
     assert len(quick.kie.book.purchases) == 1
 
 
+@pytest.mark.slow
 def test_a_pause_while_it_runs_is_heeded_at_once(quick: Install, monkeypatch: Patch) -> None:
     with inside(quick, monkeypatch) as daemon:
         eventually(lambda: repaired(quick))
@@ -379,6 +386,7 @@ def replaced(install: Install) -> Iterator[None]:
         install.database.rmdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [locked, moved, replaced])
 def test_while_the_database_is_away_pages_answer_and_nothing_is_bought_and_then_work_goes_on(
     quick: Install, monkeypatch: Patch, away: Callable[[Install], AbstractContextManager[None]]
@@ -415,6 +423,7 @@ def test_while_the_database_is_away_pages_answer_and_nothing_is_bought_and_then_
         assert not daemon.of(Hung)
 
 
+@pytest.mark.slow
 def test_a_database_that_was_put_in_the_others_place_is_the_one_that_is_worked(
     quick: Install, monkeypatch: Patch
 ) -> None:
@@ -436,6 +445,7 @@ def test_a_database_that_was_put_in_the_others_place_is_the_one_that_is_worked(
 # -- what fails in it --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_stops_all_work_and_says_so(quick: Install, monkeypatch: Patch) -> None:
     small(quick, **OFTEN)
     with inside(quick, monkeypatch) as daemon:
@@ -450,6 +460,7 @@ def test_a_store_that_is_away_stops_all_work_and_says_so(quick: Install, monkeyp
         eventually(lambda: daemon.says("/readyz") == (200, "ok\n"))
 
 
+@pytest.mark.slow
 def test_a_mistake_of_ours_in_a_job_is_told_and_the_job_runs_again(quick: Install, monkeypatch: Patch) -> None:
     small(quick, **OFTEN)
     mistakes = iter([ValueError("a secret"), ValueError("a secret")])
@@ -469,13 +480,48 @@ def test_a_mistake_of_ours_in_a_job_is_told_and_the_job_runs_again(quick: Instal
     assert {failed.mistake for failed in daemon.of(JobFailed)} == {True}
 
 
+def broken(*_: Any) -> Any:
+    raise database.DatabaseError("the database refused", "app.db", "Check its log")
+
+
+def test_what_runs_seldom_and_fails_once_is_not_unready_for_a_day(quick: Install, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(database.Database, "prune", broken)
+    with inside(quick, monkeypatch) as daemon:
+        daemon.rest()
+        daemon.begin("prune")
+        (failed,) = eventually(lambda: daemon.of(JobFailed))
+        assert (failed.job, failed.mistake) == ("prune", False)
+        assert daemon.says("/readyz") == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("job", "opener", "place", "method"),
+    [("sweep", "opened", SqlFinder, "due"), ("snapshot", "looked_into", database.Reader, "overview")],
+)
+def test_a_job_whose_database_failed_connects_anew(
+    quick: Install, monkeypatch: Patch, job: str, opener: str, place: type, method: str
+) -> None:
+    """A connection that failed may be of no use any more."""
+    small(quick, schedule__snapshot_interval='"1h"')
+    with inside(quick, monkeypatch) as daemon:
+        daemon.rest()
+        with monkeypatch.context() as once:
+            once.setattr(place, method, broken)
+            daemon.begin(job)
+            eventually(lambda: daemon.of(JobFailed))
+        opening_anew = Mock(wraps=getattr(jobs, opener))
+        monkeypatch.setattr(jobs, opener, opening_anew)
+        daemon.begin(job)
+        eventually(lambda: opening_anew.called)
+
+
 def test_a_page_that_fails_is_told(quick: Install, monkeypatch: Patch) -> None:
     with inside(quick, monkeypatch) as daemon:
         eventually(lambda: repaired(quick))
         (key,) = quick.pictures()
-        assert daemon.get(f"/images/{key}")[0] == 200
-        elsewhere = quick.store.rename(quick.folder / "unmounted")
-        quick.store.write_text("a file")
-        assert daemon.get(f"/images/{key}")[0] in (404, 503)
-        quick.store.unlink()
-        elsewhere.rename(quick.store)
+        assert daemon.get(f"/images/{key}") == (200, (quick.store / key).read_bytes())
+        (quick.store / key).unlink()
+        (quick.store / key).mkdir()
+        assert daemon.get(f"/images/{key}")[0] == 503
+    (failed,) = daemon.of(PageFailed)
+    assert failed.path == f"/images/{key}"

@@ -14,7 +14,7 @@ from reconciler.engine.events import Moved
 from reconciler.kie.simulated import DROPPED, NO_CREDITS, SERVER_ERROR, Break, Fault, Refuse, Reply, Succeed, page
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
-from tests.living import Living, living
+from tests.living import CREDITS, Living, living, watch
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,9 @@ def in_windows(times: Sequence[datetime]) -> list[int]:
     return list(Counter((time - times[0]) // WINDOW for time in times).values())
 
 
-def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step(make_world: MakeWorld) -> None:
+def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = proven(make_world, 100)
     fails = world.clock() + 12 * SECOND
     for number, answer in enumerate(OUTAGES):
@@ -78,8 +80,10 @@ def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step
         before = len(bought(world))
         assert before > 10, "some were bought, and not all of these were fetched yet"
 
+        asked = watch(world, monkeypatch)
         daemon.live(HOUR)
         assert closed == [False, True]
+        assert asked[CREDITS] <= 20, "six times by the schedule, and at longer and longer intervals by the breaker"
         assert len(bought(world)) == before
         assert len(world.kie.book.creations) - before <= 15, "it was left alone"
         stood = states(world)

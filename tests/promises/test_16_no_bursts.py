@@ -1,6 +1,5 @@
 """Promise 16: A restart with 10,000 tracks backing off asks for nothing early."""
 
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,10 +9,9 @@ import pytest
 from reconciler.domain.policy import Target
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import Fail, Operation, Rule, Stall, Succeed, page
-from reconciler.kie.simulated.wire import Request, Response
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
-from tests.living import living
+from tests.living import CREDITS, living, watch
 
 pytestmark = pytest.mark.slow
 
@@ -34,20 +32,7 @@ def small_world(make_world: MakeWorld) -> MakeWorld:
     return make
 
 
-def watch(world: World, patch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often which path of Kie and of its file hosts is asked for from now on."""
-    asked, handle = Counter[str](), world.kie.handle
-
-    def heard(request: Request) -> Response:
-        asked[request.url_path] += 1
-        return handle(request)
-
-    patch.setattr(world.kie, "handle", heard)
-    return asked
-
-
 TASK = "ab" * 16
-CREDITS = "/api/v1/chat/credit"
 
 # -- ten thousand that wait --------------------------------------------------------------------------------------------
 

@@ -165,8 +165,9 @@ def test_a_job_waits_for_its_first_time(begin: Begin) -> None:
 def test_a_job_that_still_runs_is_not_begun_again_and_that_is_told(begin: Begin, told: Told) -> None:
     work = Work(blocked=True)
     with released(work):
-        begin(job(work, MOMENT))
+        schedule = begin(job(work, MOMENT))
         told.wait(for_=3)
+        assert schedule._scheduler._lookup_executor("sweep")._instances == {"sweep": 1}, "none waits in line"
     work.wait(ended=2)
     assert work.most == 1
     assert set(told.events) == {Late("sweep", overlap=True)}
