@@ -17,8 +17,9 @@ from random import uniform
 
 from reconciler.app.counted import counting
 from reconciler.app.inside import open_store, opened, utc_now
-from reconciler.app.jobs import Ears, Jobs
+from reconciler.app.jobs import Jobs
 from reconciler.app.outside import Provider, provider
+from reconciler.app.sweeping import Ears
 from reconciler.config import Settings
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
@@ -36,6 +37,8 @@ JUMP = timedelta(seconds=10)
 """A wall clock that strays from the steady one by more was set."""
 WITHOUT_SUCCESS = 5
 """So many sweeps in a row that fail are no progress."""
+CREDITS_EVERY = 0.9 * CREDITS_FRESH_FOR
+"""So that a sweep need not ask."""
 PRUNE_EVERY = timedelta(days=1)
 _SOON = frozenset({"sweep", "snapshot", "audit"})
 """Jobs that run again within a minute or so, and so find out when what they failed of is over."""
@@ -53,6 +56,7 @@ class Daemon:
         self._schedule = Schedule(vitals, ears.tell)
         self._signals: SimpleQueue[None] = SimpleQueue()  # may be put to in a signal handler, unlike an Event
         self._ready = self._stopping = False
+        self._status = ""
         self._hung_since: float | None = None
         self._drift = _drift()
 
@@ -69,7 +73,8 @@ class Daemon:
                 self._schedule.add(job)
             self._schedule.start()
             self._ready = True
-            self._notifier.ready(f"pages at {server.url}")
+            self._status = f"pages at {server.url}"
+            self._notifier.ready(self._status)
             self._ears.tell(Started(server.url))
             while not self._stopping:
                 self._wait(beat)
@@ -85,11 +90,12 @@ class Daemon:
         first = timedelta(seconds=uniform(0, 2))
         """Several daemons that are started together do not ask together."""
         yield Job("sweep", jobs.sweep, schedule.sweep_interval, schedule.sweep_interval + slack, "sweep", first)
-        yield Job("snapshot", _quietly(jobs.snapshot), schedule.snapshot_interval, timedelta(minutes=10), "snapshot")
+        yield Job("snapshot", jobs.snapshot, schedule.snapshot_interval, timedelta(minutes=10), "snapshot")
         tick = tick_of(schedule.audit_interval)
-        yield Job("audit", _quietly(jobs.audit), tick, tick + slack, "aside", 2 * first)
-        yield Job("credits", _quietly(jobs.credits), CREDITS_FRESH_FOR, slack, "aside", 3 * first)
-        yield Job("prune", _quietly(jobs.prune), PRUNE_EVERY, timedelta(minutes=10), "aside", timedelta(minutes=5))
+        yield Job("audit", jobs.audit, tick, tick + slack, "aside", 2 * first)
+        if self._policy.per_day:
+            yield Job("credits", jobs.credits, CREDITS_EVERY, slack, "aside", 3 * first)
+        yield Job("prune", jobs.prune, PRUNE_EVERY, timedelta(minutes=10), "aside", timedelta(minutes=5))
 
     # -- the main thread -----------------------------------------------------------------------------------------
 
@@ -104,7 +110,9 @@ class Daemon:
         if complaints:
             self._hang(complaints)
         else:
-            self._hung_since = None
+            if self._hung_since is not None:
+                self._hung_since = None
+                self._notifier.status(self._status)
             self._notifier.alive()
 
     def _hang(self, complaints: tuple[str, ...]) -> None:
@@ -151,15 +159,6 @@ class Daemon:
 def _drift() -> timedelta:
     """The wall clock against the steady one."""
     return utc_now() - datetime.fromtimestamp(0, utc_now().tzinfo) - timedelta(seconds=time.monotonic())
-
-
-def _quietly(work: Callable[[], None]) -> Callable[[], datetime | None]:
-    """A job that runs by its interval alone."""
-
-    def run() -> None:
-        work()
-
-    return run
 
 
 @contextmanager

@@ -1,32 +1,32 @@
 """What the daemon does on schedule. Each job raises nothing: it tells what failed, and runs again in time."""
 
+import math
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
-from secrets import token_hex
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from reconciler.app.counted import each
 from reconciler.app.inside import StoreUnfit, looked_into, opened, utc_now
 from reconciler.app.kept import Kept
 from reconciler.app.outside import Provider
-from reconciler.app.work import parts_of, unhurried
-from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database, DatabaseError
+from reconciler.app.sweeping import Ears, Haste, Sweeping
+from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, DatabaseError
 from reconciler.database.datetimes import own, parse
 from reconciler.engine.audit import pass_at, rows_due, tick_of
-from reconciler.engine.crew import Threads
-from reconciler.engine.events import Listener, Result
 from reconciler.engine.purse import Purse
-from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.engine.sweep import Bounds
 from reconciler.images.pace import HostPace
-from reconciler.ports import StoreError
+from reconciler.ports import Overview, StoreError
 from reconciler.service.counting import SweepFailure, Trigger
-from reconciler.service.events import Forgotten, JobFailed, JobRecovered, Swept, Tell
-from reconciler.service.metrics import Metrics
+from reconciler.service.events import Forgotten, JobFailed, JobRecovered
 from reconciler.service.vitals import Vitals
 
-WORKERS = 12
+UNTIL = 0.8
+"""Of its interval, within which a sweep begins steps: the next one is not to find it at work."""
+SLOW, COUNTING = timedelta(seconds=1), 10
+"""After a snapshot that was slow, so many times its length pass before the next."""
+LONGEST_UNCOUNTED = timedelta(minutes=10)
 AUDITORS = 2
 """So many requests of an audit are under way at most."""
 PER_HOST = 5.0
@@ -35,35 +35,24 @@ PER_HOST = 5.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Ears:
-    """Who hears what goes on. `listen` makes a listener for each sweep, which is told its id."""
-
-    tell: Tell
-    listen: Callable[[str], Listener]
-    metrics: Metrics
-
-
 class Jobs:
     """`troubles`: by job, what its last run failed of. `failed_sweeps`: so many in a row."""
 
     def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
-        self._outside, self._ears, self._vitals = outside, ears, vitals
+        self._outside, self._ears = outside, ears
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
         self._working = Kept(lambda: opened(self._settings), self._file)
         self._looking = Kept(lambda: looked_into(self._settings), self._file)
-        self._pace = HostPace(PER_HOST)
+        self._sweeping = Sweeping(outside, ears, vitals)
+        self._calm = Haste(AUDITORS, HostPace(PER_HOST))
         self._trigger = Trigger.STARTUP
-        self._sweeps: tuple[Sweep, ...] = ()
-        self._stopped = False
+        self._count_after = -math.inf
         self.troubles: dict[str, str] = {}
         self.failed_sweeps = 0
 
     def stop(self) -> None:
         """End the sweeps that run, in order, and begin none. Safe in a signal handler."""
-        self._stopped = True
-        for sweep in self._sweeps:
-            sweep.stop()
+        self._sweeping.stop()
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -71,7 +60,7 @@ class Jobs:
         """Work what is due. Returns when something is due next."""
         trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
         self._metrics.sweep_begun(trigger, begun)
-        until = begun + self._settings.schedule.sweep_interval
+        until = begun + UNTIL * self._settings.schedule.sweep_interval
         bounds = Bounds(
             until,
             tries_key=trigger is Trigger.STARTUP,
@@ -79,7 +68,7 @@ class Jobs:
             waits=False,
             patience=self._policy.step_deadline,
         )
-        result = self._tried("sweep", lambda: self._work(self._working.get(), bounds, trigger))
+        result = self._tried("sweep", lambda: self._sweeping.run(self._working.get(), bounds, trigger))
         if result is None:
             self.failed_sweeps += 1
             self._working.drop()
@@ -93,14 +82,19 @@ class Jobs:
         self._tried("audit", self._audit)
 
     def snapshot(self) -> None:
-        """Count where all tracks stand."""
+        """Count where all tracks stand, unless that took so long the last time that it would be done all the time."""
         begun = utc_now()
-        overview = self._tried("snapshot", lambda: self._looking.get().overview())
+        if time.monotonic() < self._count_after:
+            return
+        overview = self._tried("snapshot", self._counted)
         if overview is None:
             self._looking.drop()
             self._metrics.snapshot_failed()
-        else:
-            self._metrics.overview(overview, utc_now() - begun)
+            return
+        took = utc_now() - begun
+        if took > SLOW:
+            self._count_after = time.monotonic() + min(COUNTING * took, LONGEST_UNCOUNTED).total_seconds()
+        self._metrics.overview(overview, took)
 
     def credits(self) -> None:
         """Ask Kie for the balance, which costs nothing and tells whether purchases may go on."""
@@ -126,6 +120,14 @@ class Jobs:
             self._ears.tell(JobRecovered(job))
         return result
 
+    def _counted(self) -> Overview:
+        reader = self._looking.get()
+        if not reader.remembers:
+            # Opened before our tables were there, it would not see them ever.
+            self._looking.drop()
+            reader = self._looking.get()
+        return reader.overview()
+
     def _file(self) -> object:
         """SQLite's file. A connection goes on with the one it opened, though that was moved and another put in its
         place: purchases would be noted where nobody looks."""
@@ -136,65 +138,39 @@ class Jobs:
             return None  # opening it tells why
         return (found.st_dev, found.st_ino) if found is not None else None
 
-    def _work(self, database: Database, bounds: Bounds, trigger: Trigger | None) -> Result:
-        """One sweep; `trigger` None: a slice of the audit, at its own pace."""
-        name, begun = token_hex(4), utc_now()
-        size, pace = (WORKERS, unhurried) if trigger is not None else (AUDITORS, self._pace)
-        crew = Threads(size, self._watch)
-        listener = each(self._metrics, self._ears.listen(name))
-        sweep = Sweep(parts_of(database, self._outside, crew, self._metrics, pace), bounds, listener)
-        self._sweeps = (*self._sweeps, sweep)
-        try:
-            if self._stopped:
-                sweep.stop()
-            result = sweep.run()
-        finally:
-            self._sweeps = tuple(other for other in self._sweeps if other is not sweep)
-            crew.close()
-            if bounds.audit:
-                database.notes.put(AUDIT_REACHED, sweep.audit_key)
-        self._ears.tell(Swept(name, trigger, result, utc_now() - begun))
-        return result
-
-    def _watch(self, track_id: str) -> AbstractContextManager[None]:
-        what = f"a step of track {track_id}" if track_id else "the question for credits"
-        return self._vitals.within(what, self._policy.step_deadline)
-
-    def _audit(self) -> bool:
+    def _audit(self) -> None:
         interval, now = self._settings.schedule.audit_interval, utc_now()
         tick = tick_of(interval)
         with opened(self._settings) as database:
             noted = parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED)
             walk = pass_at(now, interval, *noted)
             if walk is None:
-                return False
+                return
             rows = rows_due(database.finder.rows_after(walk.reached), walk.began + interval - now, tick)
             bounds = Bounds(
                 now + tick,
+                tries_key=False,
                 due=False,
                 audit_from=walk.reached,
                 audit_rows=rows,
                 waits=False,
                 patience=self._policy.step_deadline,
             )
-            self._work(database, bounds, None)
+            self._sweeping.run(database, bounds, None, self._calm, lambda key: database.notes.put(AUDIT_REACHED, key))
             # Not before: one that begins and fails at once has reached nothing, which reads as being over.
             database.notes.put(AUDIT_BEGAN, own(walk.began))
-            return True
 
-    def _credits(self) -> bool:
+    def _credits(self) -> None:
         asked_at, client = utc_now(), self._outside.client(self._metrics)
         answer = client.credit()
         with opened(self._settings) as database:
             purse = Purse(database.gate, self._policy, utc_now, each(self._metrics, self._ears.listen("")))
             purse.credit_answer(answer, asked_at)
-        return True
 
-    def _prune(self) -> bool:
+    def _prune(self) -> None:
         with opened(self._settings) as database:
             pruned = database.prune()
         self._ears.tell(Forgotten(pruned.tracks, pruned.attempts))
-        return True
 
 
 def _kind(error: Exception) -> SweepFailure:

@@ -17,8 +17,6 @@ from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.service.counting import Trigger
 from reconciler.service.metrics import Metrics
 
-WORKERS = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
@@ -38,7 +36,7 @@ def run_once(
     with opened(settings) as database, provider(settings) as outside:
         for track_id in narrowed.only or ():
             known_track(settings, database.leases.peek, track_id)
-        crew = Threads(WORKERS)
+        crew = Threads()
         sweep = Sweep(parts_of(database, outside, crew, metrics), _bounds(narrowed, database), each(metrics, listener))
         started(sweep)
         begun = utc_now()

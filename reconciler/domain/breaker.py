@@ -1,7 +1,7 @@
 """The breaker: after a run of provider faults, money is risked again only step by step."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
@@ -9,6 +9,8 @@ from reconciler.domain.backoff import delay
 from reconciler.domain.policy import Policy
 
 FAULTS_TO_OPEN = 5
+FREE_CALL_PAUSE = timedelta(minutes=10)
+"""Between two free calls at the longest: they cost nothing, and tell when an outage is over."""
 
 
 class Stage(StrEnum):
@@ -93,5 +95,6 @@ def _after_fault(breaker: Breaker, now: datetime, policy: Policy, *, bought: boo
     if closed or (breaker.stage is Stage.OPEN and not breaker.wants_free_call(now)):
         return replace(breaker, faults=faults, orders=orders)
     trips = breaker.trips + 1
-    pause = delay(trips, policy.retry_min, policy.retry_max, spin=0.5)
+    longest = min(FREE_CALL_PAUSE, policy.retry_max) if breaker.stage is Stage.OPEN else policy.retry_max
+    pause = delay(trips, policy.retry_min, longest, spin=0.5)
     return Breaker(stage=Stage.OPEN, faults=faults, trips=trips, retry_at=now + pause)

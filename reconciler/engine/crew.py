@@ -10,6 +10,8 @@ from typing import Protocol
 
 from reconciler.domain.findings import Credits, Finding, Trouble
 
+WORKERS = 12
+
 Answer = Finding | Credits | Trouble
 
 
@@ -38,7 +40,7 @@ class Crew(Protocol):
 class Threads:
     """A pool of threads. `wake` is safe in a signal handler. `watch` is around each job, and gets its tag."""
 
-    def __init__(self, size: int = 12, watch: Callable[[str], AbstractContextManager[None]] | None = None) -> None:
+    def __init__(self, size: int = WORKERS, watch: Callable[[str], AbstractContextManager[None]] | None = None) -> None:
         self.size, self._watch = size, watch or (lambda _: nullcontext())
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._done: SimpleQueue[Done | None] = SimpleQueue()

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 from reconciler import database
-from reconciler.app import HttpUnfit, StoreUnfit, jobs, serve, work
+from reconciler.app import HttpUnfit, StoreUnfit, serve, sweeping, work
 from reconciler.app import daemon as module
 from reconciler.app import inside as opening
 from reconciler.database.finder import SqlFinder
@@ -94,6 +94,7 @@ def test_a_stuck_track_is_repaired_whole_and_its_picture_served_by_the_daemon_it
 def test_sigabrt_shows_the_stacks_of_all_threads(quick: Install) -> None:
     """systemd's watchdog ends a process that hangs by it."""
     with running(quick) as daemon:
+        assert daemon.says("/healthz") == (200, "ok\n"), "its threads are at work"
         assert daemon.stop(signal.SIGABRT) == -signal.SIGABRT
     stacks = daemon.stderr()
     assert "Fatal Python error: Aborted" in stacks
@@ -470,7 +471,7 @@ def test_a_mistake_of_ours_in_a_job_is_told_and_the_job_runs_again(quick: Instal
             raise error
         return work.parts_of(*args)
 
-    monkeypatch.setattr(jobs, "parts_of", parts)
+    monkeypatch.setattr(sweeping, "parts_of", parts)
     with inside(quick, monkeypatch) as daemon:
         eventually(lambda: daemon.of(JobFailed))
         assert "a secret" not in daemon.says("/readyz")[1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage, heard
+from reconciler.domain.breaker import FAULTS_TO_OPEN, FREE_CALL_PAUSE, Breaker, Stage, heard
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND
 
 WINDOW = POLICY.purchase_window
@@ -56,12 +56,24 @@ def test_it_is_tried_by_a_free_call_when_its_time_has_come() -> None:
 
 
 def test_pauses_grow_while_it_does_not_close_in_between() -> None:
+    """Free calls cost nothing, so they are never left out for long."""
     breaker, at, pauses = OPEN, NOW, []
     for _ in range(12):
         assert breaker.retry_at is not None
         pauses.append(breaker.retry_at - at)
         at = breaker.retry_at
         breaker = after(breaker, FAULT, at=at)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == FREE_CALL_PAUSE * 0.75
+
+
+def test_pauses_grow_further_where_it_is_purchases_that_fail() -> None:
+    breaker, at, pauses = OPEN, NOW, []
+    for _ in range(12):
+        assert breaker.retry_at is not None
+        pauses.append(breaker.retry_at - at)
+        at = breaker.retry_at
+        breaker = after(after(breaker, ANSWER, at=at), FAULT, at=at)
     assert pauses == sorted(pauses)
     assert pauses[-1] == POLICY.retry_max * 0.75
 
