@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 from reconciler import database
-from reconciler.app import HttpUnfit, StoreUnfit, serve, sweeping, work
+from reconciler.app import HttpUnfit, StoreUnfit, jobs, serve, sweeping, work
 from reconciler.app import daemon as module
 from reconciler.app import inside as opening
 from reconciler.database.finder import SqlFinder
