@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import uniform
 
+from reconciler import __version__
 from reconciler.app.counted import counting
 from reconciler.app.inside import open_store, opened, utc_now
 from reconciler.app.jobs import Jobs
@@ -75,7 +76,7 @@ class Daemon:
             self._ready = True
             self._status = f"pages at {server.url}"
             self._notifier.ready(self._status)
-            self._ears.tell(Started(server.url))
+            self._ears.tell(Started(server.url, _rests_on(self._settings)))
             while not self._stopping:
                 self._wait(beat)
                 self._feel()
@@ -154,6 +155,15 @@ class Daemon:
         if not self._ready or self._stopping:
             return ("stopping" if self._stopping else "starting",)
         return tuple(said for job, said in tuple(self._jobs.troubles.items()) if job in _SOON)
+
+
+def _rests_on(settings: Settings) -> dict[str, str]:
+    return {
+        "version": __version__,
+        "database": settings.database.place,
+        "store": settings.storage.path,
+        "kie": settings.kie.base_url,
+    }
 
 
 def _drift() -> timedelta:

@@ -107,6 +107,16 @@ def settings_of(ctx: typer.Context, *, quiet: bool = False) -> "Settings":
     return settings
 
 
+def able_to_buy(settings: "Settings") -> None:
+    """Refuses a run that is to buy and has no key: it would close the gate for the others, who have one."""
+    from reconciler.config import ConfigError
+    from reconciler.config.problems import Problem
+
+    if settings.budget.per_day and not settings.kie.api_key.get_secret_value():
+        fix = "Set it, the credential kie_api_key or RECONCILER_KIE__API_KEY; or [budget] per_day = 0 to buy nothing"
+        raise ConfigError([Problem("kie.api_key", "is empty, so nothing could be bought or asked for", fix)])
+
+
 def log_by(
     ctx: typer.Context, settings: "Settings", *, quiet: bool = False, count: Callable[[str], None] = lambda _: None
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.face import DONE, FAILED, WORK_REMAINS, AsJson, complain, log_by, refuse, settings_of
+from reconciler.cli.face import DONE, FAILED, WORK_REMAINS, AsJson, able_to_buy, complain, log_by, refuse, settings_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -101,6 +101,7 @@ def _serve(ctx: typer.Context) -> int:
         faulthandler.enable()  # systemd's watchdog ends a process that hangs by SIGABRT: its stacks go to the journal
     with stopping() as stop:
         settings = settings_of(ctx)
+        able_to_buy(settings)
         metrics = metrics_of(settings)
         log_by(ctx, settings, count=metrics.logged)
         ears = Ears(ServiceLog(), partial(EventLog, said=Said()), metrics)
@@ -117,6 +118,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
 
     console = output.err()
     settings = settings_of(ctx, quiet=console.is_terminal)
+    able_to_buy(settings)
     metrics = metrics_of(settings)
     log_by(ctx, settings, quiet=console.is_terminal, count=metrics.logged)
     with stopping() as stop, progress(console) as shown:

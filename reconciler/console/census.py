@@ -11,7 +11,8 @@ from rich.text import Text
 
 from reconciler.console.text import amount, moment, plain
 from reconciler.domain.advice import gate_advice
-from reconciler.domain.gate import GateView, Usage, closed
+from reconciler.domain.breaker import Stage
+from reconciler.domain.gate import Closure, GateName, GateView, Usage, closed
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
@@ -86,6 +87,10 @@ def _stuck(overview: Overview) -> int:
 
 def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
     until = {closure.name: closure for closure in gate.closures}
+    if gate.breaker.stage is Stage.OPEN:
+        until[GateName.BREAKER] = Closure(
+            GateName.BREAKER, gate.now, gate.breaker.retry_at, "Kie failed again and again"
+        )
     return [
         {
             "name": name,

@@ -1,7 +1,7 @@
 """The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
-Names of events: moved, step, purchase, accepted, answer_lost, trouble, written, conflict, lease_lost, unwritten,
-recognised, overwritten, gate_closed, credits, mistake.
+Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
+lease_lost, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
 """
 
 import time
@@ -14,12 +14,14 @@ from loguru import logger
 
 from reconciler.console.text import moment, plain
 from reconciler.domain import urls
-from reconciler.domain.advice import advice, gate_advice
-from reconciler.domain.findings import Accepted, AnswerLost, Fault, Trouble
-from reconciler.domain.gate import Closure
+from reconciler.domain.advice import advice, gate_advice, to_do
+from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.findings import Accepted, AnswerLost, Fault, NothingMade, Refusal, Trouble
+from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import (
+    BreakerMoved,
     CreditsRead,
     Event,
     Found,
@@ -76,11 +78,13 @@ class EventLog:
             case Recognised(track_id=track_id):
                 say("INFO", "recognised", track=track_id)
             case Overwritten(track_id=track_id):
-                say("WARNING", "overwritten", track=track_id, todo=advice(None, Reason.WRITE_CONFLICT))
+                say("WARNING", "overwritten", track=track_id, todo=to_do(Reason.WRITE_CONFLICT))
             case Ordered(purchase=purchase):
                 _ordered(purchase)
             case GateClosed(closure=closure):
                 self._closed(closure)
+            case BreakerMoved(breaker=breaker):
+                _breaker(breaker)
             case CreditsRead(balance=balance):
                 say("DEBUG", "credits", balance=balance)
             case Mistake():
@@ -94,14 +98,27 @@ class EventLog:
         match event.job, finding:
             case Purchase(), Accepted(task_id=task_id):
                 say("INFO", "accepted", track=event.track_id, task=task_id)
+            case Purchase(), NothingMade():
+                self._not_made(event, finding)
             case Purchase(), AnswerLost(call=call):
                 self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
             case _, Trouble(call=call):
                 self._trouble("trouble", call, event, "Nothing: it is asked again later.")
             case _, Fault(reason=Reason.STORAGE_FAILED):
-                self._trouble("trouble", Reason.STORAGE_FAILED, event, advice(None, Reason.STORAGE_FAILED))
+                self._trouble("trouble", Reason.STORAGE_FAILED, event, to_do(Reason.STORAGE_FAILED))
             case _:
                 pass
+
+    def _not_made(self, event: Found, nothing: NothingMade) -> None:
+        """An order of which nothing came. Where a gate closes for it, that is said by itself."""
+        detail = _detail(nothing)
+        match nothing.refusal:
+            case Refusal.CONTENT:
+                say("INFO", "order_refused", track=event.track_id, cause=nothing.refusal, detail=detail)
+            case Refusal.STORE:
+                self._trouble("order_failed", Reason.STORAGE_FAILED, event, to_do(Reason.STORAGE_FAILED))
+            case _:
+                self._trouble("order_failed", nothing.call, event, "It is ordered again later; nothing was charged.")
 
     def _trouble(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
         if self._said.fresh(name, cause):
@@ -149,6 +166,14 @@ def _wrote(event: Wrote) -> None:
             pass
         case _:  # pragma: no cover
             assert_never(event.outcome)
+
+
+def _breaker(breaker: Breaker) -> None:
+    if breaker.stage is Stage.OPEN:
+        until, todo = moment(breaker.retry_at), gate_advice(GateName.BREAKER)
+        say("WARNING", "breaker", stage=breaker.stage, until=until, todo=todo)
+    else:
+        say("INFO", "breaker", stage=breaker.stage)
 
 
 def _ordered(purchase: Purchase) -> None:

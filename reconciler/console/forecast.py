@@ -10,6 +10,7 @@ from rich.text import Text
 
 from reconciler.console.text import amount, plain
 from reconciler.domain.actions import AskSong, AskTask, ListStore, Measure
+from reconciler.domain.states import Reason
 from reconciler.engine.preview import Forecast, describe
 
 NO_MEMORY = (
@@ -18,10 +19,12 @@ NO_MEMORY = (
 
 
 def document(forecasts: Sequence[Forecast], *, remembers: bool) -> dict[str, Any]:
+    now, later = _orders(forecasts)
     return {
         "tracks": [_entry(forecast) for forecast in forecasts],
-        "purchases": sum(forecast.price > 0 for forecast in forecasts),
-        "credits": _credits(forecasts),
+        "purchases": len(now),
+        "credits": _credits(now),
+        "held_back": {"purchases": len(later), "credits": _credits(later)},
         "memory": "known" if remembers else "empty",
     }
 
@@ -43,14 +46,26 @@ def render(forecasts: Sequence[Forecast], *, remembers: bool) -> Iterator[Render
         yield Text(NO_MEMORY)
     if forecasts:
         yield _table(forecasts)
-    buys, work = sum(forecast.price > 0 for forecast in forecasts), sum(forecast.is_work for forecast in forecasts)
+    now, later = _orders(forecasts)
+    work = sum(forecast.is_work for forecast in forecasts)
     yield Text(
-        f"{len(forecasts)} looked at, {work} of them work. Would buy {buys} at once, for "
-        f"{amount(_credits(forecasts))} credits at most; nothing was changed."
+        f"{len(forecasts)} looked at, {work} of them work. Would buy {len(now)} at once, for "
+        f"{amount(_credits(now))} credits at most; nothing was changed."
     )
+    if later:
+        held = f"{len(later)} more wait until purchases go on, for {amount(_credits(later))} credits at most"
+        yield Text(f"{held}; `reconciler status` tells what stops them.")
     unasked = sum(isinstance(forecast.action, Measure | AskTask | AskSong | ListStore) for forecast in forecasts)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")
+
+
+def _orders(forecasts: Sequence[Forecast]) -> tuple[list[Forecast], list[Forecast]]:
+    """Who would buy at once, and who waits for the gate."""
+    buying = [forecast for forecast in forecasts if forecast.price > 0]
+    return [f for f in buying if f.standing.reason is Reason.DUE], [
+        f for f in buying if f.standing.reason is not Reason.DUE
+    ]
 
 
 def _credits(forecasts: Sequence[Forecast]) -> float:

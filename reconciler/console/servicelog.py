@@ -35,8 +35,8 @@ class ServiceLog:
 
     def __call__(self, event: ServiceEvent) -> None:
         match event:
-            case Started(url=url):
-                say("INFO", "started", pages=url)
+            case Started(url=url, rests_on=rests_on):
+                say("INFO", "started", pages=url, **rests_on)
             case Swept():
                 _swept(event)
             case JobFailed():

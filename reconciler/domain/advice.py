@@ -8,7 +8,7 @@ from reconciler.domain.states import Reason, State
 
 def advice(state: State | None, reason: Reason | None) -> str:
     """What goes on by itself, and what an operator can do."""
-    return " ".join(filter(None, (_by_itself(state), _to_do(reason) if reason is not None else "")))
+    return " ".join(filter(None, (_by_itself(state), to_do(reason) if reason is not None else "")))
 
 
 def _by_itself(state: State | None) -> str:
@@ -37,7 +37,8 @@ def _by_itself(state: State | None) -> str:
             assert_never(state)
 
 
-def _to_do(reason: Reason) -> str:
+def to_do(reason: Reason) -> str:
+    """What an operator can do about a reason, wherever a track stands."""
     return _HELD.get(reason) or _TROUBLE[reason]
 
 
@@ -85,13 +86,13 @@ def gate_advice(name: GateName) -> str:
     """What to do about a closed gate."""
     match name:
         case GateName.RATE_LIMIT:
-            return "Nothing: it opens by itself. If it comes often, lower kie.purchase_limit."
+            return "It opens by itself. If it comes often, lower kie.purchase_limit."
         case GateName.CREDITS:
             return _HELD[Reason.OUT_OF_CREDITS]
         case GateName.KEY:
             return _HELD[Reason.UNAUTHORIZED]
         case GateName.BREAKER:
-            return "Nothing: Kie is tried again by itself, ever more slowly."
+            return "Kie fails. It is tried again by itself, and purchases then come back step by step."
         case GateName.REQUEST_REJECTED:
             return _HELD[Reason.REQUEST_REJECTED]
         case GateName.MODEL_UNPROVEN:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Write
+from reconciler.domain.breaker import Breaker
 from reconciler.domain.findings import Finding
 from reconciler.domain.gate import Closure
 from reconciler.domain.model import Purchase
@@ -77,6 +78,13 @@ class GateClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerMoved:
+    """Kie failed so often that purchases stop, or they come back by a step."""
+
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
 class CreditsRead:
     balance: float
     at: datetime
@@ -93,7 +101,19 @@ class Mistake:
     error: Exception
 
 
-Event = Found | Moved | Wrote | Unwritten | Recognised | Overwritten | Ordered | GateClosed | CreditsRead | Mistake
+Event = (
+    Found
+    | Moved
+    | Wrote
+    | Unwritten
+    | Recognised
+    | Overwritten
+    | Ordered
+    | GateClosed
+    | BreakerMoved
+    | CreditsRead
+    | Mistake
+)
 
 
 Listener = Callable[[Event], None]

@@ -13,7 +13,7 @@ from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from reconciler.engine.crew import Answer
-from reconciler.engine.events import CreditsRead, GateClosed, Listener, Mistake
+from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
 from reconciler.ports import Clock, DatabaseLocked, Gate, Lease
 
 FRESH_FOR = timedelta(seconds=1)
@@ -87,8 +87,10 @@ class Purse:
         return refused.until or (self._credits_asked_again_at() if self.view().balance is None else None)
 
     def _credits_asked_again_at(self) -> datetime | None:
-        retry_at = self._patience.until
-        return retry_at if retry_at is not None and retry_at > self._clock() else None
+        """An open breaker is tried by the same call, at its own time."""
+        now, breaker = self._clock(), self.view().breaker
+        times = (self._patience.until, breaker.retry_at if breaker.stage is Stage.OPEN else None)
+        return max((at for at in times if at is not None and at > now), default=None)
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
         spent = self._spent()
@@ -170,7 +172,11 @@ class Purse:
             self._gate.reopen(name, shape)
 
     def _hear(self, *, healthy: bool, bought: bool) -> None:
-        if healthy and self.view().breaker == Breaker():
+        before = self.view().breaker
+        if healthy and before == Breaker():
             return
         self._view = None
         self._gate.heard(healthy=healthy, bought=bought)
+        after = self.view().breaker
+        if after.stage is not before.stage:
+            self._tell(BreakerMoved(after))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reconciler.domain.findings import Accepted, AnswerLost
+from reconciler.domain.findings import Accepted, AnswerLost, Finding, NothingMade
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import (
@@ -12,7 +12,6 @@ from reconciler.engine.events import (
     Listener,
     Mistake,
     Moved,
-    Ordered,
     Recognised,
     Result,
     Wrote,
@@ -50,8 +49,8 @@ class Tally:
                 self.result.resolved[How.ALREADY_GOOD] += 1
             case Wrote():
                 self._count_write(event)
-            case Ordered() | Found():
-                self._count_money(event)
+            case Found(job=Purchase() as purchase):
+                self._count_order(purchase, event.finding)
             case _:
                 pass
 
@@ -63,14 +62,12 @@ class Tally:
         if event.write.how is not None:
             self.result.resolved[event.write.how] += 1
 
-    def _count_money(self, event: Ordered | Found) -> None:
-        match event:
-            case Ordered(purchase=purchase):
-                self.result.purchases += 1
-                self.result.repeats += purchase.repeat_of is not None
-            case Found(job=Purchase(price=price), finding=Accepted()):
-                self.result.credits_spent += price
-            case Found(job=Purchase(), finding=AnswerLost()):
-                self.result.unknown += 1
-            case _:
-                pass
+    def _count_order(self, purchase: Purchase, finding: Finding) -> None:
+        """Orders that were sent, whatever came of them."""
+        if isinstance(finding, NothingMade) and not finding.sent:
+            return
+        self.result.purchases += 1
+        self.result.repeats += purchase.repeat_of is not None
+        self.result.unknown += isinstance(finding, AnswerLost)
+        if isinstance(finding, Accepted):
+            self.result.credits_spent += purchase.price

@@ -12,6 +12,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, How, Reason
 from reconciler.domain.urls import Kind, classify
 from reconciler.engine.events import (
+    BreakerMoved,
     CreditsRead,
     Event,
     Found,
@@ -91,7 +92,7 @@ class StepCounts:
                 self._writes.labels("failed").inc()
             case Overwritten():
                 self._overwritten.inc()
-            case Moved() | Ordered() | GateClosed() | CreditsRead() | Mistake():
+            case Moved() | Ordered() | GateClosed() | BreakerMoved() | CreditsRead() | Mistake():
                 pass
             case _:  # pragma: no cover
                 assert_never(event)

@@ -1,7 +1,7 @@
 """What happens around the sweeps of a daemon, told to whoever logs. Values; the service itself logs nothing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.engine.events import Result
@@ -10,9 +10,13 @@ from reconciler.service.counting import Trigger
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Configuration, database, store and handlers stand; work begins. `url`: where the pages are served."""
+    """Configuration, database, store and handlers stand; work begins. `url`: where the pages are served.
+
+    `rests_on`: what it works with, in words, without secrets.
+    """
 
     url: str
+    rests_on: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,14 @@ from reconciler.console.eventlog import EventLog
 from reconciler.console.servicelog import ServiceLog
 from reconciler.database import DatabaseLocked
 from reconciler.domain.actions import AskTask, ListStore, Write
-from reconciler.domain.findings import Accepted, AnswerLost, Call, Listing, Trouble
+from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.findings import Accepted, AnswerLost, Call, Listing, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import (
+    BreakerMoved,
     CreditsRead,
     Event,
     Found,
@@ -235,6 +237,8 @@ EVENTS: list[Event] = [
     *(Wrote("a", WRITTEN, outcome, None) for outcome in (Commit.COMMITTED, Commit.CONFLICT, Commit.LEASE_LOST)),
     *(Found("a", ListStore(), Listing(())), Ordered(BOUGHT), Found("a", BOUGHT, Accepted("t"))),
     *(Found("a", BOUGHT, AnswerLost(Call.TIMEOUT, "")), Found("a", AskTask("t"), Trouble(Call.TIMEOUT, ""))),
+    *(Found("a", BOUGHT, NothingMade(why, Call.REJECTED, "x")) for why in (Refusal.CONTENT, Refusal.OUTAGE)),
+    *(BreakerMoved(Breaker(Stage.OPEN, retry_at=NOW)), BreakerMoved(Breaker())),
     *(GateClosed(Closure(GateName.KEY, NOW)), CreditsRead(1, NOW), Mistake("a", raised())),
 ]
 
@@ -273,7 +277,7 @@ def test_every_line_of_a_sweep_bears_its_id_and_its_track(lines: Lines) -> None:
     told = lines()
     assert {line["sweep"] for line in told} == {"0123abcd"}
     of_none = {line["event"] for line in told if line.get("track") != "a"}
-    assert of_none == {"gate_closed", "credits", "mistake"}, "what concerns all, and a traceback"
+    assert of_none == {"gate_closed", "breaker", "credits", "mistake"}, "what concerns all, and a traceback"
     logger.info("later")
     assert "sweep" not in lines()[0]
 

@@ -106,6 +106,7 @@ def test_a_dry_run_leaves_every_byte_and_asks_only(install: Install, with_own_ta
         ],
         "purchases": 1,
         "credits": 5,
+        "held_back": {"purchases": 0, "credits": 0},
         "memory": "known" if with_own_tables else "empty",
     }
     assert hashlib.sha256(install.database.read_bytes()).hexdigest() == before

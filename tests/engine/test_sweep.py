@@ -1,6 +1,7 @@
 """The loop: it ends when it should, never spins, and leaves nothing behind."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -422,7 +423,7 @@ def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(m
 
     with pytest.raises(DatabaseLocked):
         world.run(wrap=Around("leases", "commit", lock_the_first))
-    assert ordered == 3
+    assert ordered > 3, "it is tried on while the run may last"
     known = {p["task_id"] for p in purchases(world) if p["outcome"] == Outcome.ACCEPTED}
     lost = {p.task_id for p in world.kie.book.purchases} - known
     assert len(lost) == 1
@@ -431,7 +432,7 @@ def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(m
     assert lost <= told
 
 
-@pytest.mark.parametrize(("port", "method"), [("finder", "due"), ("gate", "view"), ("leases", "lease")])
+@pytest.mark.parametrize(("port", "method"), [("finder", "due"), ("leases", "lease"), ("gate", "view")])
 def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
     make_world: MakeWorld, port: str, method: str
 ) -> None:
@@ -452,12 +453,12 @@ def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
             fails = fails or (len(world.kie.book.creations) >= 2)
 
         sweep._tally._onward = watch
-        with pytest.raises(DatabaseLocked):
+        # An older view of the gate will do to save what came back.
+        with pytest.raises(DatabaseLocked) if port != "gate" else nullcontext():
             sweep.run()
     bought = {p.task_id for p in world.kie.book.purchases}
     assert len(bought) >= 2
-    if port != "gate":  # nothing is committed without a look at the gate
-        assert {p["task_id"] for p in purchases(world)} - {None} == bought
+    assert {p["task_id"] for p in purchases(world)} - {None} == bought
 
 
 def test_one_track_that_cannot_be_read_is_told_of_and_the_others_go_on(make_world: MakeWorld) -> None:
