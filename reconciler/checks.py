@@ -121,7 +121,7 @@ LOSS = {
 
 def _database(settings: Settings, reader: Reader) -> Iterator[Line]:
     app = reader.app
-    yield ok("database", f"{settings.database.place} opens")
+    yield _writable(settings)
     yield ok("table", f"{settings.database.table}: ids are {app.key}{'' if app.unique else ', not unique'}")
     if not app.unique:
         yield warning("table", f"column {app.names['id']} is not unique: rows that share an id are left alone")
@@ -133,6 +133,17 @@ def _database(settings: Settings, reader: Reader) -> Iterator[Line]:
         yield ok("own tables", "there, and of this program's version")
     else:
         yield ok("own tables", "not there yet: the first `run` creates them")
+
+
+def _writable(settings: Settings) -> Line:
+    """SQLite writes beside its file too. Rights alone are looked at: nothing is changed."""
+    path, place = settings.database.path, settings.database.place
+    if not os.access(path, os.W_OK):
+        return failed("database", f"{place} opens, and may not be written: let the reconciler's user write it", UNFIT)
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        said = f"{place} opens, and its directory may not be written, where SQLite keeps its journal: allow that too"
+        return failed("database", said, UNFIT)
+    return ok("database", f"{place} opens, and may be written")
 
 
 def _counts(settings: Settings, reader: Reader) -> str:

@@ -45,7 +45,8 @@ class ServiceLog:
                 self._failing.pop(job, None)
                 say("INFO", "job_recovered", job=job)
             case Late(job=job, overlap=overlap):
-                say("WARNING", "job_overlap" if overlap else "job_late", job=job)
+                todo = "It goes on with the next run; if it comes often, lengthen the job's interval."
+                say("WARNING", "job_overlap" if overlap else "job_late", job=job, todo=todo)
             case ClockJumped(by=by):
                 say("WARNING", "clock_jumped", seconds=round(by.total_seconds()), todo="All jobs begin at once.")
             case Hung(complaints=complaints):

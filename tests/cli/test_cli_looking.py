@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -210,3 +211,22 @@ def test_applying_makes_the_own_tables_and_no_index_on_the_apps(install: Install
     assert "reconciler_memory" in made
     assert "reconciler_without_image" not in made
     assert lines(install, "--offline")["own tables"] == [("ok", "there, and of this program's version")]
+
+
+@pytest.mark.parametrize(
+    ("is_file", "says"), [(True, "may not be written"), (False, "its directory may not be written")]
+)
+def test_check_finds_a_database_that_may_only_be_read(
+    install: Install, monkeypatch: pytest.MonkeyPatch, is_file: bool, says: str
+) -> None:
+    """Root may write anything, so the system's answer is changed instead."""
+    access = os.access
+
+    def refuse(path: Any, mode: int) -> bool:
+        refused = str(path) == str(install.database if is_file else install.database.parent)
+        return access(path, mode) and not (refused and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", refuse)
+    result = install.call("check", "--offline")
+    assert result.exit_code == 78
+    assert says in result.output
