@@ -31,7 +31,7 @@ demo: .venv/.program
 # The last line is pytest's own summary again: the coverage reports stand before it.
 test: .venv/.dev
 	@rm -f .coverage .coverage.*
-	@set -o pipefail; $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= $(ARGS) | tee .pytest-output
+	@set -o pipefail; $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= $(ARGS) | tee .pytest-output
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --include='reconciler/domain/*' --fail-under=100
 	@tail -n 1 .pytest-output

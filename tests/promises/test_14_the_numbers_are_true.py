@@ -370,7 +370,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=24, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=14, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 """Histories are not made shorter when one fails: each takes a second."""
 TestHistories = pytest.mark.slow(Histories.TestCase)
