@@ -289,6 +289,6 @@ def test_a_process_that_hangs_shows_its_stacks_when_the_watchdog_ends_it(quick: 
     assert "Fatal Python error: Aborted" in daemon.stderr()
     if (
         ended != -signal.SIGSEGV
-    ):  # faulthandler reads the stacks of running threads without a lock, and may fall over one
+    ):  # faulthandler reads the stacks of running threads without a lock
         assert ended == -signal.SIGABRT
         assert "in put_that_hangs" in daemon.stderr()
