@@ -104,9 +104,7 @@ def test_sigabrt_shows_the_stacks_of_all_threads(quick: Install) -> None:
     stacks = daemon.stderr()
     assert "Fatal Python error: Aborted" in stacks
     assert "(most recent call first)" in stacks
-    if (
-        ended != -signal.SIGSEGV
-    ):  # faulthandler reads the stacks of running threads without a lock
+    if ended != -signal.SIGSEGV:  # faulthandler reads the stacks of running threads without a lock
         assert ended == -signal.SIGABRT
         assert stacks.count("(most recent call first)") >= 3
         assert "in serve_forever" in stacks

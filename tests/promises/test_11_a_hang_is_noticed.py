@@ -287,8 +287,6 @@ def test_a_process_that_hangs_shows_its_stacks_when_the_watchdog_ends_it(quick: 
         eventually(lambda: "it hangs" in daemon.stderr())
         ended = daemon.stop(signal.SIGABRT)
     assert "Fatal Python error: Aborted" in daemon.stderr()
-    if (
-        ended != -signal.SIGSEGV
-    ):  # faulthandler reads the stacks of running threads without a lock
+    if ended != -signal.SIGSEGV:  # faulthandler reads the stacks of running threads without a lock
         assert ended == -signal.SIGABRT
         assert "in put_that_hangs" in daemon.stderr()
