@@ -21,7 +21,7 @@ from reconciler.domain.findings import (
 )
 from reconciler.domain.gate import Closure, GateName, GateView, Refusal
 from reconciler.domain.model import Memory, Purchase, Track
-from reconciler.domain.standing import Standing
+from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import Reason, State
 
 Clock = Callable[[], datetime]
@@ -180,6 +180,8 @@ class Commit(StrEnum):
     """Somebody else works the track now: nothing is saved."""
     PAUSED = "paused"
     """An operator paused writes since the row was looked at: nothing is saved, and the lease holds."""
+    EXPIRED = "expired"
+    """The lease ran out before the row was written: nothing is saved, and so far nobody took it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,20 @@ class RowWrite:
     seen: Track
     at: datetime
     otherwise: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the step under a lease ended; with `row`, also what is written to the app's row."""
+
+    lease: Lease
+    change: Change
+    row: RowWrite | None = None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Each that may be saved."""
+        return (self.change,) if self.row is None else (self.change, self.row.otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +264,8 @@ class Finder(Protocol):
 
     def page(self, after: str | None, limit: int, only: Sequence[str] | None = None) -> AuditPage: ...
 
-    def tally(self, only: Sequence[str] | None = None) -> Mapping[tuple[State, Reason | None], int]:
-        """How many remembered tracks in scope stand where."""
+    def tally(self, only: Sequence[str] | None = None) -> Mapping[Stood, int]:
+        """How many remembered tracks in scope stood where."""
         ...
 
 
@@ -263,12 +279,21 @@ class Leases(Protocol):
         """
         ...
 
-    def begin(self, lease: Lease, step: Step) -> bool:
-        """Name the step about to be done, so that a death in it is known. False: the lease is lost."""
+    def lease_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+        """The same of several, in one transaction. Those that somebody else holds are left out; in the place of one
+        whose memory cannot be read stands why."""
+        ...
+
+    def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:
+        """Name the step about to be done, so that a death in it is known. Ids of the tracks whose lease holds."""
         ...
 
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
+        ...
+
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
+        """The same of several, in one transaction where none of them is refused; what became of each, in order."""
         ...
 
     def host_lost(self, host: str) -> None:

@@ -1,9 +1,28 @@
 """Properties are tried without a deadline, since the machine may be busy, and always the same ones in CI."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lines are counted while quick tests run: tracing doubles the time of slow ones, which prove more than lines."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_to_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Reading all authorities of the web takes longer than a run, and compiling the program as long as importing it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield

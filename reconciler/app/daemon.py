@@ -17,8 +17,9 @@ from random import uniform
 
 from reconciler import __version__
 from reconciler.app.counted import counting
-from reconciler.app.inside import open_store, opened, utc_now
+from reconciler.app.inside import opened, utc_now
 from reconciler.app.jobs import Jobs
+from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider
 from reconciler.app.sweeping import Ears
 from reconciler.config import Settings
@@ -161,7 +162,7 @@ def _rests_on(settings: Settings) -> dict[str, str]:
     return {
         "version": __version__,
         "database": settings.database.place,
-        "store": settings.storage.path,
+        "store": settings.storage.place,
         "kie": settings.kie.base_url,
     }
 
@@ -186,7 +187,7 @@ def _listening(settings: Settings, pages: Pages) -> Iterator[HttpServer]:
 def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> None:
     """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
     with opened(settings) as database:
-        open_store(settings, database)
+        open_store(settings, database, ears.metrics.store_asked)
     ears = replace(ears, tell=counting(ears.metrics, ears.tell))
     with provider(settings) as outside:
         daemon = Daemon(settings, outside, ears, Notifier(), Vitals())

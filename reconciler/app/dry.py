@@ -5,9 +5,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
-from pathlib import Path
 
 from reconciler.app.inside import known_track, looked_into
+from reconciler.app.keeping import EmptyReader, reader_of
 from reconciler.app.once import Narrowed
 from reconciler.app.outside import provider
 from reconciler.config import Settings
@@ -20,24 +20,10 @@ from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.effects import Eyes
 from reconciler.engine.preview import Forecast, Subject, forecasts
-from reconciler.images.local_store import LocalReader
 from reconciler.kie.client import KieReader
 
 PAGE = 200
 MOST_HELD = 100_000
-
-
-class NoStore:
-    """What a database that knows no store yet has kept: nothing."""
-
-    def check(self) -> str:
-        return ""
-
-    def get(self, key: str) -> bytes | None:  # noqa: ARG002
-        return None
-
-    def keys(self, track_id: str) -> Sequence[str]:  # noqa: ARG002
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
     with looked_into(settings) as reader, provider(settings) as outside:
         for track_id in narrowed.only or ():
             known_track(settings, reader.peek, track_id)
-        store = NoStore() if reader.note(MARKER) is None else LocalReader(Path(settings.storage.path))
+        store = EmptyReader() if reader.note(MARKER) is None else reader_of(settings)
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
         kie = None if offline else outside.reader()
         subjects, gate = _subjects(reader, outside.policy, narrowed), gate_of(reader, kie)

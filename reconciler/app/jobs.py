@@ -41,7 +41,8 @@ class Jobs:
     def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
         self._outside, self._ears = outside, ears
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
-        self._working = Kept(lambda: opened(self._settings), self._file)
+        self._clock = outside.clock
+        self._working = Kept(lambda: opened(self._settings, self._clock.heard), self._file)
         self._looking = Kept(lambda: looked_into(self._settings), self._file)
         self._sweeping = Sweeping(outside, ears, vitals)
         self._calm = Haste(AUDITORS, HostPace(PER_HOST))
@@ -60,9 +61,8 @@ class Jobs:
         """Work what is due. Returns when something is due next."""
         trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
         self._metrics.sweep_begun(trigger, begun)
-        until = begun + UNTIL * self._settings.schedule.sweep_interval
         bounds = Bounds(
-            until,
+            self._clock() + UNTIL * self._settings.schedule.sweep_interval,
             tries_key=trigger is Trigger.STARTUP,
             audit=False,
             waits=False,
@@ -75,7 +75,7 @@ class Jobs:
             return None
         self.failed_sweeps = 0
         self._metrics.sweep_done(utc_now(), utc_now() - begun)
-        return result.next_at
+        return self._clock.here(result.next_at) if result.next_at is not None else None
 
     def audit(self) -> None:
         """Walk a slice of the table, and work what is found there at the audit's pace."""
@@ -139,9 +139,10 @@ class Jobs:
         return (found.st_dev, found.st_ino) if found is not None else None
 
     def _audit(self) -> None:
-        interval, now = self._settings.schedule.audit_interval, utc_now()
+        interval = self._settings.schedule.audit_interval
         tick = tick_of(interval)
-        with opened(self._settings) as database:
+        with opened(self._settings, self._clock.heard) as database:
+            now = self._clock()
             noted = parse(database.notes.get(AUDIT_BEGAN)), database.notes.get(AUDIT_REACHED)
             walk = pass_at(now, interval, *noted)
             if walk is None:
@@ -161,10 +162,10 @@ class Jobs:
             database.notes.put(AUDIT_BEGAN, own(walk.began))
 
     def _credits(self) -> None:
-        asked_at, client = utc_now(), self._outside.client(self._metrics)
+        asked_at, client = self._clock(), self._outside.client(self._metrics)
         answer = client.credit()
         with opened(self._settings) as database:
-            purse = Purse(database.gate, self._policy, utc_now, each(self._metrics, self._ears.listen("")))
+            purse = Purse(database.gate, self._policy, self._clock, each(self._metrics, self._ears.listen("")))
             purse.credit_answer(answer, asked_at)
 
     def _prune(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from reconciler.app.counted import each
@@ -33,11 +33,11 @@ def run_once(
     settings: Settings, narrowed: Narrowed, metrics: Metrics, listener: Listener, started: Callable[[Sweep], None]
 ) -> Result:
     """One sweep and one audit pass, counted by `metrics` too. `started` gets the sweep, to stop it."""
-    with opened(settings) as database, provider(settings) as outside:
+    with provider(settings) as outside, opened(settings, outside.clock.heard) as database:
         for track_id in narrowed.only or ():
             known_track(settings, database.leases.peek, track_id)
-        crew = Threads()
-        sweep = Sweep(parts_of(database, outside, crew, metrics), _bounds(narrowed, database), each(metrics, listener))
+        bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
+        sweep = Sweep(parts_of(database, outside, crew, metrics), bounds, each(metrics, listener))
         started(sweep)
         begun = utc_now()
         metrics.sweep_begun(Trigger.ONCE, begun)
@@ -59,9 +59,9 @@ def write_metrics(settings: Settings, metrics: Metrics, path: Path) -> None:
     metrics.write_textfile(path)
 
 
-def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
+def _bounds(narrowed: Narrowed, database: Database, now: datetime) -> Bounds:
     return Bounds(
-        until=utc_now() + narrowed.timeout,
+        until=now + narrowed.timeout,
         only=narrowed.only,
         limit=narrowed.limit,
         max_purchases=narrowed.max_purchases,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TypedDict
 
 from reconciler import __version__
+from reconciler.app.clock import ServerClock
 from reconciler.app.inside import utc_now
 from reconciler.config import Settings, policy_of
 from reconciler.domain.policy import Policy
@@ -30,6 +31,7 @@ class Provider:
     files: Transport
     settings: Settings
     policy: Policy
+    clock: ServerClock
 
     def reader(self) -> KieReader:
         return KieReader(self.api, **self._access())
@@ -53,11 +55,11 @@ class Provider:
 
 @contextmanager
 def provider(settings: Settings) -> Iterator[Provider]:
-    policy = policy_of(settings)
-    api = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
-    files = vetted_transport(policy, utc_now)
+    policy, clock = policy_of(settings), ServerClock()
+    api = Transport(user_agent=f"reconciler/{__version__}", clock=clock)
+    files = vetted_transport(policy, clock)
     try:
-        yield Provider(api, files, settings, policy)
+        yield Provider(api, files, settings, policy, clock)
     finally:
         api.close()
         files.close()

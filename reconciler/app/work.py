@@ -1,17 +1,25 @@
 """A sweep's parts, put together: the database, Kie, pictures, the store, and workers."""
 
 from collections.abc import Callable
+from typing import Protocol
 
-from reconciler.app.inside import open_store, utc_now
+from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider
 from reconciler.database import Database
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.purse import CreditPatience
 from reconciler.engine.sweep import Parts
+from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.kie.client import Observer
 
 Pace = Callable[[str], None]
+
+
+class Counter(Observer, Protocol):
+    """Hears of every call to Kie, and of every request to a bucket."""
+
+    def store_asked(self, operation: Operation, outcome: Outcome) -> None: ...
 
 
 def unhurried(_: str) -> None:
@@ -22,13 +30,13 @@ def parts_of(
     database: Database,
     outside: Provider,
     crew: Crew,
-    observer: Observer,
+    observer: Counter,
     pace: Pace = unhurried,
     credit: CreditPatience | None = None,
 ) -> Parts:
     """Raises StoreUnfit where the store is not the one that the database knows."""
-    store = open_store(outside.settings, database)
+    store = open_store(outside.settings, database, observer.store_asked)
     kie, pictures = outside.client(observer), outside.pictures(pace)
     hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
     ports = database.finder, database.leases, database.gate
-    return Parts(*ports, hands, crew, outside.policy, utc_now, credit or CreditPatience())
+    return Parts(*ports, hands, crew, outside.policy, outside.clock, credit or CreditPatience())

@@ -54,14 +54,14 @@ def _tell(error: Exception, given: Given) -> int | None:
         return None
     from reconciler.app import HttpUnfit, NoSuchTrack, StoreUnfit
     from reconciler.config import ConfigError
-    from reconciler.database.errors import DatabaseError, DatabaseMissing, SchemaError
+    from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, DatabaseReadOnly, SchemaError
     from reconciler.deciding import Declined
     from reconciler.engine.amend import Busy
 
     match error:
         case ConfigError(problems=problems):
             return complain(map(str, problems), UNFIT)
-        case SchemaError() | DatabaseMissing() | StoreUnfit():
+        case SchemaError() | DatabaseMissing() | DatabaseDenied() | DatabaseReadOnly() | StoreUnfit():
             return complain([str(error)], UNFIT)
         case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy():
             return complain([str(error)], FAILED)
@@ -115,6 +115,14 @@ def able_to_buy(settings: "Settings") -> None:
     if settings.budget.per_day and not settings.kie.api_key.get_secret_value():
         fix = "Set it, the credential kie_api_key or RECONCILER_KIE__API_KEY; or [budget] per_day = 0 to buy nothing"
         raise ConfigError([Problem("kie.api_key", "is empty, so nothing could be bought or asked for", fix)])
+
+
+def warn(settings: "Settings") -> None:
+    """What is not wrong and will be regretted."""
+    from reconciler.console.eventlog import say
+
+    if settings.storage.warning is not None:
+        say("WARNING", "nothing_is_stored", why=settings.storage.warning)
 
 
 def log_by(

@@ -61,21 +61,24 @@ def explain(ctx: typer.Context, track: Track, as_json: AsJson = False) -> None:
 
 def schema(
     ctx: typer.Context,
-    dialect: Annotated[Dialect, typer.Option(help="Of which database.")] = Dialect.SQLITE,
+    dialect: Annotated[
+        Dialect | None, typer.Option(help="Of which database; by default of the configured one.")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Create or migrate the own tables.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the SQL of the reconciler's own tables, and of an index on the app's table that helps."""
-    if dialect is Dialect.POSTGRES:
-        refuse("PostgreSQL is not built yet: use --dialect sqlite")
     from reconciler.app import opened, own_schema
     from reconciler.console import output
 
     settings = settings_of(ctx, quiet=True)
+    configured = Dialect.SQLITE if settings.database.is_sqlite else Dialect.POSTGRES
+    if apply and dialect not in (None, configured):
+        refuse(f"--apply works on the configured database, which is {configured}: leave --dialect {dialect} out")
     if apply:
         with opened(settings):
             pass
-    tables, index = own_schema(settings)
+    tables, index = own_schema(settings, dialect)
     if as_json:
         output.show_json({"tables": tables, "index": index, "applied": apply})
     elif apply:

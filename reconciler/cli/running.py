@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.face import DONE, FAILED, WORK_REMAINS, AsJson, able_to_buy, complain, log_by, refuse, settings_of
+from reconciler.cli.face import (
+    DONE,
+    FAILED,
+    WORK_REMAINS,
+    AsJson,
+    able_to_buy,
+    complain,
+    log_by,
+    refuse,
+    settings_of,
+    warn,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -104,6 +115,7 @@ def _serve(ctx: typer.Context) -> int:
         able_to_buy(settings)
         metrics = metrics_of(settings)
         log_by(ctx, settings, count=metrics.logged)
+        warn(settings)
         ears = Ears(ServiceLog(), partial(EventLog, said=Said()), metrics)
         serve(settings, ears, lambda daemon: stop.on_stop(daemon.stop))
     return DONE
@@ -121,6 +133,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
     able_to_buy(settings)
     metrics = metrics_of(settings)
     log_by(ctx, settings, quiet=console.is_terminal, count=metrics.logged)
+    warn(settings)
     with stopping() as stop, progress(console) as shown:
         result = run_once(
             settings,
@@ -147,6 +160,7 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
     from reconciler.console import forecast, output
 
     settings = settings_of(ctx)
+    warn(settings)
     with preview(settings, narrowed, offline=offline) as seen:
         found = list(seen.forecasts)
     if as_json:

@@ -8,6 +8,13 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 _NAME = r"[^\W\d][\w$]*"
+_PLAIN = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})"
+_HOST = r"(?:(?:%2[fF]|[A-Za-z0-9._-])+|\[[0-9A-Fa-f:.]+\])(?::\d+)?"
+_POSTGRES = re.compile(
+    rf"postgres(?:ql)?://(?:{_PLAIN}*(?::{_PLAIN}*)?@)?"
+    rf"(?:{_HOST}(?:,{_HOST})*|(?=/[^?]+\?(?:.*&)?host=))/[^\s/?#]+(?:\?[^\s#]*)?"
+)
+"""A password with a bare @ or / in it would be read as a part of the address, and shown."""
 _LABELS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -92,12 +99,14 @@ def _optional_web_url(url: str) -> str:
 
 def _database_url(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
-    parts = _split(url)
-    match parts.scheme if parts else None:
+    match url.partition("://")[0]:
         case "sqlite" if not re.fullmatch(r"sqlite:///[^?#]+", url) or url.endswith(("/", ":memory:")):
             raise ValueError("must name a file after sqlite:///, such as sqlite:///data/app.db, and have no ? or #")
-        case "postgresql" | "postgres" if not (parts and parts.hostname and parts.path.strip("/")):
-            raise ValueError("must be of the form postgresql://user:password@host:5432/name")
+        case "postgresql" | "postgres" if not _POSTGRES.fullmatch(url):
+            raise ValueError(
+                "must be of the form postgresql://user:password@host:5432/name, or postgresql://user@/name?host=/dir "
+                "for a socket, with every @ : / ? # % in user and password written as %40 %3A %2F %3F %23 %25"
+            )
         case "sqlite" | "postgresql" | "postgres":
             return secret
         case _:

@@ -6,8 +6,10 @@ from reconciler.domain.policy import Fit, Policy, Target
 
 def policy_of(settings: Settings) -> Policy:
     kie, target, database = settings.kie, settings.target, settings.database
+    keeps = settings.storage.kind != "none"
+    fit = Fit(target.fit) if keeps else Fit.KEEP
     return Policy(
-        target=Target(target.width, target.height, target.aspect_tolerance, Fit(target.fit), target.quality),
+        target=Target(target.width, target.height, target.aspect_tolerance, fit, target.quality),
         interim_thumbnail=target.interim_thumbnail,
         statuses=database.statuses,
         excluded_statuses=database.excluded_statuses,
@@ -29,4 +31,5 @@ def policy_of(settings: Settings) -> Policy:
         retry_min=settings.schedule.retry_min,
         retry_max=settings.schedule.retry_max,
         public_url=settings.storage.public_url,
+        keeps=keeps,
     )

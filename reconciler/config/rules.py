@@ -129,13 +129,31 @@ def _scope(s: Settings) -> Iterator[Clash]:
         )
 
 
-def _store(s: Settings) -> Iterator[Clash]:
-    if s.storage.kind == "s3":
-        for name in ("bucket", "endpoint", "access_key", "secret_key"):
-            if getattr(s.storage, name) == getattr(_DEFAULTS.storage, name):
-                yield Clash((f"storage.{name}", "storage.kind"), "is needed with kind = s3", "Set it")
+def _bucket(s: Settings) -> Iterator[Clash]:
+    if s.storage.kind != "s3":
+        return
+    for name in ("bucket", "endpoint", "access_key", "secret_key"):
+        if getattr(s.storage, name) == getattr(_DEFAULTS.storage, name):
+            yield Clash((f"storage.{name}", "storage.kind"), "is needed with kind = s3", "Set it")
+    host = host_of(s.storage.endpoint)
+    if s.storage.endpoint.startswith("http:") and host not in s.kie.allow_insecure_hosts:
+        yield Clash(
+            ("storage.endpoint", "kie.allow_insecure_hosts"),
+            "would send pictures unencrypted",
+            f'Use https, or for a server on this machine add "{host}" to [kie] allow_insecure_hosts',
+        )
+    if s.storage.public_url == _DEFAULTS.storage.public_url:
+        yield Clash(
+            ("storage.public_url", "storage.kind"),
+            "is the daemon's own address, which serves no bucket",
+            "Set it to the URL at which anybody can read the bucket",
+        )
+
+
+def _shown(s: Settings) -> Iterator[Clash]:
     host = host_of(s.storage.public_url)
-    if not s.database.is_sqlite and is_loopback(host) and host not in s.kie.allow_insecure_hosts:
+    written = s.storage.kind != "none" and host not in s.kie.allow_insecure_hosts
+    if written and not s.database.is_sqlite and is_loopback(host):
         yield Clash(
             ("storage.public_url", "database.url", "kie.allow_insecure_hosts"),
             "is on this machine only, and would be written into a database that others read",
@@ -144,10 +162,6 @@ def _store(s: Settings) -> Iterator[Clash]:
 
 
 def _not_built(s: Settings) -> Iterator[Clash]:
-    if not s.database.is_sqlite:
-        yield Clash(("database.url",), "PostgreSQL is not built yet", "Use sqlite:///")
-    if s.storage.kind != "local":
-        yield Clash(("storage.kind",), f"{s.storage.kind} is not built yet", "Use local")
     for path in NOT_BUILT:
         section, key = path.split(".")
         if getattr(getattr(s, section), key) != getattr(getattr(_DEFAULTS, section), key):
@@ -155,11 +169,6 @@ def _not_built(s: Settings) -> Iterator[Clash]:
 
 
 NOT_BUILT = (
-    "storage.bucket",
-    "storage.endpoint",
-    "storage.region",
-    "storage.access_key",
-    "storage.secret_key",
     "callback.public_url",
     "callback.hmac_key",
 )
@@ -173,6 +182,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Clash]], ...] = (
     _deadlines,
     _order,
     _scope,
-    _store,
+    _bucket,
+    _shown,
     _not_built,
 )

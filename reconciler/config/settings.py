@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from reconciler.config.durations import parse_duration
 from reconciler.config.forms import Column, DatabaseUrl, Hosts, OptionalWebUrl, Suffixes, Table, Texts, WebUrl
+from reconciler.domain.urls import redact
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Positive = Annotated[Duration, Field(gt=timedelta(0))]
@@ -90,9 +91,7 @@ class Database(Section):
         """What may be shown of the URL: no user, no password, no parameters."""
         if self.is_sqlite:
             return str(self.path)
-        parts = urlsplit(self.url.get_secret_value())
-        port = f":{parts.port}" if parts.port else ""
-        return f"postgresql://{parts.hostname}{port}{parts.path}"
+        return redact(self.url.get_secret_value())
 
 
 class TargetPicture(Section):
@@ -195,7 +194,9 @@ class Storage(Section):
     """Where pictures are kept for good."""
 
     kind: Literal["local", "s3", "none"] = Field(
-        "local", description='local | s3 | none ("none" keeps the provider\'s URL, which dies).'
+        "local",
+        description="local | s3 | none. none stores nothing: a picture that was verified is written with the "
+        "provider's URL, which dies within days, and then the next one is bought; target.fit is then keep.",
     )
     path: Text = Field("data/images", description="local: a directory, relative to the working directory.")
     public_url: WebUrl = Field(
@@ -203,11 +204,36 @@ class Storage(Section):
         description='What is written into image_url is public_url + "/" + key. Loopback here with a PostgreSQL '
         "database is refused unless listed in allow_insecure_hosts. URLs under it are read from the store.",
     )
-    bucket: str = Field("", description="s3 (Supabase Storage speaks it).")
-    endpoint: OptionalWebUrl = Field("", description="s3: its URL.")
-    region: str = Field("", description="s3.")
-    access_key: SecretStr = Field(SecretStr(""), description="s3.")
+    bucket: str = Field("", description="s3: a bucket that exists, for the pictures alone, that anybody may read.")
+    endpoint: OptionalWebUrl = Field(
+        "",
+        description="s3: its URL without the bucket; http only for hosts in allow_insecure_hosts. Supabase: "
+        "https://PROJECT.storage.supabase.co/storage/v1/s3. AWS: https://s3.REGION.amazonaws.com.",
+    )
+    region: str = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
+    access_key: SecretStr = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
     secret_key: SecretStr = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
+
+    @property
+    def place(self) -> str:
+        """Where pictures are kept, for people to read."""
+        match self.kind:
+            case "s3":
+                return f"bucket {self.bucket} at {urlsplit(self.endpoint).netloc}"
+            case "local":
+                return self.path
+            case "none":
+                return "nowhere: pictures stay at the provider's URLs, which die"
+
+    @property
+    def warning(self) -> str | None:
+        """What is to be said loudly whenever work begins."""
+        if self.kind != "none":
+            return None
+        return (
+            'storage.kind = "none" stores nothing: rows get the provider\'s own URLs, and each picture that dies, '
+            'within days, is bought again. Set it to "local" or "s3" for anything but a trial'
+        )
 
 
 class Http(Section):

@@ -162,6 +162,8 @@ def _wrote(event: Wrote) -> None:
             say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
         case Commit.LEASE_LOST:
             say("INFO", "lease_lost", track=event.track_id)
+        case Commit.EXPIRED:
+            say("WARNING", "expired", track=event.track_id, detail="the lease ran out before the row was written")
         case Commit.PAUSED:  # pragma: no cover - the desk never tells it
             pass
         case _:  # pragma: no cover

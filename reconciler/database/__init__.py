@@ -4,15 +4,17 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reconciler.database import migrations
+from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
 from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.errors import (
     DatabaseBroken,
+    DatabaseDenied,
     DatabaseError,
     DatabaseFull,
+    DatabaseGone,
     DatabaseLocked,
     DatabaseMissing,
     DatabaseReadOnly,
@@ -41,8 +43,10 @@ __all__ = [
     "AppTable",
     "Database",
     "DatabaseBroken",
+    "DatabaseDenied",
     "DatabaseError",
     "DatabaseFull",
+    "DatabaseGone",
     "DatabaseLocked",
     "DatabaseMissing",
     "DatabaseReadOnly",
@@ -53,8 +57,10 @@ __all__ = [
     "Reader",
     "SchemaError",
     "Told",
+    "Where",
     "open_database",
     "open_reader",
+    "printed_schema",
     "prune",
     "usable_task_id",
 ]
@@ -118,23 +124,28 @@ class Database:
         self.connection.close()
 
 
+@dataclass(frozen=True)
+class Where:
+    """The app's table, and where ours are. `columns`: our names to the table's, where they differ; `schema`: of our
+    tables, where the database has schemas."""
+
+    url: str = field(repr=False)
+    table: str = "tracks"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    schema: str = "reconciler"
+
+
 def open_reader(
-    url: str,
-    table: str,
-    columns: Mapping[str, str],
-    policy: Policy,
-    now: Now,
-    *,
-    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    where: Where, policy: Policy, now: Now | None = None, *, busy_timeout_s: float = BUSY_TIMEOUT_S
 ) -> Reader:
-    """Without our tables in the database, empty ones in memory stand in for them."""
-    connection = connect(url, now, readonly=True, busy_timeout_s=busy_timeout_s)
+    """Without our tables in the database, nothing stands for each. `now`: see Connection."""
+    connection = connect(where.url, now, schema=where.schema, readonly=True, busy_timeout_s=busy_timeout_s)
     try:
         migrations.refuse_other(connection)
         remembers = migrations.own_tables_exist(connection)
+        app = probe(connection, where.table, where.columns)
         if not remembers:
             migrations.pretend(connection)
-        app = probe(connection, table, columns)
         finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
         gate, overview = GateReader(connection, policy), SqlOverview(connection, app, policy)
         return Reader(connection, app, finder, remembers, peek, gate, overview, History(connection))
@@ -144,19 +155,17 @@ def open_reader(
 
 
 def open_database(
-    url: str,
-    table: str,
-    columns: Mapping[str, str],
+    where: Where,
     policy: Policy,
-    now: Now,
+    now: Now | None = None,
     *,
     owner: str | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
     """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process."""
-    connection = connect(url, now, busy_timeout_s=busy_timeout_s)
+    connection = connect(where.url, now, schema=where.schema, busy_timeout_s=busy_timeout_s)
     try:
-        app = probe(connection, table, columns)
+        app = probe(connection, where.table, where.columns)
         migrations.migrate(connection)
         look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner())
@@ -165,6 +174,14 @@ def open_database(
     except BaseException:
         connection.close()
         raise
+
+
+def printed_schema(where: Where, engine: str | None = None) -> str:
+    """The SQL that makes our tables, without asking the database. `engine`: sqlite or postgres, by default its own."""
+    if engine == "sqlite" or (engine is None and where.url.startswith(sqlite.SCHEME)):
+        return migrations.schema_sql(sqlite.File(None, field_types=sqlite.FIELD_TYPES), sqlite.SqliteDialect())
+    home = where.table.rpartition(".")[0] or "public"
+    return migrations.schema_sql(*postgres.unconnected(where.schema, home))
 
 
 def _owner() -> str:

@@ -1,16 +1,17 @@
 """The app's rows: read with long values cut in SQL, written only if they are still as they were seen."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from peewee import Case, fn
 
-from reconciler.database import datetimes, dialect
+from reconciler.database import datetimes
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import bindable
 from reconciler.database.schema import AppTable
-from reconciler.database.statements import Slot, Statement
+from reconciler.database.statements import Answer, Question, Several, Slot, Statement
 from reconciler.domain.model import Cell, Track
 from reconciler.domain.scope import COMPLETED
 from reconciler.ports import RowWrite
@@ -36,84 +37,106 @@ _TIMES = ("created_at", "updated_at")
 class AppTracks:
     def __init__(self, connection: Connection, app: AppTable) -> None:
         self.connection, self.app = connection, app
-        self._id = app.id == Slot("id")
-        self._fields, columns = zip(*_columns(app), strict=True)
-        self._row = self._select(*columns)
-        self._stamp_of = self._select(stamp(app))
-        self._image = self._select(app.column("image_url"))
-        self._updated_at = self._select(dialect.timestamp(app.column("updated_at")))
-        self._writing = cache(self._write)
+        self._fields, self._columns = zip(*_columns(app), strict=True)
+        self._rows = Several(self._spell_rows)
+        key = app.dialect.as_text(app.id)
+        this = app.id == Slot("id")
+        updated_at = app.dialect.timestamp(app.column("updated_at"))
+        self._image = connection.statement(app.table.select(app.column("image_url")).where(this).limit(1), None)
+        self._written = connection.statement(app.table.select(stamp(app), updated_at).where(this).limit(1), None, None)
+        self._updated_at = Several(
+            lambda ids: connection.statement(app.table.select(key, updated_at).where(app.id.in_(ids)), None, None)
+        )
+        self._writing = cache(self._spell_write)
 
-    def read(self, track_id: str) -> Track | None:
-        """One row; a field that cannot be used makes it flawed, never an exception."""
-        rows = [dict(zip(self._fields, row, strict=True)) for row in self._row.rows(id=self.app.parse_id(track_id))]
-        return _track(track_id, rows, self.app) if rows else None
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def of(self, track_ids: Sequence[str]) -> Question:
+        """To be asked, and read by `tracks`."""
+        return self._rows.given([self.app.parse_id(track_id) for track_id in track_ids])
+
+    def tracks(self, answer: Answer) -> dict[str, Track]:
+        """Those whose row is there; a field that cannot be used makes one flawed, never an exception."""
+        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for key, *row in answer.rows:
+            found[str(key)].append(dict(zip(self._fields, row, strict=True)))
+        return {track_id: _track(track_id, rows, self.app) for track_id, rows in found.items()}
 
     def whole_image(self, track_id: str) -> str | None:
         row = self._image.one(id=self.app.parse_id(track_id))
         return _clean(row[0]) if row and isinstance(row[0], str) else None
 
-    def write(self, row: RowWrite) -> bool:
-        """False: somebody else changed the row since it was seen, and nothing is written."""
-        values = self._values(row)
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def updated_at(self, track_ids: Sequence[str]) -> Question:
+        """To be asked before `writes`, which are told of the answer."""
+        return self._updated_at.given([self.app.parse_id(track_id) for track_id in track_ids])
+
+    def writes(self, rows: Iterable[RowWrite], updated_at: Answer) -> list[Question]:
+        """Two questions for each row: the write, which touches no row where somebody else changed it since it was seen;
+        and what it is known by afterwards, to be read by `known_by`."""
+        samples = {str(key): value for key, value in updated_at.rows}
+        asked: list[Question] = []
+        for row in rows:
+            key = self.app.parse_id(row.seen.id)
+            asked += [self._write(row, key, samples.get(row.seen.id)), self._written.given(id=key)]
+        return asked
+
+    def known_by(self, answer: Answer) -> tuple[str | None, Any]:
+        """Stamp and `updated_at` of a row, as they are read."""
+        (found,) = answer.rows or [(None, None)]
+        return (None if found[0] is None else _clean(found[0])), datetimes.parse(found[1])
+
+    def _write(self, row: RowWrite, key: Any, sample: object) -> Question:
+        values = self._values(row, sample)
         image = row.seen.image
         seen: dict[str, Any] = {"seen_image": image.text, "seen_status": row.seen.status}
         if image.digest is not None:
             seen |= {"seen_length": image.length, "seen_digest": image.digest}
-        statement = self._writing(tuple(values), image.digest is not None)
-        return statement.run(id=self.app.parse_id(row.seen.id), **values, **seen) == 1
+        return self._writing(tuple(values), image.digest is not None).given(id=key, **values, **seen)
 
-    def stamp(self, track_id: str) -> str | None:
-        row = self._stamp_of.one(id=self.app.parse_id(track_id))
-        return None if row is None else _clean(row[0])
-
-    def updated_at_after(self, row: RowWrite) -> datetime | None:
-        """The `updated_at` that the row will have after the write, as it will be read."""
-        return datetimes.parse(self._stamp(row)) if self.app.has("updated_at") else None
-
-    def _select(self, *columns: Any) -> Statement:
-        query = self.app.table.select(*columns).where(self._id).limit(2)
-        return self.connection.statement(query, *(None for _ in columns))
-
-    def _write(self, fields: tuple[str, ...], is_long: bool) -> Statement:
-        image, status = self.app.column("image_url"), self.app.column("status")
-        unchanged = dialect.same(image, Slot("seen_image"))
-        if is_long:
-            unchanged = (fn.length(image) == Slot("seen_length")) & (dialect.digest(image) == Slot("seen_digest"))
-        values = {self.app.column(field): Slot(field) for field in fields} or {image: image}
-        where = self._id & unchanged & dialect.same(status, Slot("seen_status"))
-        return self.connection.statement(self.app.table.update(values).where(where))
-
-    def _values(self, row: RowWrite) -> dict[str, Any]:
+    def _values(self, row: RowWrite, sample: object) -> dict[str, Any]:
         """Only columns that exist, and never NULL."""
+        types = self.app.types
         values: dict[str, Any] = {
             "image_url": row.write.url,
             "resolution": row.write.resolution,
             "status": COMPLETED if row.write.revive else None,
-            "updated_at": self._stamp(row) if self.app.has("updated_at") else None,
+            "updated_at": self.app.dialect.like(row.at, sample, types["updated_at"]) if "updated_at" in types else None,
         }
         return {field: value for field, value in values.items() if value is not None and self.app.has(field)}
 
-    def _stamp(self, row: RowWrite) -> str | int:
-        found = self._updated_at.one(id=self.app.parse_id(row.seen.id))
-        return datetimes.like(row.at, found[0] if found else None, self.app.types["updated_at"])
+    # -- spelling ------------------------------------------------------------------------------------------------
+
+    def _spell_rows(self, ids: list[Slot]) -> Statement:
+        query = self.app.table.select(self.app.dialect.as_text(self.app.id), *self._columns)
+        return self.connection.statement(query.where(self.app.id.in_(ids)), None, *(None for _ in self._columns))
+
+    def _spell_write(self, fields: tuple[str, ...], is_long: bool) -> Statement:
+        dialect, image, status = self.app.dialect, self.app.column("image_url"), self.app.column("status")
+        unchanged = dialect.same(image, Slot("seen_image"))
+        if is_long:
+            unchanged = (fn.length(image) == Slot("seen_length")) & (dialect.digest(image) == Slot("seen_digest"))
+        values = {self.app.raw(field): Slot(field) for field in fields} or {self.app.raw("image_url"): image}
+        where = (self.app.id == Slot("id")) & unchanged & dialect.same(status, Slot("seen_status"))
+        return self.connection.statement(self.app.table.update(values).where(where))
 
 
 def stamp(app: AppTable) -> Any:
     """`Track.stamp` in SQL. '' where the table has neither column, never NULL."""
+    dialect = app.dialect
     updated_at = fn.coalesce(dialect.as_text(dialect.timestamp(app.column("updated_at"))), "")
     task_id = fn.coalesce(dialect.as_text(dialect.capped(app.column("task_id"), CAPS["task_id"])), "")
     return updated_at.concat("|").concat(task_id)
 
 
 def _columns(app: AppTable) -> list[tuple[str, Any]]:
-    image = app.column("image_url")
-    is_text, is_long = dialect.is_text(image), dialect.is_long(image)
-    shown = Case(None, [(is_long, fn.substr(image, 1, dialect.HEAD))], image)
+    dialect, image = app.dialect, app.column("image_url")
+    is_text = dialect.is_text(image)
     return [
-        ("image_url", Case(None, [(is_text, shown)], dialect.capped(image, 0))),
+        ("image_url", Case(None, [(is_text, dialect.cut(image))], dialect.capped(image, 0))),
         ("length", fn.length(image)),
-        ("digest", Case(None, [(is_text & is_long, dialect.digest(image))], None)),
+        ("digest", Case(None, [(is_text & dialect.is_long(image), dialect.digest(image))], None)),
         ("stamp", stamp(app)),
         *((field, dialect.capped(app.column(field), cap)) for field, cap in CAPS.items() if app.has(field)),
         *((field, dialect.timestamp(app.column(field))) for field in _TIMES if app.has(field)),
@@ -136,15 +159,11 @@ def _flaw(row: Mapping[str, Any], app: AppTable) -> str | None:
     for field, value in row.items():
         if isinstance(value, bytes):
             return f"column {app.names[field]} holds something else than text"
-        if isinstance(value, str) and not _is_clean(value):
+        if isinstance(value, str) and not bindable(value):
             return f"column {app.names[field]} holds text that is not UTF-8"
     return None
 
 
-def _is_clean(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 def _clean(text: str) -> str:
     """Bytes that are no UTF-8 were read as lone surrogates."""
-    return text if _is_clean(text) else text.encode("utf-8", "replace").decode()
+    return text if bindable(text) else text.encode("utf-8", "replace").decode()

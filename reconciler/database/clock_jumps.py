@@ -1,12 +1,14 @@
 """After the clock was set back, times that lie ahead count as now: they must not block the gate until they come."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.memories import Memories
-from reconciler.database.statements import Slot
+from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.model import Purchase
@@ -32,26 +34,25 @@ class ClockJumps:
         self._shift = connection.statement(Closed.update(shifted).where(this))
         self._save_gate = connection.statement(GateRow.update(gate))
 
-    def found(self, now: datetime) -> bool:
-        """Something lies further ahead than it could."""
-        return bool(self._purchases(now)) or bool(self._closed.rows(now=now)) or self._gate_ahead(now) is not None
-
-    def mend(self, now: datetime) -> None:
-        for purchase in self._purchases(now):
-            self.memories.save_purchase(_purchase(purchase, self.policy, now))
-        for name, shape, at, until in self._closed.rows(now=now):
-            self._shift.run(name=name, shape=shape, at=now, until=now + (until - at) if until else None)
-        gate = self._gate_ahead(now)
-        if gate is not None:
-            self._save_gate.run(balance_at=gate[0], breaker=codec.dump_breaker(gate[1]))
-
-    def _purchases(self, now: datetime) -> list[Purchase]:
+    def asked(self, now: datetime) -> list[Question]:
+        """What `found` and `mend` need, to be asked together with whatever else is wanted."""
         latest = now + self.policy.send_within + self.policy.request_timeout
-        return [Purchase(**row) for row in self._bought.dicts(now=now, latest=latest)]
+        return [self._bought.given(now=now, latest=latest), self._closed.given(now=now), self._gate.given()]
 
-    def _gate_ahead(self, now: datetime) -> tuple[datetime | None, Breaker] | None:
+    def mended(self, answers: Sequence[Answer], now: datetime) -> list[Question]:
+        """What sets it right; nothing where nothing lies further ahead than it could."""
+        bought, closed, gate = (answer.rows for answer in answers)
+        asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought]
+        for name, shape, at, until in closed:
+            asked.append(self._shift.given(name=name, shape=shape, at=now, until=now + (until - at) if until else None))
+        ahead = self._gate_ahead(gate, now)
+        if ahead is not None:
+            asked.append(self._save_gate.given(balance_at=ahead[0], breaker=codec.dump_breaker(ahead[1])))
+        return asked
+
+    def _gate_ahead(self, rows: list[Any], now: datetime) -> tuple[datetime | None, Breaker] | None:
         """The gate's row as it should be, or None if it is."""
-        balance_at, doc = self._gate.one() or (None, None)
+        balance_at, doc = rows[0] if rows else (None, None)
         before = balance_at, codec.load_breaker(doc)
         after = min(balance_at, now) if balance_at else None, _breaker(before[1], self.policy, now)
         return None if before == after else after

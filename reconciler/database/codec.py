@@ -39,6 +39,20 @@ def load_breaker(doc: str | None) -> Breaker:
     return Breaker() if doc is None else _BREAKER.validate_json(doc)
 
 
+TRACK = _PURCHASE.index("track_id")
+"""Where a row of `PURCHASE_COLUMNS` tells its track."""
+
+
+def purchase(row: tuple[Any, ...]) -> Purchase:
+    """From `PURCHASE_COLUMNS`."""
+    return Purchase(**dict(zip(_PURCHASE, row, strict=True)))
+
+
+def task(row: tuple[Any, ...]) -> Task:
+    """From `TASK_COLUMNS`."""
+    return Task(**dict(zip(_TASK, row, strict=True)))
+
+
 def purchase_row(purchase: Purchase) -> dict[str, Any]:
     """`over_at`: a late answer does not prolong the time in which the request may have been under way."""
     over_at = min(purchase.answered_at or purchase.deadline, purchase.deadline)
@@ -54,7 +68,10 @@ def _row(value: Purchase | Task, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _storable(value: object) -> object:
-    """Texts from a JSON answer may hold halves of surrogate pairs, which no database takes."""
-    if isinstance(value, str) and not isinstance(value, StrEnum) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
-    return value
+    return storable(value) if isinstance(value, str) and not isinstance(value, StrEnum) else value
+
+
+def storable(text: str) -> str:
+    """Texts from a JSON answer may hold what not every database takes: halves of surrogate pairs, and NUL."""
+    text = text.replace("\0", "�")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

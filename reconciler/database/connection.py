@@ -1,19 +1,17 @@
-"""One connection to the app's database, for one thread. What engines do differently is here and in `dialect`."""
+"""One connection to the app's database, for one thread. What engines do differently is in their dialects."""
 
-import hashlib
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import peewee
 
-from reconciler.database import datetimes
-from reconciler.database.errors import DatabaseError, DatabaseMissing, translated
-from reconciler.database.statements import Statement
+from reconciler.database import postgres, sqlite
+from reconciler.database.dialect import Dialect, Kind
+from reconciler.database.errors import DatabaseError
+from reconciler.database.postgres import LIMITS, Limits
+from reconciler.database.statements import Answer, Question, Statement
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -21,126 +19,170 @@ Now = Callable[[], datetime]
 
 
 class Connection:
-    """A peewee database with our kind of transactions. Everything raises DatabaseError and nothing of the driver's."""
+    """A peewee database with our kind of transactions. Everything raises DatabaseError and nothing of the driver's.
 
-    def __init__(self, db: peewee.Database, place: str, now: Now) -> None:
-        self.db: Any = db
-        self.place, self.now = place, now
+    `now`: the time; None: the server's, or this machine's where the database has no server. `heard` is told the
+    server's time, and when by this machine's clock it was asked for and came.
+    """
+
+    def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool = False) -> None:
+        self.db, self.place, self.dialect, self._now, self._readonly = db, place, dialect, now, readonly
+        self.heard: Callable[[datetime, datetime, datetime], None] = lambda *_: None
+        self._in_transaction = False
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Errors translated; each query sees the database as it is then."""
-        try:
+        """Errors translated. Whether several queries see the same instant is up to the database."""
+        if self.dialect.tells_time and not self._in_transaction:
+            with self.snapshot():
+                yield
+            return
+        with self.translating():
             yield
-        except (peewee.PeeweeException, sqlite3.Error) as error:
-            raise translated(error, self.place) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[datetime]:
         """Several queries that see the same instant; yields the time."""
-        with self._transaction("DEFERRED") as now:
+        with self._transaction(Kind.READING) as now:
             yield now
 
     @contextmanager
-    def writing(self) -> Iterator[datetime]:
-        """One transaction that takes the write lock at once; yields the time, read after the lock.
+    def writing(self, *, gate: bool = False) -> Iterator[datetime]:
+        """One transaction that may write; yields the time, read after the lock.
 
-        A deferred transaction that reads first and writes then fails at once where another one wrote in between.
+        `gate`: no other such transaction runs meanwhile, in any process. A connection that may only read cannot write.
         """
-        with self._transaction("IMMEDIATE") as now:
+        kind = Kind.READING if self._readonly else Kind.GATE if gate else Kind.WRITING
+        with self._transaction(kind) as now:
             yield now
 
     @contextmanager
-    def _transaction(self, kind: str) -> Iterator[datetime]:
-        with self.reading():
-            self.db.begin(kind)
+    def _transaction(self, kind: Kind) -> Iterator[datetime]:
+        with self.translating():
+            self._revive()
             try:
-                yield self.now()
+                now = self._begin(kind)
+                self._in_transaction = True
+                yield now
                 self.db.commit()
             except BaseException:
-                self._abandon()
+                with suppress(Exception):
+                    self.dialect.abandon(self.db)
                 raise
+            finally:
+                self._in_transaction = False
 
-    def _abandon(self) -> None:
-        """SQLite ends the transaction by itself when the disk is full."""
-        connection = self.db.connection()
-        if connection.in_transaction:
-            connection.rollback()
+    def _begin(self, kind: Kind) -> datetime:
+        try:
+            return self._begun(kind)
+        except Exception as error:
+            # Who was kept waiting once is not to wait twice.
+            if not self.dialect.is_lost(self.db) or isinstance(error, TimeoutError):
+                raise
+        self._revive()
+        return self._begun(kind)
 
-    def define(self, name: str, function: Callable[[str | None], Any]) -> None:
-        """A function of one text for queries. Its text is decoded here: the driver would fail on what is no UTF-8."""
+    def _begun(self, kind: Kind) -> datetime:
+        asked = _utc_now()
+        server = self.dialect.begin(self.db, kind)
+        if server is not None:
+            self.heard(server, asked, _utc_now())
+        if self._now is not None:
+            return self._now()
+        return server or _utc_now()
 
-        def decoded(raw: bytes | None) -> Any:
-            return function(None if raw is None else raw.decode("utf-8", "replace"))
+    def _revive(self) -> None:
+        """A connection that was lost between transactions, or as one began, took nothing with it."""
+        if not self._in_transaction and self.dialect.is_lost(self.db):
+            self.db.close()
+            self.db.connect()
 
-        self.db.register_function(decoded, name, 1, deterministic=True)
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """The driver's errors become ours."""
+        try:
+            yield
+        except peewee.PeeweeException as error:
+            raise self.dialect.translated(error, self.place) from error
+        except Exception as error:
+            if not self.dialect.is_fault(error):
+                raise
+            raise self.dialect.translated(error, self.place) from error
 
     def statement(self, query: Any, *result: Any) -> Statement:
-        return Statement(self.db, query, result)
+        return Statement(self, query, result)
 
-    def run(self, query: Any) -> Any:
-        return query.execute(self.db)
+    def ask(self, *questions: Question) -> list[Answer]:
+        """Carry out statements in order, in one message where there is a server."""
+        asked = [(question.statement.sql, question.values) for question in questions]
+        answers = self.dialect.ask(self.db, asked)
+        return [question.statement.answer(*found) for question, found in zip(questions, answers, strict=True)]
+
+    def run(self, query: Any) -> int:
+        """How many rows were written."""
+        return self.statement(query).run()
 
     def delete(self, model: Any, where: Any) -> int:
         """How many rows are gone."""
-        return int(self.run(model.delete().where(where)))
+        return self.run(model.delete().where(where))
 
     def one(self, query: Any) -> Any:
         """The first row as a tuple, or None."""
-        return next(iter(query.tuples().execute(self.db)), None)
+        return next(iter(self.rows(query)), None)
 
     def rows(self, query: Any) -> list[Any]:
         return list(query.tuples().execute(self.db))
 
     def close(self) -> None:
-        self.db.close()
+        with suppress(peewee.PeeweeException):
+            self.db.close()
 
 
-def connect(url: str, now: Now, *, readonly: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Connection:
-    """Open `sqlite:///path`. The file must exist; none of its settings is changed."""
-    if not url.startswith("sqlite:///"):
-        raise DatabaseError("this kind of database is not supported", url.partition(":")[0], "Use sqlite:///")
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.is_file():
-        raise DatabaseMissing("there is no such file", str(path), "Check database.url; it is never created")
-    db = peewee.SqliteDatabase(
-        f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
-        uri=True,
-        timeout=busy_timeout_s,
-        autoconnect=False,
-        field_types={"INSTANT": "TEXT"},
-    )
-    _register(db)
-    connection = Connection(db, str(path), now)
-    with connection.reading():
-        connection.db.connect()
-        connection.db.connection().text_factory = _text
-        connection.db.execute_sql("SELECT count(*) FROM sqlite_master")
+def connect(
+    url: str,
+    now: Now | None,
+    *,
+    schema: str = "reconciler",
+    readonly: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    limits: Limits = LIMITS,
+) -> Connection:
+    """Open `sqlite:///path` or `postgresql://…`. A file must exist; no setting of the database is changed.
+
+    `limits`: of what is done on a server.
+    """
+    if url.startswith(sqlite.SCHEME):
+        return _sqlite(url, now, readonly=readonly, busy_timeout_s=busy_timeout_s)
+    if url.startswith(postgres.SCHEMES):
+        dialect = postgres.PostgresDialect(schema, busy_timeout_s, limits)
+        return _postgres(url, now, dialect, limits, readonly=readonly)
+    what, todo = "this kind of database is not supported", "Use sqlite:/// or postgresql://"
+    raise DatabaseError(what, url.partition(":")[0], todo)
+
+
+def _sqlite(url: str, now: Now | None, *, readonly: bool, busy_timeout_s: float) -> Connection:
+    db, place = sqlite.open_sqlite(url, readonly=readonly, busy_timeout_s=busy_timeout_s)
+    connection = Connection(db, place, sqlite.SqliteDialect(), now, readonly=readonly)
+    with connection.translating():
+        db.connect()
+        sqlite.settle_in(db)
     return connection
 
 
-def _register(db: peewee.SqliteDatabase) -> None:
-    """Functions for what SQLite lacks. They take bytes: the driver would fail on text that is no UTF-8."""
-    db.register_function(_sha256, "reconciler_sha256", 1, deterministic=True)
-    db.register_function(_instant, "reconciler_instant", 1, deterministic=True)
-    db.register_function(_is_text, "reconciler_is_text", 1, deterministic=True)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _sha256(raw: bytes | None) -> str | None:
-    return None if raw is None else hashlib.sha256(raw).hexdigest()
-
-
-def _instant(raw: bytes | None) -> str | None:
-    value = datetimes.parse(raw)
-    return None if value is None else datetimes.own(value)
-
-
-def _is_text(raw: bytes | None) -> bool:
+def _postgres(
+    url: str, now: Now | None, dialect: postgres.PostgresDialect, limits: Limits, *, readonly: bool
+) -> Connection:
+    db, place = postgres.open_postgres(url, dialect.schema, limits)
+    connection = Connection(db, place, dialect, now, readonly=readonly)
     try:
-        return bool(raw and raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
+        with connection.reading():
+            if not readonly:
+                postgres.refuse_replica(db, place)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

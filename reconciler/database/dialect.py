@@ -1,8 +1,15 @@
-"""Expressions that engines spell differently; here as SQLite spells them."""
+"""What engines spell or do differently. Each is a class of its own, in `sqlite` and `postgres`."""
 
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum, StrEnum, auto
 from typing import Any
 
-from peewee import SQL, Case, Expression, fn
+from peewee import Case, Column, fn
+
+from reconciler.database.errors import DatabaseError
 
 LONG = 2000
 """Characters. Longer pictures, and inline ones, are cut in SQL and told apart by length and SHA-256."""
@@ -10,23 +17,189 @@ LONG = 2000
 HEAD = 100
 
 
-def same(left: Any, right: Any) -> Any:
-    """NULL equals NULL and nothing else."""
-    return Expression(left, "IS", right)
+class Kind(Enum):
+    """Of a transaction."""
+
+    READING = auto()
+    """Several queries that see the same instant."""
+    WRITING = auto()
+    GATE = auto()
+    """Writing, and the only one that decides about money or wakes who was held back."""
 
 
-def differ(left: Any, right: Any) -> Any:
-    return Expression(left, "IS NOT", right)
+class Key(StrEnum):
+    """How an id, a text in our tables, is written in a comparison with the app's column."""
+
+    INTEGER = "integer"
+    TEXT = "text"
+    UUID = "uuid"
+    UNTYPED = "untyped"
+    """SQLite compares nothing but equal types here, so ids are compared as text, without an index."""
 
 
-def is_text(value: Any) -> Any:
-    return fn.typeof(value) == "text"
+class Dialect(ABC):
+    name: str
+    has_affinity: bool
+    """Values are made to fit what they are compared with; else what does not fit is an error."""
+    tells_time: bool
+    """Leases and purchases go by the server's clock, which may differ from this machine's."""
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self, db: Any, kind: Kind) -> datetime | None:
+        """Begin a transaction; returns the server's time, read after the lock, if it is this that counts."""
+
+    @abstractmethod
+    def abandon(self, db: Any) -> None:
+        """Roll back whatever can be rolled back. Raises nothing that matters."""
+
+    @abstractmethod
+    def is_lost(self, db: Any) -> bool:
+        """The connection was ended, as far as is known without using it."""
+
+    @abstractmethod
+    def ask(self, db: Any, questions: list[tuple[str, list[Any]]]) -> list[tuple[list[Any], int]]:
+        """Execute statements in order: of each its rows, and how many rows it touched."""
+
+    @abstractmethod
+    def translated(self, error: Exception, place: str) -> DatabaseError:
+        """The driver's error, or peewee's wrapper around it, as one of ours."""
+
+    @abstractmethod
+    def is_fault(self, error: Exception) -> bool:
+        """The driver's own kind of error, which peewee did not wrap."""
+
+    # -- the app's table -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def home_of(self, db: Any, schema: str | None, table: str) -> str | None:
+        """The schema that the table lies in; '' where there is no such table."""
+
+    @abstractmethod
+    def unfit(self, types: Mapping[str, str]) -> frozenset[str]:
+        """Fields whose column is of a type that cannot be used. `types` by field."""
+
+    @abstractmethod
+    def key(self, declared: str) -> Key: ...
+
+    # -- our own tables ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def exists(self, db: Any, table: str) -> bool: ...
+
+    @abstractmethod
+    def before_tables(self) -> Sequence[str]:
+        """Statements that make room for them. They do no harm where that was done."""
+
+    @abstractmethod
+    def after_tables(self, tables: Sequence[str]) -> Sequence[str]:
+        """Statements that keep others out of those that were made."""
+
+    @abstractmethod
+    def settle(self, db: Any, table: str, home: str | None) -> None:
+        """Called once the app's table is known: that is where tasks are handed over, beside it."""
+
+    # -- expressions ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def same(self, left: Any, right: Any) -> Any:
+        """NULL equals NULL and nothing else."""
+
+    @abstractmethod
+    def differ(self, left: Any, right: Any) -> Any: ...
+
+    @abstractmethod
+    def is_text(self, value: Any) -> Any: ...
+
+    @abstractmethod
+    def usable_id(self, value: Any) -> Any:
+        """An id that can be named: a whole number, or a text that is not empty."""
+
+    @abstractmethod
+    def as_key(self, track_id: Any, key: str) -> Any:
+        """An id of ours as a value of the app's column; NULL where it can be none."""
+
+    @abstractmethod
+    def capped(self, value: Any, length: int) -> Any:
+        """The text's first characters; NULL for NULL, an empty blob for what is no text."""
+
+    @abstractmethod
+    def shown(self, image: Any) -> Any:
+        """What is read of a picture's text at first, in a form that no text is too odd for."""
+
+    @abstractmethod
+    def digest(self, value: Any) -> Any: ...
+
+    @abstractmethod
+    def contains(self, text: Any, part: Any) -> Any: ...
+
+    @abstractmethod
+    def least(self, left: Any, right: Any) -> Any:
+        """Where one of them is NULL: NULL, or the other."""
+
+    @abstractmethod
+    def readable(self, column: Column, field: str, declared: str) -> Any:
+        """A column of the app's, in the type that its field is read in."""
+
+    @abstractmethod
+    def absent(self, field: str) -> Any:
+        """NULL, in the place of a column that the table has not."""
+
+    @abstractmethod
+    def instant(self, value: Any) -> Any:
+        """A time of the app's, to be compared with times of our own tables, or NULL."""
+
+    @abstractmethod
+    def timestamp(self, value: Any) -> Any:
+        """A time of the app's as it is read, cut to what a time can need."""
+
+    @abstractmethod
+    def like(self, value: datetime, sample: object, declared: str) -> str | int:
+        """`value` to be written to a column whose present value is `sample`."""
+
+    @abstractmethod
+    def locked(self, query: Any, *, skip: bool = False) -> Any:
+        """The rows are locked until the transaction ends. `skip`: without those that somebody else has locked."""
+
+    def as_text(self, value: Any) -> Any:
+        return value.cast("TEXT")
+
+    def is_long(self, image: Any) -> Any:
+        return (fn.length(image) > LONG) | (fn.lower(fn.substr(image, 1, 5)) == "data:")
+
+    def cut(self, image: Any) -> Any:
+        return Case(None, [(self.is_long(image), fn.substr(image, 1, HEAD))], image)
+
+    def identity(self, image: Any) -> Any:
+        """`Cell.identity` in SQL."""
+        summary = self.as_text(fn.length(image)).concat(":").concat(self.digest(image))
+        return Case(None, [(image.is_null() | ~self.is_text(image), ""), (self.is_long(image), summary)], image)
 
 
-def usable_id(value: Any) -> Any:
-    """An id that can be named: a whole number, or a text that is not empty."""
-    text = is_text(value) & (fn.reconciler_is_text(value.cast("BLOB")) == 1)
-    return (fn.typeof(value) == "integer") | text
+class Placed:
+    """A database in which names of our tables stand for where they are. Mixed into peewee's own."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._places: dict[str, str] = {}
+        self._spelled: dict[str, str] = {}
+
+    def place(self, places: Mapping[str, str]) -> None:
+        self._places |= places
+        self._spelled = {}
+
+    def placed(self, sql: str) -> str:
+        if sql not in self._spelled:
+            self._spelled[sql] = _OWN.sub(lambda name: self._places.get(name[1], name[0]), sql)
+        return self._spelled[sql]
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        execute = super().execute_sql  # type: ignore[misc]
+        return execute(self.placed(sql), params)
+
+
+_OWN = re.compile(r'(?<!AS )"(reconciler_[a-z_]+)"(?!\.)')
 
 
 def bindable(value: object) -> bool:
@@ -34,49 +207,10 @@ def bindable(value: object) -> bool:
     return not isinstance(value, str) or value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def as_text(value: Any) -> Any:
-    return value.cast("TEXT")
-
-
-def capped(value: Any, length: int) -> Any:
-    """The text's first characters; NULL for NULL, an empty blob for what is no text."""
-    wrong = Case(None, [(value.is_null(), None)], SQL("x''"))
-    return Case(None, [(is_text(value), fn.substr(value, 1, length))], wrong)
-
-
-def is_long(image: Any) -> Any:
-    return (fn.length(image) > LONG) | (fn.lower(fn.substr(image, 1, 5)) == "data:")
-
-
-def shown(image: Any) -> Any:
-    """What is read of a picture's text at first, as bytes."""
-    return Case(None, [(is_long(image), fn.substr(image, 1, HEAD))], image).cast("BLOB")
-
-
-def digest(value: Any) -> Any:
-    return fn.reconciler_sha256(value.cast("BLOB"))
-
-
-def identity(image: Any) -> Any:
-    """`Cell.identity` in SQL."""
-    summary = fn.length(image).concat(":").concat(digest(image))
-    return Case(None, [(image.is_null() | ~is_text(image), ""), (is_long(image), summary)], image)
-
-
-def least(left: Any, right: Any) -> Any:
-    """NULL where one of them is."""
-    return fn.min(left, right)
-
-
-def instant(value: Any) -> Any:
-    """A time of the app's in the form of our own tables, or NULL."""
-    return fn.reconciler_instant(value.cast("BLOB"))
-
-
-def timestamp(value: Any) -> Any:
-    """A time of the app's as it is, cut to what a time can need."""
-    return Case(None, [(is_text(value), fn.substr(value, 1, 64)), (fn.typeof(value) == "blob", None)], value)
-
-
 def first_nulls(value: Any) -> Any:
     return value.asc(nulls="FIRST")
+
+
+def flag(condition: Any) -> Any:
+    """1 or 0, never NULL."""
+    return Case(None, [(condition, 1)], 0)

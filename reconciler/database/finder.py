@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, Case, fn
 
-from reconciler.database import datetimes, dialect
+from reconciler.database import datetimes
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import first_nulls, flag
 from reconciler.database.memories import usable_task_id
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import TRUE, in_scope, in_scope_before, unfinished_with_audio
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, Polled, Remembered
 from reconciler.domain.policy import Policy
+from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.ports import AuditPage
 
@@ -104,10 +106,11 @@ class SqlFinder:
                 query = query.where(self.app.id > self.app.parse_id(after))
             return int(self.connection.one(query)[0])
 
-    def tally(self, only: Only = None) -> Mapping[tuple[State, Reason | None], int]:
+    def tally(self, only: Only = None) -> Mapping[Stood, int]:
+        kept = (R.state, R.reason, R.wants, R.repeats)
         with self.connection.reading():
-            query = R.select(R.state, R.reason, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
-            return {(state, reason): n for state, reason, n in self.connection.rows(query.group_by(R.state, R.reason))}
+            query = R.select(*kept, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
+            return {Stood(*stood): count for *stood, count in self.connection.rows(query.group_by(*kept))}
 
     # -- due: statements with slots for `limit` and times, spelled once -----------------------------------------------
 
@@ -118,7 +121,7 @@ class SqlFinder:
 
     def _held(self, only: Only) -> Statement:
         query = R.select(R.track_id).where((R.held == Slot("shape")) & _free(NOW) & _among(only))
-        return self._spelled(query.order_by(dialect.first_nulls(R.tried_at)))
+        return self._spelled(query.order_by(first_nulls(R.tried_at)))
 
     def _by_urgency(self, only: Only) -> tuple[Statement, ...]:
         """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
@@ -158,8 +161,8 @@ class SqlFinder:
         whose texts have several forms, all of which begin with it."""
         if not self.app.has("created_at"):
             return []
-        created = self.app.column("created_at")
-        recent = (created >= Slot("day")) & (dialect.instant(created) >= Slot("oldest"))
+        created = self.app.raw("created_at")
+        recent = (created >= Slot("day")) & (self.app.dialect.instant(self.app.column("created_at")) >= Slot("oldest"))
         return [self._joined(only).where(recent & R.state.is_null() & _free(NOW)).order_by(created)]
 
     def _day_before(self, time: datetime) -> str | int:
@@ -174,23 +177,24 @@ class SqlFinder:
 
     def _joined(self, only: Only) -> Any:
         """Ids of rows in scope, with our memory of them."""
-        on = R.track_id == dialect.as_text(self.app.id)
+        on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.id).join(R, JOIN.LEFT_OUTER, on=on)
-        usable = dialect.usable_id(self.app.column("id"))
+        usable = self.app.dialect.usable_id(self.app.column("id"))
         return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
 
     # -- audit -----------------------------------------------------------------------------------------------------
 
     def _walk(self, now: datetime, after: str | None, limit: int, only: Only) -> Any:
         """Every row with a usable id after the key, with what `_Seen` tells."""
-        on = R.track_id == dialect.as_text(self.app.id)
+        on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.id, *self._facts(now)).join(R, JOIN.LEFT_OUTER, on=on)
-        query = query.where(dialect.usable_id(self.app.column("id")) & self._rows_among(only))
+        query = query.where(self.app.dialect.usable_id(self.app.column("id")) & self._rows_among(only))
         if after is not None:
             query = query.where(self.app.id > self.app.parse_id(after))
         return query.order_by(self.app.id).limit(limit)
 
     def _facts(self, now: datetime) -> list[Any]:
+        dialect = self.app.dialect
         changed = dialect.differ(R.stamp, stamp(self.app)) | dialect.differ(R.seen, dialect.identity(self._image))
         return [
             in_scope(self.app, self.policy, now),
@@ -199,7 +203,7 @@ class SqlFinder:
             R.state,
             (R.due_at <= now) | (R.tried_at > now),
             # Long pictures are hashed to be compared: only where it matters.
-            Case(None, [(R.state.is_null(), 0)], changed),
+            Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]
 
     def _without_row(self, only: Only) -> Sequence[str]:
@@ -210,7 +214,7 @@ class SqlFinder:
     # -- common ----------------------------------------------------------------------------------------------------
 
     def _exists(self, track_id: Any) -> Any:
-        return fn.exists(self.app.table.select(self.app.id).where(self.app.id == track_id))
+        return fn.exists(self.app.table.select(self.app.id).where(self.app.id == self.app.id_of(track_id)))
 
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])

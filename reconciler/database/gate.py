@@ -1,6 +1,7 @@
 """The only door to money: every check and the intent in one transaction, under the database's write lock."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.gate_view import GateReader
 from reconciler.database.leases import MINE
 from reconciler.database.memories import Memories
-from reconciler.database.statements import Slot
+from reconciler.database.statements import Answer, Slot, slots
 from reconciler.database.tables import Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
@@ -33,15 +34,15 @@ class SqlGate:
         self._leased = connection.statement(_LEASED, Remembered.doc)
         trial = (Closed.shape == Slot("shape")) & (Closed.trial == True)  # noqa: E712
         self._end_trial = connection.statement(Closed.update({Closed.trial: False}).where(trial))
+        shape: Any = Shape.insert(slots((Shape.shape, Shape.granted)))
+        self._know_shape = connection.statement(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
         self._breaker = connection.statement(GateRow.select(GateRow.breaker), GateRow.breaker)
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
-        with self.connection.writing() as now:
-            self.jumps.mend(now)
-            memory = self._memory(lease, now)
+        with self.connection.writing(gate=True) as now:
+            view, memory = self._look(lease, now)
             if memory is None:
                 return Refusal(Reason.IN_FLIGHT, None, "somebody else works this track now")
-            view = self.reader.view(now)
             refused = _track_refuses(memory, order, self.policy, now) or refusal(
                 view, order.shape, order.price, self.policy, repeat=order.repeat_of is not None
             )
@@ -49,15 +50,39 @@ class SqlGate:
 
     def view(self) -> GateView:
         with self.connection.snapshot() as now:
-            if not self.jumps.found(now):
-                return self.reader.view(now)
-        with self.connection.writing() as now:
-            self.jumps.mend(now)
+            jumps = self.jumps.asked(now)
+            answers = self.connection.ask(*jumps, *self.reader.asked(now))
+            if not self.jumps.mended(answers[: len(jumps)], now):
+                return self.reader.read(answers[len(jumps) :], now)
+        with self.connection.writing(gate=True) as now:
+            self._mend(self.connection.ask(*self.jumps.asked(now)), now)
             return self.reader.view(now)
+
+    def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Memory | None]:
+        """The gate, and the track's memory if the lease holds."""
+        mine, jumps = self._leased.given(**_held(lease, now)), self.jumps.asked(now)
+        of_track, gate = self.memories.of([lease.track_id]), self.reader.asked(now)
+        leased, *rest = self.connection.ask(mine, *jumps, *of_track, *gate)
+        if self._mend(rest[: len(jumps)], now):
+            return self._look(lease, now)
+        view = self.reader.read(rest[len(jumps) + len(of_track) :], now)
+        if not leased.rows:
+            return view, None
+        docs = {lease.track_id: leased.rows[0][0]}
+        memory = self.memories.load(docs, {}, rest[len(jumps) : len(jumps) + len(of_track)], now)[lease.track_id]
+        if isinstance(memory, Exception):
+            raise memory
+        return view, memory
+
+    def _mend(self, jumps: Sequence[Answer], now: datetime) -> bool:
+        """What lies further ahead than it could counts as now. True: there was such."""
+        mended = self.jumps.mended(jumps, now)
+        self.connection.ask(*mended)
+        return bool(mended)
 
     def balance(self, credits: float, asked_at: datetime) -> None:
         """An older answer that comes late is not taken."""
-        with self.connection.writing():
+        with self.connection.writing(gate=True):
             newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
             self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
 
@@ -70,11 +95,11 @@ class SqlGate:
             Closed.detail: closure.detail,
             Closed.trial: closure.trial,
         }
-        with self.connection.writing():
+        with self.connection.writing(gate=True):
             self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
-        with self.connection.writing():
+        with self.connection.writing(gate=True):
             among = (Closed.name == name) & (Closed.shape == shape) if shape is not None else Closed.name == name
             self.connection.delete(Closed, among)
 
@@ -83,7 +108,7 @@ class SqlGate:
         with self.connection.snapshot() as now:
             if self._breaker_after(now, healthy=healthy, bought=bought) is None:
                 return
-        with self.connection.writing() as now:
+        with self.connection.writing(gate=True) as now:
             doc = self._breaker_after(now, healthy=healthy, bought=bought)
             if doc is not None:
                 self.connection.run(GateRow.update(breaker=doc))
@@ -92,7 +117,7 @@ class SqlGate:
 
     def pause(self, *, paused: bool) -> bool:
         """Stop purchases and writes to rows, or let them go on. False: it was so already."""
-        with self.connection.writing() as now:
+        with self.connection.writing(gate=True) as now:
             before = self.memories.paused()
             self.connection.run(GateRow.update(paused=paused))
             unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
@@ -104,25 +129,21 @@ class SqlGate:
 
     def grant(self, shape: str) -> None:
         """Allow one more try of a shape that was refused by verification."""
-        with self.connection.writing():
+        with self.connection.writing(gate=True):
             row = {Shape.shape: shape, Shape.granted: 1}
             more = {Shape.granted: Shape.granted + 1}
             self.connection.run(Shape.insert(row).on_conflict(conflict_target=[Shape.shape], update=more))
 
     def try_once(self, shape: str) -> bool:
         """Let one order of a shape through whose request Kie called wrong. False: it did not."""
-        with self.connection.writing():
+        with self.connection.writing(gate=True):
             rejected = (Closed.name == GateName.REQUEST_REJECTED) & (Closed.shape == shape)
-            return int(self.connection.run(Closed.update({Closed.trial: True}).where(rejected))) > 0
+            return self.connection.run(Closed.update({Closed.trial: True}).where(rejected)) > 0
 
     def _breaker_after(self, now: datetime, *, healthy: bool, bought: bool) -> str | None:
         before = codec.load_breaker((self._breaker.one() or (None,))[0])
         after = heard(before, healthy=healthy, bought=bought, now=now, policy=self.policy)
         return None if after == before else codec.dump_breaker(after)
-
-    def _memory(self, lease: Lease, now: datetime) -> Memory | None:
-        row = self._leased.one(id=lease.track_id, owner=lease.owner, number=lease.generation, now=now)
-        return None if row is None else self.memories.load(lease.track_id, None, row[0], now)
 
     def _intend(self, track_id: str, order: Buy, now: datetime) -> Purchase:
         send_before = now + self.policy.send_within
@@ -139,11 +160,16 @@ class SqlGate:
             repeat_of=order.repeat_of,
             song=order.song,
         )
-        self.memories.save_purchase(purchase)
-        shape: Any = Shape.insert({Shape.shape: order.shape, Shape.granted: 0})
-        self.connection.run(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
-        self._end_trial.run(shape=order.shape)
+        self.connection.ask(
+            self.memories.purchase_saved(purchase),
+            self._know_shape.given(shape=order.shape, granted=0),
+            self._end_trial.given(shape=order.shape),
+        )
         return purchase
+
+
+def _held(lease: Lease, now: datetime) -> dict[str, Any]:
+    return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation, "now": now}
 
 
 def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:

@@ -1,14 +1,15 @@
 """What the gate knows, drawn from the purchases themselves: nothing is counted twice or forgotten in a restart."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from peewee import JOIN, fn
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
-from reconciler.database.statements import Slot
+from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Polled, Shape
 from reconciler.domain.gate import Closure, GateView, Proof, Usage
 from reconciler.domain.model import Outcome, Task, TaskState, Verdict
@@ -21,6 +22,11 @@ _PENDING = (
     *(Bought.shape, Bought.outcome, Bought.deadline, Bought.task_id, Bought.at),
     *(Polled.state, Polled.first_seen, Polled.created_at),
 )
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_EVER = datetime.max.replace(tzinfo=UTC)
+
+Rows = list[tuple[Any, ...]]
+
 _SENT = Bought.sent == True  # noqa: E712
 
 
@@ -28,7 +34,7 @@ class GateReader:
     """Works inside the caller's transaction."""
 
     def __init__(self, connection: Connection, policy: Policy) -> None:
-        self.policy = policy
+        self.connection, self.policy = connection, policy
         recent = _SENT & (Bought.over_at > Slot("after"))
         count, first, total = fn.count(Bought.token), fn.min(Bought.over_at), fn.sum(Bought.price)
         unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= Slot("since"))
@@ -47,48 +53,50 @@ class GateReader:
         self._count = connection.statement(Bought.select(count).where(judged), None)
 
     def view(self, now: datetime) -> GateView:
-        paused, balance, balance_at, breaker = self._gate.one() or (False, None, None, None)
-        running, unanswered, out = self._outstanding(now)
+        return self.read(self.connection.ask(*self.asked(now)), now)
+
+    def asked(self, now: datetime) -> list[Question]:
+        """What `read` needs, to be asked together with whatever else is wanted."""
+        return [
+            self._gate.given(),
+            self._closed.given(),
+            self._recent.given(after=now - self.policy.purchase_window),
+            *(self._used.given(after=now - period) for period in (_HOUR, _DAY)),
+            self._pending.given(held=now - self.policy.hold_unknown),
+            self._shapes.given(),
+        ]
+
+    def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
+        gate, closed, recent, hour, day, pending, shapes = (answer.rows for answer in answers)
+        paused, balance, balance_at, breaker = gate[0] if gate else (False, None, None, None)
+        running, unanswered, out = self._outstanding(pending, now)
+        spent, proofs = self._judged(balance_at, shapes, out)
         return GateView(
             now,
             paused=paused,
-            closures=self._closures(now),
+            closures=self._closures(closed, now),
             breaker=codec.load_breaker(breaker),
             balance=balance,
             balance_at=balance_at,
-            spent_since=self._spent(balance_at),
-            window=self._window(now),
-            hour=self._usage(now, timedelta(hours=1)),
-            day=self._usage(now, timedelta(days=1)),
+            spent_since=spent,
+            window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
+            hour=_usage(hour, _HOUR),
+            day=_usage(day, _DAY),
             running=running,
             open=unanswered,
-            proofs=self._proofs(out),
+            proofs=proofs,
         )
 
-    def _closures(self, now: datetime) -> tuple[Closure, ...]:
-        rows = self._closed.dicts()
-        found = (Closure(**{**row, "shape": row["shape"] or None}) for row in rows)
+    def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
+        named = (self._closed.named(row) for row in rows)
+        found = (Closure(**{**row, "shape": row["shape"] or None}) for row in named)
         return tuple(closure for closure in found if closure.active(now))
 
-    def _spent(self, since: datetime | None) -> float:
-        """The price of every intent that the balance may not know of: those under way when it was asked included."""
-        row = self._unaccounted.one(since=since) if since else None
-        return float(row[0] or 0.0) if row else 0.0
-
-    def _window(self, now: datetime) -> tuple[datetime, ...]:
-        window = self.policy.purchase_window
-        return tuple(over_at + window for (over_at,) in self._recent.rows(after=now - window))
-
-    def _usage(self, now: datetime, period: timedelta) -> Usage:
-        """A request may have arrived as late as its answer, so it counts from then: no period ever holds more."""
-        used, oldest = self._used.one(after=now - period) or (0, None)
-        return Usage(used, None if oldest is None else oldest + period)
-
-    def _outstanding(self, now: datetime) -> tuple[int, int, Counter[str]]:
+    def _outstanding(self, rows: Rows, now: datetime) -> tuple[int, int, Counter[str]]:
         """How many tasks run or may run, how many answers are awaited, how many purchases are out by shape."""
         running = unanswered = 0
         out: Counter[str] = Counter()
-        for shape, outcome, deadline, *task in self._pending.rows(held=now - self.policy.hold_unknown):
+        for shape, outcome, deadline, *task in rows:
             if outcome is Outcome.ACCEPTED:
                 state = _task_state(task, self.policy, now)
                 running += state is TaskState.RUNNING
@@ -99,13 +107,25 @@ class GateReader:
                 out[shape] += 1
         return running, unanswered, out
 
-    def _proofs(self, out: Counter[str]) -> dict[str, Proof]:
-        return {shape: self._proof(shape, out[shape], granted) for shape, granted in self._shapes.rows()}
+    def _judged(self, balance_at: datetime | None, shapes: Rows, out: Counter[str]) -> tuple[float, dict[str, Proof]]:
+        """The price of every intent that the balance may not know of, those under way when it was asked included; and
+        what is known of each shape."""
+        asked = [self._unaccounted.given(since=balance_at or _EVER)]
+        for shape, _ in shapes:
+            asked.append(self._any.given(shape=shape, verdict=Verdict.GOOD))
+            asked.append(self._count.given(shape=shape, verdict=Verdict.REJECTED))
+        unaccounted, *judged = (answer.rows for answer in self.connection.ask(*asked))
+        spent = float(unaccounted[0][0] or 0.0) if balance_at else 0.0
+        pairs = zip(shapes, judged[::2], judged[1::2], strict=True)
+        return spent, {
+            shape: Proof(bool(good), out[shape], bad[0][0], granted) for (shape, granted), good, bad in pairs
+        }
 
-    def _proof(self, shape: str, out: int, granted: int) -> Proof:
-        proven = self._any.one(shape=shape, verdict=Verdict.GOOD) is not None
-        (refused,) = self._count.one(shape=shape, verdict=Verdict.REJECTED) or (0,)
-        return Proof(proven, out, refused, granted)
+
+def _usage(rows: Rows, period: timedelta) -> Usage:
+    """A request may have arrived as late as its answer, so it counts from then: no period ever holds more."""
+    used, oldest = rows[0]
+    return Usage(used, None if oldest is None else oldest + period)
 
 
 def _pending() -> Any:

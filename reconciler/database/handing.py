@@ -7,6 +7,7 @@ from peewee import fn
 
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import flag
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Bought, HandedOver, Polled
 from reconciler.domain.model import TaskState
@@ -44,8 +45,9 @@ class Handing:
     def _named(self, task_id: str) -> Iterator[str]:
         """As the picture's URL, or noted behind the prompt: found roughly in SQL, then by equality."""
         image, noted = self.app.column("image_url"), self.app.column("extended_prompt")
-        near = (image == task_id) | (fn.instr(noted, task_id) > 0)
-        query = self.app.table.select(self.app.id, image == task_id, fn.substr(noted, 1, CAPS["extended_prompt"]))
+        near = (image == task_id) | self.app.dialect.contains(noted, task_id)
+        text = fn.substr(noted, 1, CAPS["extended_prompt"])
+        query = self.app.table.select(self.app.id, flag(image == task_id), text)
         for key, is_image, text in self.connection.rows(query.where(near)):
             if is_image or task_id in image_task_ids(text if isinstance(text, str) else None):
                 yield str(key)

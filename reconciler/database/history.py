@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple
 
+from reconciler.database import codec
 from reconciler.database.connection import Connection
-from reconciler.database.statements import Slot, slots
+from reconciler.database.statements import Answer, Question, Slot, slots
 from reconciler.database.tables import Tried
 from reconciler.domain.attempts import Attempt
 
@@ -31,27 +33,29 @@ class History:
     def __init__(self, connection: Connection) -> None:
         newest = Tried.select(Tried.id, *(getattr(Tried, name) for name in _SAME)).order_by(Tried.id.desc()).limit(1)
         mine = Tried.track_id == Slot("track_id")
-        fields = (Tried.track_id, Tried.first_at, Tried.at, *(getattr(Tried, name) for name in _SAME))
+        fields = (Tried.track_id, Tried.first_at, Tried.at, *(getattr(Tried, name) for name in _SAME), Tried.times)
         shown = Tried.select(*_SHOWN).where(mine).order_by(Tried.id.desc()).limit(Slot("limit"))
-        again = Tried.update({Tried.at: Slot("at"), Tried.times: Tried.times + 1}).where(Tried.id == Slot("id"))
+        more = {Tried.at: Slot("at"), Tried.times: Tried.times + Slot("times")}
         self._newest = connection.statement(newest.where(mine), *[None] * (1 + len(_SAME)))
-        self._add = connection.statement(Tried.insert({**slots(fields), Tried.times: 1}))
-        self._again = connection.statement(again)
+        self._add = connection.statement(Tried.insert(slots(fields)))
+        self._again = connection.statement(Tried.update(more).where(Tried.id == Slot("id")))
         self._shown = connection.statement(shown, *_SHOWN)
 
-    def add(self, track_id: str, attempts: Iterable[Attempt], now: datetime) -> None:
-        for attempt in attempts:
-            said = {name: _storable(getattr(attempt, name)) for name in _SAME}
-            newest = self._newest.one(track_id=track_id)
-            if newest is not None and dict(zip(_SAME, newest[1:], strict=True)) == said:
-                self._again.run(id=newest[0], at=now)
-            else:
-                self._add.run(track_id=track_id, first_at=now, at=now, **said)
+    def newest(self, track_id: str) -> Question:
+        """To be asked before `added`."""
+        return self._newest.given(track_id=track_id)
+
+    def added(self, track_id: str, attempts: Iterable[Attempt], newest: Answer, now: datetime) -> list[Question]:
+        said = (tuple(codec.storable(getattr(attempt, name)) for name in _SAME) for attempt in attempts)
+        runs = [(same, len(list(run))) for same, run in groupby(said)]
+        asked: list[Question] = []
+        if runs and newest.rows and newest.rows[0][1:] == runs[0][0]:
+            asked.append(self._again.given(id=newest.rows[0][0], at=now, times=runs.pop(0)[1]))
+        for same, times in runs:
+            texts = dict(zip(_SAME, same, strict=True))
+            asked.append(self._add.given(track_id=track_id, first_at=now, at=now, times=times, **texts))
+        return asked
 
     def of(self, track_id: str, limit: int) -> Sequence[Told]:
         """Newest first."""
         return [Told(*row) for row in self._shown.rows(track_id=track_id, limit=limit)]
-
-
-def _storable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

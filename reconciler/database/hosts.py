@@ -17,13 +17,13 @@ SUSPECT = H.lost > SUSPECT_AFTER
 
 def count_lost(connection: Connection, host: str, period: timedelta) -> None:
     """A count that stayed harmless begins anew after `period`; a suspicion stays until it is lifted."""
-    with connection.writing() as now:
+    with connection.writing(gate=True) as now:
         over = (H.since < now - period) & ~SUSPECT
         connection.delete(H, (H.host == host) & over)
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))
         if connection.one(H.select(H.lost).where(H.host == host)) == (SUSPECT_AFTER + 1,):
-            of_it = fn.instr(fn.lower(Remembered.seen), host) > 0
+            of_it = connection.dialect.contains(fn.lower(Remembered.seen), host)
             connection.run(Remembered.update({Remembered.stands_until: now}).where(of_it))
 
 
@@ -34,7 +34,7 @@ def any_suspect(connection: Connection) -> bool:
 
 def release_suspects(connection: Connection) -> int:
     """Lift every suspicion: what is dead there may be replaced. How many tracks waited for that."""
-    with connection.writing() as now:
+    with connection.writing(gate=True) as now:
         connection.delete(H, SUSPECT)
         again = {Remembered.due_at: now, Remembered.stands_until: now}
-        return int(connection.run(Remembered.update(again).where(Remembered.reason == Reason.HOST_SUSPECT)))
+        return connection.run(Remembered.update(again).where(Remembered.reason == Reason.HOST_SUSPECT))

@@ -1,59 +1,95 @@
-"""Working one track: leased, looked at, changed, in short transactions."""
+"""Working tracks: leased, looked at, changed, in short transactions, several tracks in each."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
+from reconciler.database.errors import RowRefused
 from reconciler.database.history import History
 from reconciler.database.hosts import any_suspect, count_lost
-from reconciler.database.memories import Memories
+from reconciler.database.memories import Memories, is_paused
 from reconciler.database.schema import AppTable
-from reconciler.database.statements import Slot, slots
+from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason
-from reconciler.ports import Change, Commit, Held, Lease, RowWrite, Step
+from reconciler.ports import Change, Commit, DatabaseError, Ending, Held, Lease, RowWrite, Step
 
 R = Remembered
 
-_KNOWN = (R.doc, R.lease_until, R.lease_step, R.generation)
+_KNOWN = (R.track_id, R.doc, R.lease_until, R.lease_step, R.generation)
 _LEASE = (R.lease_owner, R.lease_until, R.lease_step, R.generation, R.due_at)
 _MEMORY = (R.first_seen, R.needy_since, R.seen, R.stamp, R.gone_since, R.ignored, R.doc)
 _STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at, R.stands_until, R.wants, R.repeats)
+_HOLDER = (R.track_id, R.lease_owner, R.generation, R.lease_until)
 
 MINE = (R.track_id == Slot("id")) & (R.lease_owner == Slot("owner")) & (R.generation == Slot("number"))
 """Nobody took the lease over. One that only ran out still holds: what was paid for must be saved."""
 
 
+class _Known(NamedTuple):
+    """What is kept of a track."""
+
+    doc: str
+    lease_until: datetime | None
+    lease_step: Step | None
+    generation: int
+
+    def is_held(self, now: datetime) -> bool:
+        return self.lease_until is not None and self.lease_until > now
+
+    @property
+    def died_at_a_picture(self) -> bool:
+        return self.lease_until is not None and self.lease_step is Step.PICTURE
+
+
+class _Seen(NamedTuple):
+    """A track as it is now; `memory` is an exception where it cannot be read."""
+
+    track: Track | None
+    known: _Known | None
+    memory: Memory | Exception
+
+
 class Peek:
-    """Looking at one track without touching it."""
+    """Looking at tracks without touching them."""
 
     def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
         self.tracks = AppTracks(connection, app)
         self.memories = Memories(connection, policy)
-        self._known = connection.statement(R.select(*_KNOWN).where(R.track_id == Slot("id")), *_KNOWN)
+        self._known = self._spelled(R.select(*_KNOWN))
 
     def peek(self, track_id: str) -> Held:
         """The track as it is now, with a lease that is none."""
         with self.connection.snapshot() as now:
-            track, _, memory = self._look(track_id, now)
-            return Held(Lease(track_id, "", 0, now), track, memory, now)
+            seen = self._look([track_id], self._known, now)[track_id]
+        if isinstance(seen.memory, Exception):
+            raise seen.memory
+        return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now)
 
     def inline_image(self, track_id: str) -> str | None:
         with self.connection.reading():
             return self.tracks.whole_image(track_id)
 
-    def _look(self, track_id: str, now: datetime) -> tuple[Track | None, Any, Memory]:
-        known = self._known.one(id=track_id)
-        track = self.tracks.read(track_id)
-        return track, known, self.memories.load(track_id, track, known[0] if known else None, now)
+    def _look(self, track_ids: Sequence[str], known: Several, now: datetime) -> dict[str, _Seen]:
+        asked = [known.given(track_ids), self.tracks.of(track_ids), *self.memories.of(track_ids)]
+        found, rows, *rest = self.connection.ask(*asked)
+        kept = {track_id: _Known(*row) for track_id, *row in found.rows}
+        tracks = self.tracks.tracks(rows)
+        docs = {track_id: kept[track_id].doc if track_id in kept else None for track_id in track_ids}
+        memories = self.memories.load(docs, tracks, rest, now)
+        return {track_id: _Seen(tracks.get(track_id), kept.get(track_id), memories[track_id]) for track_id in docs}
+
+    def _spelled(self, query: Any) -> Several:
+        return Several(lambda ids: self.connection.statement(query.where(R.track_id.in_(ids)), *_KNOWN))
 
 
 class SqlLeases(Peek):
@@ -61,77 +97,208 @@ class SqlLeases(Peek):
         super().__init__(connection, app, policy)
         self.owner = owner
         self.history = History(connection)
-        this = R.track_id == Slot("id")
+        this, dialect = R.track_id == Slot("id"), connection.dialect
         ended = {R.lease_owner: None, R.lease_until: None, R.lease_step: None}
         saved = {**slots((*_MEMORY, *_STANDING, R.tried_at)), **ended}
-        self._insert = connection.statement(R.insert({R.track_id: Slot("id"), **slots((*_LEASE, *_MEMORY))}))
+        first: Any = R.insert({R.track_id: Slot("id"), **slots((*_LEASE, *_MEMORY))})
+        first = first.on_conflict(conflict_target=[R.track_id], action="NOTHING")
+        holders = dialect.locked(R.select(*_HOLDER).order_by(R.track_id))
+        self._known_free = self._spelled(dialect.locked(R.select(*_KNOWN).order_by(R.track_id), skip=True))
+        self._insert = connection.statement(first)
         self._lease = connection.statement(R.update(slots(_LEASE)).where(this))
         self._remember = connection.statement(R.update(slots(_MEMORY)).where(this))
-        self._mine = connection.statement(R.select(R.generation).where(MINE), R.generation)
         self._begin = connection.statement(R.update({R.lease_step: Slot("step")}).where(MINE))
         self._save = connection.statement(R.update(saved).where(MINE))
+        self._holders = Several(lambda ids: connection.statement(holders.where(R.track_id.in_(ids)), *_HOLDER))
+
+    # -- leasing -------------------------------------------------------------------------------------------------
 
     def lease(self, track_id: str) -> Held | None:
+        """One alone. Raises what is wrong with its memory."""
+        found = self.lease_all([track_id]).get(track_id)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def lease_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+        ids = sorted(set(track_ids))
+        if not ids:
+            return {}
         with self.connection.writing() as now:
-            track, known, memory = self._look(track_id, now)
-            if known is None:
-                return self._first(track_id, track, memory, now)
-            _, until, step, generation = known
-            if until is not None and until > now:
-                return None
-            lease = Lease(track_id, self.owner, generation + 1, now + self.policy.lease)
-            self._lease.run(id=track_id, **_leased(lease, now))
-            if until is not None and step is Step.PICTURE:
-                memory = replace(memory, interruptions=memory.interruptions + 1)
-                self._remember.run(id=track_id, **_memory(memory))
-            return Held(lease, track, memory, now)
+            seen = self._look(ids, self._known_free, now)
+            taken = {
+                i: self._take(i, each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
+            }
+            asked = {i: self._taken(seen[i], held, now) for i, held in taken.items() if isinstance(held, Held)}
+            answers = self.connection.ask(*(question for questions in asked.values() for question in questions))
+        counts = iter(answer.written for answer in answers)
+        lost = {i for i, questions in asked.items() for _ in questions if next(counts) == 0}
+        return {i: taken[i] for i in track_ids if i in taken and i not in lost}
 
     def begin(self, lease: Lease, step: Step) -> bool:
+        """One alone. False: the lease is lost."""
+        return bool(self.begin_all([lease], step))
+
+    def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:
+        if not leases:
+            return frozenset()
         with self.connection.writing():
-            return self._begin.run(step=step, **_named(lease)) == 1
+            answers = self.connection.ask(*(self._begin.given(step=step, **_named(lease)) for lease in leases))
+        return frozenset(lease.track_id for lease, answer in zip(leases, answers, strict=True) if answer.written == 1)
+
+    def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
+        if isinstance(seen.memory, Exception):
+            return seen.memory
+        generation = seen.known.generation + 1 if seen.known else 1
+        lease = Lease(track_id, self.owner, generation, now + self.policy.lease)
+        died = seen.known is not None and seen.known.died_at_a_picture
+        return Held(lease, seen.track, replace(seen.memory, interruptions=seen.memory.interruptions + died), now)
+
+    def _taken(self, seen: _Seen, held: Held, now: datetime) -> list[Question]:
+        """What is written of a lease. None touches no row, unless somebody else was faster: one of a track that is not
+        remembered yet is inserted, or is that of whoever inserted it first."""
+        named, memory = {"id": held.lease.track_id, **_leased(held.lease, now)}, _memory(held.memory)
+        if seen.known is not None:
+            died = [self._remember.given(id=held.lease.track_id, **memory)] if seen.known.died_at_a_picture else []
+            return [self._lease.given(**named), *died]
+        # An id that neither the app nor we know is not remembered: its lease holds nothing.
+        return [self._insert.given(**named, **memory)] if seen.track is not None else []
+
+    # -- ending --------------------------------------------------------------------------------------------------
 
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
-        with self.connection.writing() as now:
-            if self._mine.one(**_named(lease)) is None:
-                return Commit.LEASE_LOST
-            if row is None:
-                self._end(lease, change, now)
-                return Commit.COMMITTED
-            if self.memories.paused():
-                return Commit.PAUSED
-            return self._commit_row(lease, change, row, now)
+        """One alone. Raises DatabaseError."""
+        (outcome,) = self.commit_all([Ending(lease, change, row)])
+        if isinstance(outcome, DatabaseError):
+            raise outcome
+        return outcome
 
-    def _commit_row(self, lease: Lease, change: Change, row: RowWrite, now: datetime) -> Commit:
-        updated_at = self.tracks.updated_at_after(row)
-        if not self.tracks.write(row):
-            self._end(lease, row.otherwise, now)
-            return Commit.CONFLICT
-        self._end(lease, _stamped(change, row, updated_at, self.tracks.stamp(lease.track_id)), now)
-        return Commit.COMMITTED
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
+        if not endings:
+            return []
+        try:
+            return self._commit(endings)
+        except DatabaseError as error:
+            # What the database refuses of one is not to cost the others theirs; other failures are everybody's.
+            if len(endings) > 1 and type(error) in (DatabaseError, RowRefused):
+                return [outcome for ending in endings for outcome in self.commit_all([ending])]
+            if isinstance(error, RowRefused) and endings[0].row is not None:
+                return self._unwritten(endings[0].lease, endings[0].row)
+            return [error] * len(endings)
+
+    def _unwritten(self, lease: Lease, row: RowWrite) -> Sequence[Commit | DatabaseError]:
+        (outcome,) = self.commit_all([Ending(lease, row.otherwise)])
+        return [Commit.CONFLICT if outcome is Commit.COMMITTED else outcome]
+
+    def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit]:
+        with self.connection.writing(gate=any(map(_may_be_lifted, endings))) as now:
+            before = self._before(endings)
+            verdicts = [_verdict(ending, before, now) for ending in endings]
+            writing = [
+                (ending, ending.row)
+                for ending, verdict in zip(endings, verdicts, strict=True)
+                if verdict is None and ending.row
+            ]
+            written = self._write_rows(writing, before)
+            settled = [
+                verdict or written[ending.lease.track_id] for ending, verdict in zip(endings, verdicts, strict=True)
+            ]
+            self._end(
+                [(ending.lease, each.change) for ending, each in zip(endings, settled, strict=True) if each.change],
+                before,
+                now,
+            )
+        return [each.outcome for each in settled]
+
+    def _before(self, endings: Sequence[Ending]) -> "_Before":
+        """What the database holds, all rows that are to change locked."""
+        ids = [ending.lease.track_id for ending in endings]
+        memories = [change.memory for ending in endings for change in ending.changes]
+        tasks, histories = self.memories.tasks_of(memories), [self.history.newest(track_id) for track_id in ids]
+        first = [self._holders.given(ids), self.memories.asks_paused, self.tracks.updated_at(ids)]
+        holders, paused, samples, *rest = self.connection.ask(*first, *histories, *tasks)
+        return _Before(
+            {track_id: _Holder(*row) for track_id, *row in holders.rows},
+            is_paused(paused),
+            samples,
+            dict(zip(ids, rest, strict=False)),
+            rest[len(ids)] if tasks else None,
+        )
+
+    def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
+        answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))
+        verdicts: dict[str, _Verdict] = {}
+        for (ending, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
+            change = _known_again(ending.change, row, *self.tracks.known_by(known))
+            verdict = (
+                _Verdict(Commit.COMMITTED, change) if wrote.written == 1 else _Verdict(Commit.CONFLICT, row.otherwise)
+            )
+            verdicts[ending.lease.track_id] = verdict
+        return verdicts
+
+    def _end(self, changes: Sequence[tuple[Lease, Change]], before: "_Before", now: datetime) -> None:
+        asked: list[Question] = []
+        for lease, change in changes:
+            standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
+            if self._was_lifted(change.standing, before):
+                standing |= {"held": None, "due_at": now, "stands_until": now}
+            asked.append(self._save.given(**_named(lease), **_memory(change.memory), **standing, tried_at=now))
+            asked += self.history.added(lease.track_id, change.tried, before.newest[lease.track_id], now)
+        asked += self.memories.saved([change.memory for _, change in changes], before.tasks, now)
+        self.connection.ask(*asked)
+
+    def _was_lifted(self, standing: Standing, before: "_Before") -> bool:
+        """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
+        if standing.held == GateName.PAUSED:
+            return not before.paused
+        return standing.reason is Reason.HOST_SUSPECT and not any_suspect(self.connection)
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)
 
-    def _first(self, track_id: str, track: Track | None, memory: Memory, now: datetime) -> Held:
-        """An id that neither the app nor we know is not remembered: its lease holds nothing."""
-        lease = Lease(track_id, self.owner, 1, now + self.policy.lease)
-        if track is not None:
-            self._insert.run(id=track_id, **_leased(lease, now), **_memory(memory))
-        return Held(lease, track, memory, now)
 
-    def _end(self, lease: Lease, change: Change, now: datetime) -> None:
-        standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
-        if self._was_lifted(change.standing):
-            standing |= {"held": None, "due_at": now, "stands_until": now}
-        self._save.run(**_named(lease), **_memory(change.memory), **standing, tried_at=now)
-        self.memories.save(change.memory, now)
-        self.history.add(lease.track_id, change.tried, now)
+class _Holder(NamedTuple):
+    owner: str | None
+    generation: int
+    lease_until: datetime | None
 
-    def _was_lifted(self, standing: Standing) -> bool:
-        """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
-        if standing.held == GateName.PAUSED:
-            return not self.memories.paused()
-        return standing.reason is Reason.HOST_SUSPECT and not any_suspect(self.connection)
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What is found before leases are ended. `newest`: by track, its newest attempt."""
+
+    holders: Mapping[str, _Holder]
+    paused: bool
+    samples: Answer
+    newest: Mapping[str, Answer]
+    tasks: Answer | None
+
+
+class _Verdict(NamedTuple):
+    """`change`: what is saved, if anything."""
+
+    outcome: Commit
+    change: Change | None
+
+
+def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
+    """None: that depends on the row."""
+    lease, holder = ending.lease, before.holders.get(ending.lease.track_id)
+    if holder is None or (holder.owner, holder.generation) != (lease.owner, lease.generation):
+        return _Verdict(Commit.LEASE_LOST, None)
+    if ending.row is None:
+        return _Verdict(Commit.COMMITTED, ending.change)
+    if before.paused:
+        return _Verdict(Commit.PAUSED, None)
+    if holder.lease_until is None or holder.lease_until <= now:
+        return _Verdict(Commit.EXPIRED, None)
+    return None
+
+
+def _may_be_lifted(ending: Ending) -> bool:
+    """It waits for what somebody may be lifting just now: not to be missed, it is decided at the gate."""
+    standings = [change.standing for change in ending.changes]
+    return any(each.held == GateName.PAUSED or each.reason is Reason.HOST_SUSPECT for each in standings)
 
 
 def _named(lease: Lease) -> dict[str, Any]:
@@ -150,8 +317,8 @@ def _memory(memory: Memory) -> dict[str, Any]:
     return {**columns, "doc": codec.dump_memory(memory)}
 
 
-def _stamped(change: Change, row: RowWrite, updated_at: datetime | None, stamp: str | None) -> Change:
-    """Our own write is known again by its `updated_at`: remembered as the column holds it, which may be coarser."""
+def _known_again(change: Change, row: RowWrite, stamp: str | None, updated_at: datetime | None) -> Change:
+    """Our own write is known by its `updated_at`: remembered as the column holds it, which may be coarser."""
     written = change.memory.written
     if written is not None and written.updated_at == row.at:
         written = replace(written, updated_at=updated_at)

@@ -1,8 +1,10 @@
 """Our memory of tracks: one row each, with its purchases and the tasks that it names."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from peewee import Model
@@ -10,7 +12,7 @@ from peewee import Model
 from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.hosts import SUSPECT
-from reconciler.database.statements import Slot, Statement, slots
+from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
 from reconciler.database.tables import Bought, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
 from reconciler.domain.model import Memory, Purchase, Task, TaskState, Track
@@ -18,69 +20,152 @@ from reconciler.domain.policy import Policy
 
 _LONGEST_TASK_ID = 200
 
+Docs = Mapping[str, str | None]
+"""By track id, the document of its memory; None where nothing is remembered yet."""
+
 
 class Memories:
+    """Works inside the caller's transaction."""
+
     def __init__(self, connection: Connection, policy: Policy) -> None:
-        self.policy = policy
-        bought = Bought.select(*codec.PURCHASE_COLUMNS).where(Bought.track_id == Slot("track_id"))
-        handed = HandedOver.select(HandedOver.task_id).where(HandedOver.track_id == Slot("track_id"))
-        task = Polled.select(*codec.TASK_COLUMNS).where(Polled.id == Slot("id"))
-        suspect = LosingHost.select(LosingHost.host).where(SUSPECT & (LosingHost.host == Slot("host")))
-        self._bought = connection.statement(bought.order_by(Bought.at, Bought.token), *codec.PURCHASE_COLUMNS)
-        self._handed = connection.statement(
-            handed.order_by(HandedOver.created_at.desc(), HandedOver.task_id), HandedOver.task_id
-        )
-        self._task = connection.statement(task, *codec.TASK_COLUMNS)
-        self._suspect = connection.statement(suspect, LosingHost.host)
+        self.connection, self.policy = connection, policy
+        dialect = connection.dialect
+        bought = Bought.select(*codec.PURCHASE_COLUMNS).order_by(Bought.at, Bought.token)
+        handed = HandedOver.select(HandedOver.track_id, HandedOver.task_id)
+        handed = handed.order_by(HandedOver.created_at.desc(), HandedOver.task_id)
+        task = Polled.select(*codec.TASK_COLUMNS)
+
+        def spelled(query: Any, column: Any, *result: Any) -> Several:
+            return Several(lambda values: connection.statement(query.where(column.in_(values)), *result))
+
+        self._bought = spelled(bought, Bought.track_id, *codec.PURCHASE_COLUMNS)
+        self._handed = spelled(handed, HandedOver.track_id, None, None)
+        self._tasks = spelled(task, Polled.id, *codec.TASK_COLUMNS)
+        self._tasks_locked = spelled(dialect.locked(task.order_by(Polled.id)), Polled.id, *codec.TASK_COLUMNS)
+        self._suspects = connection.statement(LosingHost.select(LosingHost.host).where(SUSPECT), None)
         self._paused = connection.statement(GateRow.select(GateRow.paused), GateRow.paused)
         self._save_purchase = _upsert(connection, Bought, (*codec.PURCHASE_COLUMNS, Bought.over_at), Bought.token)
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 
-    def load(self, track_id: str, track: Track | None, doc: str | None, now: datetime) -> Memory:
-        """The memory whose document was found, or a fresh one, with all that other tables say of it."""
-        memory = Memory(track_id, first_seen=now) if doc is None else codec.load_memory(doc)
-        purchases = tuple(Purchase(**row) for row in self._bought.dicts(track_id=track_id))
-        handed = tuple(name for (name,) in self._handed.rows(track_id=track_id) if usable_task_id(name))
-        named = (*(p.task_id for p in purchases if p.task_id), *handed, *_named(track, self.policy))
-        tasks, suspect = self._tasks(named), self._is_suspect(track)
-        loaded = replace(memory, purchases=purchases, handed=handed, tasks=tasks, host_suspect=suspect)
-        return replace(loaded, paused=self.paused())
+    # -- loading: in two messages, whatever else is asked in the first -------------------------------------------------
+
+    def of(self, track_ids: Sequence[str]) -> list[Question]:
+        """To be asked, and read by `load`."""
+        return [
+            self._bought.given(track_ids),
+            self._handed.given(track_ids),
+            self._suspects.given(),
+            self._paused.given(),
+        ]
+
+    def load(
+        self, docs: Docs, tracks: Mapping[str, Track], answers: Sequence[Answer], now: datetime
+    ) -> dict[str, Memory | Exception]:
+        """The memories whose documents were found, or fresh ones, with all that other tables say of them. In the place
+        of one that cannot be read stands why."""
+        bought, handed, suspects, paused = answers
+        purchases, given = _by_track(bought), _by_track(handed)
+        found: dict[str, Memory | Exception] = {}
+        for track_id, doc in docs.items():
+            try:
+                memory = Memory(track_id, first_seen=now) if doc is None else codec.load_memory(doc)
+                found[track_id] = replace(
+                    memory,
+                    purchases=tuple(codec.purchase(row) for row in purchases[track_id]),
+                    handed=tuple(name for _, name in given[track_id] if usable_task_id(name)),
+                    host_suspect=_host(tracks.get(track_id)) in {host for (host,) in suspects.rows},
+                    paused=is_paused(paused),
+                )
+            except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+                found[track_id] = error
+        return self._with_tasks(found, tracks)
+
+    def _with_tasks(
+        self, memories: Mapping[str, Memory | Exception], tracks: Mapping[str, Track]
+    ) -> dict[str, Memory | Exception]:
+        named = {
+            track_id: dict.fromkeys((*_known(memory), *_named(tracks.get(track_id), self.policy)))
+            for track_id, memory in memories.items()
+            if isinstance(memory, Memory)
+        }
+        tasks = self._read_tasks(list(dict.fromkeys(chain.from_iterable(named.values()))))
+        return {
+            track_id: replace(memory, tasks={name: tasks[name] for name in named[track_id] if name in tasks})
+            if isinstance(memory, Memory)
+            else memory
+            for track_id, memory in memories.items()
+        }
+
+    def _read_tasks(self, names: Sequence[str]) -> dict[str, Task]:
+        if not names:
+            return {}
+        return _tasks(self.connection.ask(self._tasks.given(names))[0])
 
     def paused(self) -> bool:
         """An operator paused purchases and writes."""
-        return bool((self._paused.one() or (False,))[0])
+        return is_paused(self.connection.ask(self._paused.given())[0])
 
-    def save(self, memory: Memory, now: datetime) -> None:
+    @property
+    def asks_paused(self) -> Question:
+        return self._paused.given()
+
+    # -- saving --------------------------------------------------------------------------------------------------------
+
+    def tasks_of(self, memories: Iterable[Memory]) -> list[Question]:
+        """To be asked before `saved`: what is known of the tasks by now. None where there are none."""
+        names = sorted(set(chain.from_iterable((*memory.handed, *memory.tasks) for memory in memories)))
+        return [self._tasks_locked.given(names)] if names else []
+
+    def saved(self, memories: Iterable[Memory], known: Answer | None, now: datetime) -> list[Question]:
         """Purchases and tasks. Handed-over tasks are remembered even if nobody asked for them yet."""
-        for purchase in memory.purchases:
-            self.save_purchase(purchase)
-        stubs = {name: Task(name, first_seen=now) for name in memory.handed}
-        tasks = {**stubs, **memory.tasks}
-        known = self._tasks(tasks)
-        for name, task in tasks.items():
-            newer = _newer(known.get(name), task)
-            if newer != known.get(name):
-                self._save_task.run(**codec.task_row(newer))
+        asked: list[Question] = []
+        tasks = _tasks(known) if known is not None else {}
+        for memory in memories:
+            asked += [self.purchase_saved(purchase) for purchase in memory.purchases]
+            stubs = {name: Task(name, first_seen=now) for name in memory.handed}
+            for name, task in {**stubs, **memory.tasks}.items():
+                newer = _newer(tasks.get(name), task)
+                if newer != tasks.get(name):
+                    tasks[name] = newer
+                    asked.append(self._save_task.given(**codec.task_row(newer)))
+        return asked
 
-    def save_purchase(self, purchase: Purchase) -> None:
-        self._save_purchase.run(**codec.purchase_row(purchase))
-
-    def _tasks(self, names: Iterable[str]) -> dict[str, Task]:
-        rows = (self._task.dicts(id=name) for name in dict.fromkeys(names))
-        return {row[0]["id"]: Task(**row[0]) for row in rows if row}
-
-    def _is_suspect(self, track: Track | None) -> bool:
-        host = urls.host_of(track.image.text or "") if track else ""
-        return bool(host) and self._suspect.one(host=host) is not None
+    def purchase_saved(self, purchase: Purchase) -> Question:
+        return self._save_purchase.given(**codec.purchase_row(purchase))
 
 
 def usable_task_id(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= _LONGEST_TASK_ID and name.isascii() and name.isprintable()
 
 
+def _by_track(answer: Answer) -> defaultdict[str, list[tuple[Any, ...]]]:
+    """Rows that tell their track: in their first column, or, of purchases, in the second."""
+    found: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in answer.rows:
+        found[row[0] if len(row) == 2 else row[codec.TRACK]].append(row)
+    return found
+
+
+def _tasks(answer: Answer) -> dict[str, Task]:
+    tasks = (codec.task(row) for row in answer.rows)
+    return {task.id: task for task in tasks}
+
+
+def is_paused(answer: Answer) -> bool:
+    return bool((answer.rows or [(False,)])[0][0])
+
+
+def _host(track: Track | None) -> str | None:
+    return (urls.host_of(track.image.text or "") or None) if track else None
+
+
 def _upsert(connection: Connection, model: type[Model], columns: Iterable[Any], key: Any) -> Statement:
     row: Mapping[Any, Slot] = slots(columns)
     return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=row))
+
+
+def _known(memory: Memory) -> tuple[str, ...]:
+    return (*(p.task_id for p in memory.purchases if p.task_id), *memory.handed)
 
 
 def _named(track: Track | None, policy: Policy) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ A database without them gets the tables as they are now. Others get the steps fr
 `tables` comes with a step, which works on SQL and not on the models, since those move on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import peewee
 
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import Dialect
 from reconciler.database.errors import SchemaError
-from reconciler.database.tables import ALL, GateRow, SchemaVersion
+from reconciler.database.tables import ALL, GateRow, Own, SchemaVersion
 
 VERSION = 2
 
@@ -46,7 +47,7 @@ STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second}
 
 def own_tables_exist(connection: Connection) -> bool:
     with connection.reading():
-        return bool(connection.db.table_exists("reconciler_schema"))
+        return connection.dialect.exists(connection.db, "reconciler_schema")
 
 
 def version(connection: Connection) -> int:
@@ -90,26 +91,41 @@ def refuse_other(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    for model in ALL:
-        peewee.SchemaManager(model, connection.db).create_all(safe=False)
+    for statement in _statements(connection.db, connection.dialect, _missing(connection)):
+        connection.db.execute_sql(statement)
     connection.run(GateRow.insert(id=1))
 
 
 def pretend(connection: Connection) -> None:
-    """Empty tables in memory, for a connection that may only read: nothing of them reaches the file."""
-    with connection.reading():
-        connection.db.execute_sql("PRAGMA temp_store = MEMORY")
-        for model in ALL:
-            peewee.SchemaManager(model, connection.db).create_table(safe=False, temporary=True)
-        connection.run(GateRow.insert(id=1))
+    """Nothing stands for each of our tables that is not there, for a connection that may only read."""
+    connection.db.place({model.table_name(): _nothing(model, connection.db) for model in _missing(connection)})
 
 
-def schema_sql(db: peewee.Database) -> str:
+def schema_sql(db: Any, dialect: Dialect) -> str:
     """The statements that `create` runs, in the database's dialect."""
-    statements = []
-    for model in ALL:
+    return "".join(f"{db.placed(statement)};\n" for statement in _statements(db, dialect, ALL))
+
+
+def _missing(connection: Connection) -> list[type[Own]]:
+    """All, but for one that somebody made for us where we may not."""
+    return [model for model in ALL if not connection.dialect.exists(connection.db, model.table_name())]
+
+
+def _statements(db: Any, dialect: Dialect, models: Sequence[type[Own]]) -> Iterator[str]:
+    yield from dialect.before_tables()
+    for model in models:
         manager: Any = peewee.SchemaManager(model, db)
         # peewee has no public way to the text of a statement that is not run.
         contexts = (manager._create_table(safe=False), *manager._create_indexes(safe=False))  # noqa: SLF001
-        statements += [context.query()[0] + ";" for context in contexts]
-    return "\n".join(statements) + "\n"
+        yield from (context.query()[0] for context in contexts)
+    yield from dialect.after_tables([model.table_name() for model in models])
+
+
+def _nothing(model: type[Own], db: Any) -> str:
+    types = db.get_sql_context().state.field_types
+    columns = (f'CAST(NULL AS {_type(field, types)}) AS "{field.column_name}"' for field in model.columns())
+    return f"(SELECT {', '.join(columns)} WHERE FALSE)"
+
+
+def _type(field: Any, types: Mapping[str, str]) -> str:
+    return "INTEGER" if isinstance(field, peewee.AutoField) else types.get(field.field_type, field.field_type)

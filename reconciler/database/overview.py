@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, Case, Field, fn
 
-from reconciler.database import dialect
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import bindable, flag
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate_view import GateReader
 from reconciler.database.hosts import SUSPECT
@@ -32,10 +32,9 @@ from reconciler.domain.case import Case as TrackCase
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import notice
 from reconciler.domain.look import is_picture
-from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import newcomer, reason_at, standing
+from reconciler.domain.standing import Stood, newcomer, standing
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Overview, Working
 
@@ -60,7 +59,8 @@ class _Row(NamedTuple):
     repeats: bool | None
     flawed: int
     settles: int
-    has_picture: int
+    head: str | bytes | None
+    """Of a new row: the beginning of what it has for a picture."""
 
 
 _Ends = tuple[bool, bool]
@@ -100,10 +100,8 @@ class SqlOverview:
         self.connection, self.app, self.policy = connection, app, policy
         self._finder = SqlFinder(connection, app, policy)
         self._peek, self._gate = Peek(connection, app, policy), GateReader(connection, policy)
-        self._prices = dict(shapes(policy))
         self._grouped, self._unsettled = cache(self._spell_grouped), cache(self._spell_unsettled)
         self._end = cache(self._spell_end)
-        connection.define("reconciler_is_picture", lambda text: text is not None and is_picture(text, policy))
 
     def overview(self) -> Overview:
         with self.connection.snapshot() as at:
@@ -148,7 +146,7 @@ class SqlOverview:
             return None
         with self.connection.reading():
             found = self._end(low is None).one(low=low)
-        return found[0] if found is not None and dialect.bindable(found[0]) else None
+        return found[0] if found is not None and bindable(found[0]) else None
 
     # -- where a group stands ----------------------------------------------------------------------------------------
 
@@ -156,11 +154,9 @@ class SqlOverview:
         if row.unusable:
             return State.INVALID, Reason.INVALID_ROW
         if row.state is None:
-            return newcomer(flawed=bool(row.flawed), settles=bool(row.settles), has_picture=bool(row.has_picture))
-        if row.reason is None or row.wants not in self._prices:
-            return row.state, row.reason
-        price = self._prices[row.wants]
-        return row.state, reason_at(gate, row.wants, price, self.policy, repeat=bool(row.repeats))
+            has_picture = is_picture(_text(row.head), self.policy)
+            return newcomer(flawed=bool(row.flawed), settles=bool(row.settles), has_picture=has_picture)
+        return Stood(row.state, row.reason, row.wants, bool(row.repeats)).stands(gate, self.policy)
 
     def _judge(self, track_id: str, gate: GateView, sums: _Sums) -> None:
         held = self._peek.peek(track_id)
@@ -195,7 +191,7 @@ class SqlOverview:
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:
         """An id that cannot be named may read like one that can."""
-        mine = (R.track_id == dialect.as_text(self.app.id)) & dialect.usable_id(self.app.column("id"))
+        mine = (R.track_id == self.app.dialect.as_text(self.app.id)) & self.app.dialect.usable_id(self.app.column("id"))
         query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
         return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & self._within(ends))
 
@@ -210,12 +206,12 @@ class SqlOverview:
         """As `_Row` names them."""
         new = R.track_id.is_null()
         return [
-            _flag(~dialect.usable_id(self.app.column("id"))),
-            _flag(self._is_unsettled),
+            flag(~self.app.dialect.usable_id(self.app.column("id"))),
+            flag(self._is_unsettled),
             *(R.state, R.reason, R.wants, R.repeats),
-            _flag(new & has_flaw(self.app)),
-            _flag(new & self._settles),
-            _flag(new & (fn.reconciler_is_picture(dialect.shown(self.app.column("image_url"))) == 1)),
+            flag(new & has_flaw(self.app)),
+            flag(new & self._settles),
+            Case(None, [(new, self.app.dialect.shown(self.app.column("image_url")))], None),
         ]
 
     @property
@@ -224,11 +220,11 @@ class SqlOverview:
 
     @property
     def _is_unsettled(self) -> Any:
-        image = self.app.column("image_url")
+        image, dialect = self.app.column("image_url"), self.app.dialect
         changed = dialect.differ(R.seen, dialect.identity(image)) | dialect.differ(R.stamp, stamp(self.app))
         spoiled = (R.state != State.INVALID) & has_flaw(self.app)
         moved = R.state.is_null() | R.lease_owner.is_null(False) | changed | spoiled
-        moved = moved | R.track_id.in_(_handed_over()) | (R.wants.is_null(False) & _is_of_suspect_host())
+        moved = moved | R.track_id.in_(_handed_over()) | (R.wants.is_null(False) & self._is_of_suspect_host())
         return R.track_id.is_null(False) & (moved | (R.stands_until <= NOW) | (R.tried_at > NOW))
 
     @property
@@ -236,9 +232,14 @@ class SqlOverview:
         """Of a row that nobody looked at yet: `domain.scope.settles_at`."""
         if not self.policy.grace:
             return FALSE
-        times = [dialect.instant(self.app.column(name)) for name in ("created_at", "updated_at")]
+        times = [self.app.dialect.instant(self.app.column(name)) for name in ("created_at", "updated_at")]
         untold = reduce(and_, (time.is_null() for time in times))
         return reduce(or_, (fn.coalesce(time > Slot("cut"), FALSE) for time in times)) | untold
+
+    def _is_of_suspect_host(self) -> Any:
+        """Also where that was found while the track was worked."""
+        named = self.app.dialect.contains(fn.lower(R.seen), LosingHost.host)
+        return fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
 
     def _working(self, now: datetime) -> tuple[Working, ...]:
         held = R.lease_until.is_null(False) & (R.lease_until > now)
@@ -253,11 +254,5 @@ def _handed_over() -> Any:
     return HandedOver.select(HandedOver.track_id).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())
 
 
-def _is_of_suspect_host() -> Any:
-    """Also where that was found while the track was worked."""
-    named = fn.instr(fn.lower(R.seen), LosingHost.host) > 0
-    return fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
-
-
-def _flag(condition: Any) -> Any:
-    return Case(None, [(condition, 1)], 0)
+def _text(head: str | bytes | None) -> str:
+    return head.decode("utf-8", "replace") if isinstance(head, bytes) else head or ""

@@ -37,7 +37,9 @@ def prune(connection: Connection, app: AppTable) -> Pruned:
 
 def _forget_tracks(connection: Connection, app: AppTable) -> int:
     with connection.writing() as now:
-        gone = [str(name) for (name,) in connection.rows(_gone(app, now - KEPT_FOR))]
+        gone = [
+            str(name) for (name,) in connection.rows(connection.dialect.locked(_gone(app, now - KEPT_FOR), skip=True))
+        ]
         tasks = [name for (name,) in connection.rows(Bought.select(Bought.task_id).where(Bought.track_id.in_(gone)))]
         connection.delete(Bought, Bought.track_id.in_(gone))
         connection.delete(Tried, Tried.track_id.in_(gone))
@@ -50,7 +52,7 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
 
 def _gone(app: AppTable, before: datetime) -> Any:
     """Deleted so long ago, with no task of theirs under way."""
-    back = fn.exists(app.table.select(app.id).where(app.id == R.track_id))
+    back = fn.exists(app.table.select(app.id).where(app.id == app.id_of(R.track_id)))
     idle = R.due_at.is_null() & R.lease_owner.is_null()
     return R.select(R.track_id).where((R.gone_since < before) & idle & ~back).limit(AT_ONCE)
 

@@ -1,17 +1,22 @@
 """The app's table as it is: which of the columns that we can use exist, and what its ids are."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from peewee import Column, Table, Value
+from peewee import Column, Table
 
-from reconciler.database import dialect
+from reconciler.database import rights
 from reconciler.database.connection import Connection
-from reconciler.database.errors import SchemaError
+from reconciler.database.dialect import Dialect, Key
+from reconciler.database.errors import DatabaseDenied, SchemaError
+from reconciler.database.guests import GENERATED, UNREADABLE
+from reconciler.database.postgres import ASK_CHECK, PostgresDialect
+
+__all__ = ["OPTIONAL", "REQUIRED", "AppTable", "Key", "probe"]
 
 REQUIRED = ("id", "status", "image_url")
 OPTIONAL = (
@@ -29,23 +34,15 @@ OPTIONAL = (
     "updated_at",
 )
 
-_NULL = Value(None)
-
-
-class Key(StrEnum):
-    """How an id, a text in our tables, is written in a comparison with the app's column."""
-
-    INTEGER = "integer"
-    TEXT = "text"
-    UUID = "uuid"
-    UNTYPED = "untyped"
-    """SQLite compares nothing but equal types here, so ids are compared as text, without an index."""
-
 
 @dataclass(frozen=True)
 class AppTable:
-    """`names` and `types`: by our name of each column that exists, its name in the table and its declared type."""
+    """`names` and `types`: by our name of each column that exists, its name in the table and its declared type.
 
+    `unused`: of those that exist and cannot be used, why; they count as missing.
+    """
+
+    dialect: Dialect
     name: str
     schema: str | None
     names: Mapping[str, str]
@@ -53,52 +50,111 @@ class AppTable:
     key: Key
     unique: bool
     """Ids are a primary key or otherwise unique."""
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def table(self) -> Table:
         return Table(self.name, schema=self.schema)
 
+    @property
+    def qualified(self) -> str:
+        return f'"{self.schema}"."{self.name}"' if self.schema else f'"{self.name}"'
+
     def has(self, field: str) -> bool:
         return field in self.names
 
+    def raw(self, field: str) -> Any:
+        """The column itself, to be written or to be found by its index. It must exist."""
+        return Column(self.table, self.names[field])
+
     def column(self, field: str) -> Any:
-        """The column, or NULL where the table has none."""
-        return Column(self.table, self.names[field]) if field in self.names else _NULL
+        """The column as it is read, or NULL where the table has none."""
+        if field not in self.names:
+            return self.dialect.absent(field)
+        return self.dialect.readable(self.raw(field), field, self.types[field])
 
     @cached_property
     def id(self) -> Any:
         column = self.column("id")
-        return dialect.as_text(column) if self.key is Key.UNTYPED else column
+        return self.dialect.as_text(column) if self.key is Key.UNTYPED else column
 
-    def parse_id(self, track_id: str) -> int | str:
-        """The value to compare the id column with."""
-        if self.key is Key.INTEGER and _whole(track_id):
-            return int(track_id)
+    def id_of(self, track_id: Any) -> Any:
+        """A column of ours that holds an id, to be compared with `id`."""
+        return self.dialect.as_key(track_id, self.key)
+
+    def parse_id(self, track_id: str) -> int | str | None:
+        """The value to compare the id column with; None: no id is written so."""
+        if self.key is Key.INTEGER:
+            return int(track_id) if _whole(track_id) else track_id if self.dialect.has_affinity else None
+        if self.key is Key.UUID and not self.dialect.has_affinity:
+            return track_id if _UUID.fullmatch(track_id) else None
         return track_id
 
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+
 def _whole(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdecimal() and -(2**63) <= int(text) < 2**63
+    return _WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
 
 
 def probe(connection: Connection, table: str, columns: Mapping[str, str] | None = None) -> AppTable:
     """`columns`: our names to the table's, where they differ. SchemaError names what is missing and what exists."""
     schema, _, name = table.rpartition(".")
     with connection.reading():
-        found = {c.name: c.data_type or "" for c in connection.db.get_columns(name, schema or None)}
+        home = connection.dialect.home_of(connection.db, schema or None, name)
+        found = {c.name: c.data_type or "" for c in connection.db.get_columns(name, home)} if home != "" else {}
         if not found:
             raise _no_table(connection, name, schema or None)
         names = _match({field: (columns or {}).get(field, field) for field in (*REQUIRED, *OPTIONAL)}, found)
         _require(connection, table, columns or {}, names, found)
-        unique = _is_unique(connection, name, schema or None, names["id"])
-    types = {field: found[actual] for field, actual in names.items()}
-    return AppTable(name, schema or None, names, types, _key(types["id"]), unique)
+        types = {field: found[actual] for field, actual in names.items()}
+        unfit = connection.dialect.unfit(types)
+        _refuse(connection, table, names, types, [field for field in REQUIRED if field in unfit])
+        unique = _is_unique(connection, name, home, names["id"])
+        connection.dialect.settle(connection.db, name, home)
+    unused = {field: _why(names[field], types[field]) for field in sorted(unfit)}
+    names = {field: actual for field, actual in names.items() if field not in unfit}
+    return AppTable(connection.dialect, name, home, names, types, connection.dialect.key(types["id"]), unique, unused)
+
+
+def refuse_missing_rights(connection: Connection, app: AppTable, written: Sequence[str]) -> None:
+    """For those who are to write. DatabaseDenied tells all that is missing; `written` are fields."""
+    if not isinstance(connection.dialect, PostgresDialect):
+        return  # rights to a file are found out by using it
+    columns = [app.names[field] for field in written if app.has(field)]
+    wish = rights.Wish(app.schema, app.name, list(app.names.values()), columns, connection.dialect.schema)
+    with connection.reading():
+        problems = [problem for problem in rights.missing(connection.db, wish) if problem.fatal]
+    if problems:
+        raise DatabaseDenied("; ".join(problem.what for problem in problems), connection.place, ASK_CHECK)
+
+
+def _refuse(
+    connection: Connection, table: str, names: Mapping[str, str], types: Mapping[str, str], unfit: Sequence[str]
+) -> None:
+    if not unfit:
+        return
+    problems = [f"table {table}: {_why(names[field], types[field])}" for field in unfit]
+    if all(types[field] == UNREADABLE for field in unfit):
+        raise DatabaseDenied("; ".join(problems), connection.place, ASK_CHECK)
+    raise SchemaError(problems, connection.place, "It must hold texts (id: texts, whole numbers or UUIDs)")
+
+
+def _why(name: str, declared: str) -> str:
+    if declared == UNREADABLE:
+        return f"column {name} may not be read by this role"
+    if declared.startswith(GENERATED):
+        return f"column {name} is generated: nobody can write it"
+    return f"column {name} is of type {declared}"
 
 
 def _match(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """SQLite's names do not mind case."""
+    """SQLite's names do not mind case. Where they do, the very name comes first."""
     folded = {name.lower(): name for name in found}
-    return {field: folded[name.lower()] for field, name in wanted.items() if name.lower() in folded}
+    actual = {field: name if name in found else folded.get(name.lower()) for field, name in wanted.items()}
+    return {field: name for field, name in actual.items() if name is not None}
 
 
 def _no_table(connection: Connection, name: str, schema: str | None) -> SchemaError:
@@ -131,15 +187,3 @@ def _is_unique(connection: Connection, name: str, schema: str | None, id_name: s
     if connection.db.get_primary_keys(name, schema) == [id_name]:
         return True
     return any(i.unique and i.columns == [id_name] for i in connection.db.get_indexes(name, schema))
-
-
-def _key(declared: str) -> Key:
-    """By SQLite's rules of affinity. A declared `uuid` makes a numeric column, which compares texts as they are."""
-    declared = declared.upper()
-    if "INT" in declared:
-        return Key.INTEGER
-    if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
-        return Key.TEXT
-    if not declared or "BLOB" in declared:
-        return Key.UNTYPED
-    return Key.UUID

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import SQL, Value, fn
 
-from reconciler.database import datetimes, dialect
+from reconciler.database import datetimes
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Remembered
@@ -32,7 +32,7 @@ def in_scope_before(app: AppTable, policy: Policy, stale: Any) -> Any:
     wanted = status.in_([s for s in policy.statuses if s not in policy.excluded_statuses])
     restored = (status == ARCHIVED) & has_audio(app) if _restores(policy) else FALSE
     left_behind = unfinished_with_audio(app, policy) & (since(app) <= stale)
-    not_ignored = fn.coalesce(Remembered.ignored, Value(0)) == Value(0)
+    not_ignored = fn.coalesce(Remembered.ignored, Value(False)) == Value(False)
     return not_ignored & (wanted | restored | left_behind | _flawed(app, policy))
 
 
@@ -46,8 +46,8 @@ def unfinished_with_audio(app: AppTable, policy: Policy) -> Any:
 
 def since(app: AppTable) -> Any:
     """From when on an unfinished row ages, in the form of our own tables."""
-    created, first_seen = dialect.instant(app.column("created_at")), Remembered.first_seen
-    return fn.coalesce(dialect.least(created, first_seen), created, first_seen)
+    created, first_seen = app.dialect.instant(app.column("created_at")), Remembered.first_seen
+    return fn.coalesce(app.dialect.least(created, first_seen), created, first_seen)
 
 
 def _flawed(app: AppTable, policy: Policy) -> Any:
@@ -57,7 +57,7 @@ def _flawed(app: AppTable, policy: Policy) -> Any:
 
 
 def has_flaw(app: AppTable) -> Any:
-    return reduce(or_, (~(app.column(f).is_null() | dialect.is_text(app.column(f))) for f in TEXTS if app.has(f)))
+    return reduce(or_, (~(app.column(f).is_null() | app.dialect.is_text(app.column(f))) for f in TEXTS if app.has(f)))
 
 
 def has_audio(app: AppTable) -> Any:

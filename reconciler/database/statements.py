@@ -1,9 +1,11 @@
-"""Queries that are spelled once and run often: peewee takes longer to spell a query than SQLite to answer it."""
+"""Queries that are spelled once and run often: peewee takes longer to spell a query than a database to answer it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 from peewee import BooleanField, Value
 
@@ -27,36 +29,78 @@ def slots(fields: Iterable[Any]) -> dict[Any, Slot]:
     return {field: Slot(field.name) for field in fields}
 
 
+class Answer(NamedTuple):
+    """What was read; or how many rows were written."""
+
+    rows: list[tuple[Any, ...]]
+    written: int
+
+
+class Asked(Protocol):
+    db: Any
+
+    def ask(self, *questions: "Question") -> list[Answer]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A statement with its values, to be carried out together with others."""
+
+    statement: "Statement"
+    values: list[Any]
+
+
 class Statement:
     """`result`: the fields of ours that are selected, in order; None leaves a value as the driver gives it."""
 
-    def __init__(self, db: Any, query: Any, result: Sequence[Any]) -> None:
-        self._db = db
-        self._sql, self._values = db.get_sql_context().sql(query).query()
+    def __init__(self, connection: Asked, query: Any, result: Sequence[Any]) -> None:
+        self._connection = connection
+        self.sql, self._values = connection.db.get_sql_context().sql(query).query()
         self._readers = [_reader(field) for field in result]
         self._names = [getattr(field, "name", None) for field in result]
 
+    def given(self, **given: Any) -> Question:
+        values = [_plain(given[value]) if type(value) is _Name else value for value in self._values]
+        return Question(self, values)
+
     def run(self, **given: Any) -> int:
         """How many rows were written."""
-        return int(self._execute(given).rowcount)
+        return self._ask(given).written
 
     def one(self, **given: Any) -> tuple[Any, ...] | None:
-        row = self._execute(given).fetchone()
-        return None if row is None else self._read(row)
+        return next(iter(self.rows(**given)), None)
 
     def rows(self, **given: Any) -> list[tuple[Any, ...]]:
-        return [self._read(row) for row in self._execute(given)]
+        return self._ask(given).rows
 
     def dicts(self, **given: Any) -> list[dict[Any, Any]]:
-        return [dict(zip(self._names, row, strict=True)) for row in self.rows(**given)]
+        return [self.named(row) for row in self.rows(**given)]
 
-    def _execute(self, given: dict[str, Any]) -> Any:
-        values = [_plain(given[value]) if type(value) is _Name else value for value in self._values]
-        return self._db.execute_sql(self._sql, values)
+    def named(self, row: tuple[Any, ...]) -> dict[Any, Any]:
+        return dict(zip(self._names, row, strict=True))
+
+    def answer(self, rows: list[Any], count: int) -> Answer:
+        return Answer([self._read(row) for row in rows] if self._readers else rows, count)
+
+    def _ask(self, given: dict[str, Any]) -> Answer:
+        return self._connection.ask(self.given(**given))[0]
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         pairs = zip(row, self._readers, strict=True)
         return tuple(value if reader is None or value is None else reader(value) for value, reader in pairs)
+
+
+class Several:
+    """A statement about several values at once, spelled once for each power of two of them."""
+
+    def __init__(self, spell: Callable[[list[Slot]], Statement]) -> None:
+        self._spelled = cache(lambda count: spell([Slot(f"value_{number}") for number in range(count)]))
+
+    def given(self, values: Sequence[Any], **given: Any) -> Question:
+        """At least one value."""
+        count = 1 << (len(values) - 1).bit_length()
+        padded = [*values, *[values[-1]] * (count - len(values))]
+        return self._spelled(count).given(**{f"value_{number}": value for number, value in enumerate(padded)}, **given)
 
 
 def _reader(field: Any) -> Callable[[Any], Any] | None:

@@ -16,6 +16,14 @@ class Own(Model):
         legacy_table_names = False
         """Names of indexes begin with the table's."""
 
+    @classmethod
+    def table_name(cls) -> str:
+        return str(cls._meta.table_name)
+
+    @classmethod
+    def columns(cls) -> list[Any]:
+        return list(cls._meta.sorted_fields)
+
 
 class SchemaVersion(Own):
     class Meta:
@@ -118,7 +126,7 @@ class HandedOver(Own):
 
     track_id = TextField()
     task_id = TextField()
-    created_at = TextField(null=True, constraints=[SQL("DEFAULT CURRENT_TIMESTAMP")])
+    created_at = InstantField(null=True, constraints=[SQL("DEFAULT CURRENT_TIMESTAMP")])
 
 
 class GateRow(Own):
@@ -211,3 +219,6 @@ ALL: tuple[type[Own], ...] = (
     Tried,
     Note,
 )
+
+HAND_OVER = "reconciler_image_task"
+OWN = tuple(model.table_name() for model in ALL)

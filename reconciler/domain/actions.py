@@ -8,14 +8,15 @@ from reconciler.domain.states import How, Reason, State
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A picture in our own store."""
+    """A picture in our own store; where nothing is stored, one that was verified where it lies."""
 
     key: str
     song: str | None = None
 
     @property
     def name(self) -> str:
-        return f"store:{self.key}"
+        """A URL is the same source wherever it is met."""
+        return self.key if "://" in self.key else f"store:{self.key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ _HELD = {
 }
 _TROUBLE = {
     Reason.DOWNLOAD_FAILED: "Its picture could not be fetched: see whether the host answers.",
-    Reason.STORAGE_FAILED: "The store failed: check storage.path, its rights and its disk with `reconciler check`.",
+    Reason.STORAGE_FAILED: "The store failed: see what `reconciler check` says of it.",
     Reason.PROVIDER_FAILED: "Kie failed or ended its tasks without a picture.",
     Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row, or have "
     "all tried once more with `reconciler retry`.",

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from reconciler.domain import urls
-from reconciler.domain.actions import Fetch, GiveUp, Source, TaskResult, Wait
+from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResult, Wait
 from reconciler.domain.look import Look, look_at
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, TaskState, Track
 from reconciler.domain.policy import Policy
@@ -77,12 +77,17 @@ class Case:
         waiting = self.later(ailment, State.FETCHING if result else State.BACKING_OFF)
         return self.hopeless(ailment) or waiting or Fetch(source, interim=interim)
 
+    @cached_property
+    def kept(self) -> tuple[Kept, ...]:
+        """What we keep, as far as it is kept in the way that is configured now."""
+        return tuple(kept for kept in self.memory.kept if self.policy.knows(kept.key))
+
     def holds(self, source: Source) -> bool:
         """Our store has this source's picture; of a picture in the store itself: one that was fitted from it."""
-        return any(kept.origin == source.name and self.intact(kept) for kept in self.memory.kept)
+        return any(kept.origin == source.name and self.intact(kept) for kept in self.kept)
 
     def intact(self, kept: Kept) -> bool:
-        ailment = self.memory.ailing(f"store:{kept.key}")
+        ailment = self.memory.ailing(StoredKey(kept.key).name)
         return not ailment.dead and ailment.flaw is None
 
     def later(self, ailment: Ailment, state: State | None = State.BACKING_OFF) -> Wait | None:

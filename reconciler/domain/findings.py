@@ -171,7 +171,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Fetched, verified, fitted, stored and read back."""
+    """Fetched, verified, fitted, stored and read back; where nothing is stored, verified, and `key` is its URL."""
 
     key: str
     width: int

@@ -25,7 +25,7 @@ def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
         case Sized():
             return _well(_sighted(case, finding), source.name)
         case Stored(key=key):
-            return _well(_kept(case, source, finding), source.name, f"store:{key}")
+            return _well(_kept(case, source, finding), source.name, StoredKey(key).name)
         case Flawed():
             return _ill(case, source, _flawed(case, source, finding))
         case Refused():
@@ -133,7 +133,8 @@ def _refused(case: Case, source: Source, refused: Refused) -> Ailment:
     ends = _known_life(case, source)
     past = ends is not None and case.now > ends
     dead = past or (count >= REFUSALS_TO_DIE and case.now - first >= REFUSED_FOR)
-    reason = Reason.STORAGE_FAILED if isinstance(source, StoredKey) else Reason.DOWNLOAD_FAILED
+    stored = isinstance(source, StoredKey) and case.policy.keeps
+    reason = Reason.STORAGE_FAILED if stored else Reason.DOWNLOAD_FAILED
     retry_at = None if dead else case.now + _pause(case, source.name, count)
     return Ailment(
         refusals=count, first_refused=first, retry_at=retry_at, reason=reason, detail=refused.detail, dead=dead
@@ -150,8 +151,8 @@ def lost_on(case: Case, source: Source, after: Memory) -> str | None:
 
 def _known_life(case: Case, source: Source) -> datetime | None:
     match source:
-        case StoredKey():
-            return None
+        case StoredKey(key=url):
+            since = None if case.policy.keeps else next((k.at for k in case.kept if k.key == url), None)
         case TaskResult(url=url, task_id=task_id):
             task = case.memory.tasks.get(task_id)
             since = (task.completed_at or task.created_at) if task is not None else None

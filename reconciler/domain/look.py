@@ -1,6 +1,6 @@
 """What the row's picture is worth, as far as it was measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.domain import urls
@@ -39,10 +39,14 @@ class Larger:
 
 @dataclass(frozen=True, slots=True)
 class Dying:
-    """Good, but inline or at a URL that dies, from `expires_at` on, where that is known: the sooner of what is said."""
+    """Good, but inline or at a URL that dies, from `expires_at` on, where that is known: the sooner of what is said.
+
+    `good`: as what it stays where nothing is stored; None: our store is to have it.
+    """
 
     source: Place
     expires_at: datetime | None
+    good: "Good | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +83,18 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
         return Unmeasured(source, ailment)
     if not policy.target.met_by(sighting.width, sighting.height):
         return Larger(source) if policy.target.usable(sighting.width, sighting.height) else Small()
-    if _dies(kind, source):
-        return Dying(source, urls.urgency(kind, track.image.text or "", track.newest()))
-    resolution = f"{sighting.width}x{sighting.height}"
-    return Good(source, ailment, resolution, _measure_at(sighting, policy))
+    good = Good(source, ailment, f"{sighting.width}x{sighting.height}", _measure_at(sighting, policy))
+    if not _dies(kind, source):
+        return good
+    ends = urls.urgency(kind, track.image.text or "", track.newest())
+    return Dying(source, ends, None if policy.keeps else replace(good, measure_at=_while_it_lives(sighting, ends)))
 
 
 def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Place | None:
     text = track.image.text or ""
     ours = policy.key_of(text) if kind is urls.Kind.OURS else None
     key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
-    if key is not None:
+    if key is not None and policy.keeps and policy.knows(key):
         return StoredKey(key, memory.song_id)
     if kind in _NO_PICTURE:
         return None
@@ -112,3 +117,9 @@ def _measure_at(sighting: Sighting, policy: Policy) -> datetime:
     if sighting.at - sighting.first_at < SECOND_LOOK:
         return sighting.first_at + SECOND_LOOK
     return sighting.at + policy.reverify_after
+
+
+def _while_it_lives(sighting: Sighting, ends: datetime | None) -> datetime:
+    """Every day, and when it is said to end."""
+    daily = sighting.at + SECOND_LOOK
+    return min(daily, ends) if ends is not None and ends > sighting.at else daily

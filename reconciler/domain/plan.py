@@ -49,6 +49,8 @@ def _climb(case: Case) -> Action:
             return case.hopeless(ailment) or case.later(ailment) or Measure(source)
         case Good():
             return _keep(case, case.look)
+        case Dying(good=Good() as good):
+            return _keep(case, good)
         case Dying(source=source):
             return write_own_copy(case, source) or _rehost(case, source) or _replace(case)
         case Larger(source=source):

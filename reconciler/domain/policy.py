@@ -80,6 +80,8 @@ class Policy:
     retry_max: timedelta = timedelta(hours=6)
 
     public_url: str = "http://127.0.0.1:9464/images"
+    keeps: bool = True
+    """False: nothing is stored. A picture that was fetched and verified is written with its own URL, its key."""
 
     @property
     def send_within(self) -> timedelta:
@@ -97,9 +99,15 @@ class Policy:
         return self.step_deadline + self.request_timeout
 
     def url_of(self, key: str) -> str:
-        return f"{self.public_url.rstrip('/')}/{key}"
+        return f"{self.public_url.rstrip('/')}/{key}" if self.keeps else key
 
     def key_of(self, url: str) -> str | None:
         """The store's key for a URL under `public_url`, else None."""
+        if not self.keeps:
+            return None
         prefix = self.public_url.rstrip("/") + "/"
         return url[len(prefix) :] if url.startswith(prefix) else None
+
+    def knows(self, key: str) -> bool:
+        """The key was made by a policy that keeps as this one does: in the store, or a URL."""
+        return ("://" in key) is not self.keeps

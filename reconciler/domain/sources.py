@@ -11,9 +11,10 @@ from reconciler.domain.states import How
 
 def copies(case: Case) -> Sequence[Kept]:
     """What our store holds for this song and the row does not show; not what is lost or was fitted anew."""
-    mine = [k for k in case.memory.kept if case.for_this_song(k.song) and case.intact(k)]
+    mine = [k for k in case.kept if case.for_this_song(k.song) and case.intact(k)]
     shown = case.track.image.text
-    return [k for k in mine if case.policy.url_of(k.key) != shown and not case.holds(StoredKey(k.key))]
+    elsewhere = [k for k in mine if case.policy.url_of(k.key) != shown]
+    return [k for k in elsewhere if not case.holds(StoredKey(k.key))] if case.policy.keeps else elsewhere
 
 
 def task_results(case: Case) -> Sequence[TaskResult]:

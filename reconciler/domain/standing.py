@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from reconciler.domain.actions import (
     Action,
@@ -23,6 +23,7 @@ from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
 from reconciler.domain.model import Memory, Track
+from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
@@ -78,6 +79,23 @@ def reason_at(gate: GateView, shape: str, price: float, policy: Policy, *, repea
     """Why a track that would buy next has not bought yet."""
     refused = refusal(gate, shape, price, policy, repeat=repeat)
     return refused.reason if refused is not None else Reason.DUE
+
+
+class Stood(NamedTuple):
+    """Where a track stood when it was last looked at, as far as that is kept."""
+
+    state: State
+    reason: Reason | None
+    wants: str | None
+    """The shape that it would buy next."""
+    repeats: bool
+
+    def stands(self, gate: GateView, policy: Policy) -> tuple[State, Reason | None]:
+        """By the gate as it is now."""
+        price = dict(shapes(policy)).get(self.wants or "")
+        if self.reason is None or self.wants is None or price is None:
+            return self.state, self.reason
+        return self.state, reason_at(gate, self.wants, price, policy, repeat=self.repeats)
 
 
 def newcomer(*, flawed: bool, settles: bool, has_picture: bool) -> tuple[State, Reason | None]:

@@ -90,8 +90,9 @@ def _write(case: Case, kept: Kept, how: How | None, *, restore: bool) -> Action:
     if case.settles_at is not None:
         return Wait(case.settles_at, None if restore else State.FETCHING, None if restore else Reason.IN_FLIGHT)
     if kept.checked_at is None or case.now - kept.checked_at > case.policy.step_deadline:
-        ailment = case.memory.ailing(f"store:{kept.key}")
-        return case.hopeless(ailment) or case.later(ailment) or Fetch(StoredKey(kept.key, kept.song))
+        source = StoredKey(kept.key, kept.song)
+        ailment = case.memory.ailing(source.name)
+        return case.hopeless(ailment) or case.later(ailment) or Fetch(source)
     return Write(
         case.policy.url_of(kept.key),
         None if kept.interim else f"{kept.width}x{kept.height}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
@@ -32,6 +32,10 @@ class Crew(Protocol):
         """The next finished job; None when `wait` passed or `wake` was called."""
         ...
 
+    def others(self) -> list[Done]:
+        """Whatever else is finished by now."""
+        ...
+
     def wake(self) -> None: ...
 
     def close(self) -> None: ...
@@ -56,6 +60,14 @@ class Threads:
         except Empty:
             return None
         self._out -= found is not None
+        return found
+
+    def others(self) -> list[Done]:
+        found: list[Done] = []
+        with suppress(Empty):
+            while len(found) < self.size and (done := self._done.get_nowait()) is not None:
+                found.append(done)
+        self._out -= len(found)
         return found
 
     def wake(self) -> None:

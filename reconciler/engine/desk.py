@@ -1,9 +1,11 @@
-"""Where the outcome of a step is saved: memory, standing and row in one commit, and when to look again."""
+"""Where the outcome of steps is saved: memory, standing and row in one commit, of several tracks at once; and when to
+look again."""
 
 from collections import deque
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import assert_never
 
 from reconciler.domain.actions import Action, Fetch, Measure, Wait, Write
 from reconciler.domain.attempts import Attempt, write_attempt
@@ -19,40 +21,97 @@ from reconciler.domain.states import Reason, State
 from reconciler.engine.effects import Job
 from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
 from reconciler.engine.purse import Purse
-from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Lease, Leases, RowWrite
+from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Ending, Lease, Leases, RowWrite
+
+Attempts = tuple[Attempt, ...]
 
 COMMITS = 3
 """What is to be saved may have been paid for: a database that is busy is asked so often before it is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class After:
+    """What is done once an ending was saved, and what if it could not be."""
+
+    saved: Callable[[], None] = lambda: None
+    failed: Callable[[], None] = lambda: None
+
+
+NOTHING = After()
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """An ending that waits to be saved."""
+
+    ending: Ending
+    saved: Callable[[Commit], None]
+    failed: Callable[[], None]
+
+
 class Desk:
-    """`ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due."""
+    """Endings are collected, and saved together by `flush`.
+
+    `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due.
+    """
 
     def __init__(self, leases: Leases, purse: Purse, policy: Policy, clock: Clock, listener: Listener) -> None:
         self._leases, self._purse, self._policy, self._clock, self._tell = leases, purse, policy, clock, listener
+        self._partings: list[Parting] = []
         self.ready: deque[str] = deque()
         self.soonest: datetime | None = clock()
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Save what waits. Raises DatabaseError when something could not be saved; all that could be was."""
+        failed: list[DatabaseError] = []
+        while self._partings:
+            partings, self._partings = self._partings, []
+            for parting, outcome in zip(partings, self._commit(partings), strict=True):
+                if isinstance(outcome, DatabaseError):
+                    failed.append(outcome)
+                    parting.failed()
+                else:
+                    parting.saved(outcome)
+        if failed:
+            raise failed[0]
+
+    def has_in_line(self, shape: str) -> bool:
+        """Somebody is about to be saved as waiting for this shape's turn."""
+        return any(parting.ending.change.standing.held == shape for parting in self._partings)
+
+    def _commit(self, partings: Sequence[Parting]) -> Sequence[Commit | DatabaseError]:
+        outcomes = self._tried([parting.ending for parting in partings])
+        for _ in range(COMMITS - 1):
+            again = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, DatabaseLocked)]
+            if not again:
+                break
+            tried = self._tried([partings[number].ending for number in again])
+            for number, outcome in zip(again, tried, strict=True):
+                outcomes[number] = outcome
+        return outcomes
+
+    def _tried(self, endings: Sequence[Ending]) -> list[Commit | DatabaseError]:
+        try:
+            return list(self._leases.commit_all(endings))
+        except DatabaseError as error:
+            return [error] * len(endings)
+
+    # -- endings -------------------------------------------------------------------------------------------------
 
     def settle(self, lease: Lease, case: Case, action: Action) -> None:
         self.stand(lease, case.memory, standing(case, action, self._purse.view()))
 
-    def stand(self, lease: Lease, memory: Memory, where: Standing, *tried: Attempt) -> None:
-        self._tell(Moved(lease.track_id, where.state, where.reason))
-        self._commit(lease, Change(memory, where, tried))
-        self._due(where)
+    def stand(
+        self, lease: Lease, memory: Memory, where: Standing, tried: Attempts = (), after: After = NOTHING
+    ) -> None:
+        def saved(_: Commit) -> None:
+            self._tell(Moved(lease.track_id, where.state, where.reason))
+            self._due(where)
+            after.saved()
 
-    def _commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
-        for _ in range(COMMITS - 1):
-            with suppress(DatabaseLocked):
-                return self._leases.commit(lease, change, row)
-        return self._leases.commit(lease, change, row)
-
-    def _commit_row(self, lease: Lease, change: Change, row: RowWrite) -> Commit:
-        try:
-            return self._commit(lease, change, row)
-        except DatabaseError:
-            self._tell(Unwritten(lease.track_id))
-            raise
+        self._partings.append(Parting(Ending(lease, Change(memory, where, tried)), saved, after.failed))
 
     def _due(self, where: Standing) -> None:
         if where.due_at is not None:
@@ -61,10 +120,11 @@ class Desk:
     def put_off(self, lease: Lease, case: Case, action: Action, until: datetime) -> None:
         self.stand(lease, case.memory, replace(standing(case, action, self._purse.view()), due_at=until))
 
-    def part(self, lease: Lease, memory: Memory, now: datetime, *tried: Attempt) -> None:
+    def part(self, lease: Lease, memory: Memory, now: datetime, tried: Attempts = (), after: After = NOTHING) -> None:
         """The row is gone: remembered for a while, so that what was paid for is known if it comes back."""
         memory, action = replace(memory, gone_since=memory.gone_since or now), farewell(memory, now)
-        self.stand(lease, memory, Standing(None, None, action.until if isinstance(action, Wait) else now), *tried)
+        where = Standing(None, None, action.until if isinstance(action, Wait) else now)
+        self.stand(lease, memory, where, tried, after)
 
     def mishap(self, track_id: str, error: Exception, lease: Lease | None, memory: Memory | None) -> None:
         """Nobody knows what to do with this track: it is left alone for long."""
@@ -73,16 +133,21 @@ class Desk:
             later = self._clock() + self._policy.retry_max
             self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
-    def conclude(self, lease: Lease, case: Case, *tried: Attempt) -> None:
+    def conclude(self, lease: Lease, case: Case, tried: Attempts = (), after: After = NOTHING) -> None:
         """A step is over: write what is to be written, save the rest, go on at once if there is more to do."""
         action = plan_case(case)
         if isinstance(action, Write):
-            self.write(lease, case, action, *tried)
+            self.write(lease, case, action, tried, after)
             return
         where = standing(case, action, self._purse.view())
-        self._tell(Moved(case.track.id, where.state, where.reason))
-        if self._commit(lease, Change(case.memory, where, tried)) is Commit.COMMITTED:
-            self._go_on(case, where)
+
+        def saved(outcome: Commit) -> None:
+            self._tell(Moved(case.track.id, where.state, where.reason))
+            if outcome is Commit.COMMITTED:
+                self._go_on(case, where)
+            after.saved()
+
+        self._partings.append(Parting(Ending(lease, Change(case.memory, where, tried)), saved, after.failed))
 
     def _go_on(self, case: Case, where: Standing) -> None:
         """What can go on at once does so before anything else is begun."""
@@ -91,24 +156,49 @@ class Desk:
         else:
             self._due(where)
 
-    def write(self, lease: Lease, case: Case, write: Write, *tried: Attempt) -> None:
+    def write(self, lease: Lease, case: Case, write: Write, tried: Attempts = (), after: After = NOTHING) -> None:
         """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
         written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
         conflicted = replace(case, memory=after_conflict(case))
-        change = self._change(written, *tried, write_attempt(write, Commit.COMMITTED))
-        otherwise = self._change(conflicted, *tried, write_attempt(write, Commit.CONFLICT))
-        outcome = self._commit_row(lease, change, RowWrite(write, case.track, case.now, otherwise))
-        if outcome is Commit.PAUSED:
-            self.conclude(lease, replace(case, memory=replace(case.memory, paused=True)), *tried)
-            return
+        change = self._change(written, (*tried, write_attempt(write, Commit.COMMITTED)))
+        otherwise = self._change(conflicted, (*tried, write_attempt(write, Commit.CONFLICT)))
+
+        def saved(outcome: Commit) -> None:
+            match outcome:
+                case Commit.COMMITTED:
+                    self._wrote(case, write, outcome, change.standing)
+                case Commit.CONFLICT:
+                    self._wrote(case, write, outcome, otherwise.standing)
+                case Commit.LEASE_LOST:
+                    self._wrote(case, write, outcome, None)
+                case Commit.PAUSED:
+                    paused = replace(case, memory=replace(case.memory, paused=True))
+                    self.conclude(lease, paused, tried, after)
+                    return
+                case Commit.EXPIRED:
+                    self._wrote(case, write, outcome, None)
+                    at_once = replace(standing(case, write, self._purse.view()), due_at=case.now)
+                    self.stand(lease, case.memory, at_once, tried, after)
+                    return
+                case _:  # pragma: no cover
+                    assert_never(outcome)
+            after.saved()
+
+        def failed() -> None:
+            self._tell(Unwritten(case.track.id))
+            after.failed()
+
+        row = RowWrite(write, case.track, case.now, otherwise)
+        self._partings.append(Parting(Ending(lease, change, row), saved, failed))
+
+    def _wrote(self, case: Case, write: Write, outcome: Commit, where: Standing | None) -> None:
         stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
         self._tell(Wrote(case.track.id, write, outcome, stuck_for))
-        if outcome is not Commit.LEASE_LOST:
-            where = change.standing if outcome is Commit.COMMITTED else otherwise.standing
+        if where is not None:
             self._tell(Moved(case.track.id, where.state, where.reason))
             self._go_on(case, where)
 
-    def _change(self, case: Case, *tried: Attempt) -> Change:
+    def _change(self, case: Case, tried: Attempts) -> Change:
         return Change(case.memory, standing(case, plan_case(case), self._purse.view()), tried)
 
     def watch_host(self, case: Case, job: Job, after: Memory) -> None:

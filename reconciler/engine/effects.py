@@ -118,13 +118,14 @@ class Hands:
                 assert_never(job)
 
     def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
-        if isinstance(fetch.source, StoredKey):
-            return self._recheck(track_id, fetch.source.key)
-        bound = not isinstance(fetch.source, RowImage)
-        data = self.pictures.fetch(fetch.source.url, bound=bound)
-        return self._keep(track_id, data, interim=fetch.interim) if isinstance(data, bytes) else data
+        source = fetch.source
+        if isinstance(source, StoredKey):
+            return self._recheck(track_id, source.key) if self.policy.keeps else self._look_again(track_id, source.key)
+        data = self.pictures.fetch(source.url, bound=not isinstance(source, RowImage))
+        return self._keep(track_id, data, source.url, interim=fetch.interim) if isinstance(data, bytes) else data
 
-    def _keep(self, track_id: str, data: bytes, *, interim: bool) -> PictureFinding:
+    def _keep(self, track_id: str, data: bytes, url: str, *, interim: bool) -> PictureFinding:
+        """`url`: where the picture stays if nothing is stored."""
         prepared = self.pictures.prepare(data, interim=False)
         stand_in = interim and isinstance(prepared, Flawed)
         if stand_in:
@@ -132,7 +133,7 @@ class Hands:
         if isinstance(prepared, Flawed):
             return prepared
         try:
-            key = self.store.put(track_id, prepared)
+            key = self.store.put(track_id, prepared) if self.policy.keeps else url
         except StoreError as error:
             return Fault(Reason.STORAGE_FAILED, str(error))
         return Stored(key, prepared.width, prepared.height, prepared.sha256, interim=stand_in)
@@ -147,9 +148,14 @@ class Hands:
             return size
         target = self.policy.target
         if target.usable(size.width, size.height) and not target.met_by(size.width, size.height):
-            return self._keep(track_id, data, interim=False)
+            return self._keep(track_id, data, "", interim=False)
         interim = not target.usable(size.width, size.height)
         return Stored(key, size.width, size.height, hashlib.sha256(data).hexdigest(), interim)
+
+    def _look_again(self, track_id: str, url: str) -> PictureFinding:
+        """Whether a picture that was left where it lies is still there, and whole."""
+        data = self.pictures.fetch(url, bound=True)
+        return self._keep(track_id, data, url, interim=True) if isinstance(data, bytes) else data
 
     def _buy(self, purchase: Purchase) -> Creation:
         """Nothing is ordered that could not be stored."""

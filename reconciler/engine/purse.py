@@ -11,7 +11,8 @@ from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
-from reconciler.domain.states import Reason
+from reconciler.domain.standing import Stood
+from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
 from reconciler.ports import Clock, DatabaseLocked, Gate, Lease
@@ -74,6 +75,13 @@ class Purse:
             return refused
         self._view = None
         return refusal(self.view(), shape, price, self._policy, repeat=False)
+
+    def stands(self, stood: Stood) -> tuple[State, Reason | None]:
+        """Where a track stands that stood so when it was last looked at."""
+        spent = self._spent()
+        if spent is not None and stood.wants is not None and stood.reason is not None:
+            return stood.state, spent.reason
+        return stood.stands(self.view(), self._policy)
 
     def opens_at(self, shape: str, price: float) -> datetime | None:
         """When an order may be let through by itself, or None: not before the world changes.

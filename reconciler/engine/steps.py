@@ -1,7 +1,7 @@
-"""One step of one track: leased, looked at, planned; then settled at once, or handed to the crew and finished later."""
+"""Steps of tracks: leased, looked at, planned; then settled at once, or handed to the crew and finished later."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -32,7 +32,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
 from reconciler.engine.crew import Crew
-from reconciler.engine.desk import Desk
+from reconciler.engine.desk import After, Desk
 from reconciler.engine.effects import Hands, Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
 from reconciler.engine.purse import Purse
@@ -79,19 +79,33 @@ class Steps:
         self.called: set[str] = set()
         self.others_wait: Callable[[str], bool] = lambda _: False
         self._waiting_for_task: dict[str, list[str]] = {}
+        self._pictures: list[Flight] = []
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
-    def start(self, track_id: str) -> None:
-        held = None
+    def start(self, track_ids: Sequence[str]) -> None:
+        """Lease, look and plan; begin what each wants, and save what is settled at once."""
+        for track_id, held in self._lease(track_ids).items():
+            try:
+                self._look(_whole(held))
+            except DatabaseError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+                self.desk.mishap(track_id, error, *_leased(held))
+        self._begin_pictures()
+        self.desk.flush()
+
+    def _lease(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+        """Where several cannot be leased together, each is tried alone: one bad track stops nobody."""
         try:
-            held = self._leases.lease(track_id)
-            if held is not None:
-                self._look(held)
+            return self._leases.lease_all(track_ids)
         except DatabaseError:
             raise
-        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
-            self.desk.mishap(track_id, error, held.lease if held else None, held.memory if held else None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            if len(track_ids) == 1:
+                return {track_ids[0]: error}
+        alone = (self._lease([track_id]) for track_id in track_ids)
+        return {track_id: held for found in alone for track_id, held in found.items()}
 
     def _look(self, held: Held) -> None:
         track = held.track
@@ -124,7 +138,7 @@ class Steps:
             case AskTask() | AskSong():
                 self._ask(lease, case, action)
             case Measure() | Fetch():
-                self._picture(lease, case, action)
+                self._pictures.append(Flight(lease, case, action))
             case ListStore():
                 self._dispatch(Flight(lease, case, action))
 
@@ -132,7 +146,7 @@ class Steps:
         """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
         in_turn = order.repeat_of is not None or case.track.id in self.called
         is_open = self._purse.refusal(order.shape, order.price) is None
-        if is_open and not in_turn and self.others_wait(order.shape):
+        if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self.others_wait(order.shape)):
             where = standing(case, order, self._purse.view())
             self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
             return
@@ -172,14 +186,20 @@ class Steps:
             if task_id is not None:
                 self._waiting_for_task[task_id] = []
 
-    def _picture(self, lease: Lease, case: Case, action: Measure | Fetch) -> None:
-        """A picture that once took the process down with it is tried again only while nothing else is at risk."""
-        if case.memory.interruptions and self.flights:
-            self.alone.append(case.track.id)
-            self.desk.put_off(lease, case, action, case.now + self._policy.lease)
-            return
-        if self._leases.begin(lease, Step.PICTURE):
-            self._dispatch(Flight(lease, case, action))
+    def _begin_pictures(self) -> None:
+        """What may be a death of this process is named beforehand. A picture that once took the process down with it is
+        tried again only while nothing else is at risk."""
+        flights, self._pictures = self._pictures, []
+        if self.flights or len(flights) > 1:
+            for flight in (flight for flight in flights if flight.risky):
+                case = flight.case
+                self.alone.append(case.track.id)
+                self.desk.put_off(flight.lease, case, plan_case(case), case.now + self._policy.lease)
+            flights = [flight for flight in flights if not flight.risky]
+        begun = self._leases.begin_all([flight.lease for flight in flights], Step.PICTURE)
+        for flight in flights:
+            if flight.case.track.id in begun:
+                self._dispatch(flight)
 
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
@@ -194,62 +214,71 @@ class Steps:
 
     # -- finishing ---------------------------------------------------------------------------------------------
 
-    def finish(self, track_id: str, answer: Finding | Exception) -> None:
-        flight = self.flights.pop(track_id)
-        if isinstance(flight.job, AskTask):
-            self.desk.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
-        try:
-            if isinstance(answer, Exception):
-                self._tell(Mistake(track_id, answer))
-            finding = told(flight.job, answer, provider_fails=self._purse.provider_fails)
-            self._tell(Found(track_id, flight.job, finding, _asked(flight, finding)))
-            self._learn(flight, finding)
-        except DatabaseError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
-            self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
+    def finish(self, answers: Sequence[tuple[str, Finding | Exception]]) -> None:
+        """Learn from what came back. Raises DatabaseError when something could not be saved: it is kept."""
+        for track_id, answer in answers:
+            flight = self.flights.pop(track_id)
+            if isinstance(flight.job, AskTask):
+                self.desk.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
+            try:
+                if isinstance(answer, Exception):
+                    self._tell(Mistake(track_id, answer))
+                finding = told(flight.job, answer, provider_fails=self._purse.provider_fails)
+                self._tell(Found(track_id, flight.job, finding, _asked(flight, finding)))
+                self._learn(flight, finding)
+            except DatabaseError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+                self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
+        self.desk.flush()
 
     def save_again(self) -> None:
         """Save one answer that could not be saved when it came: it may have been paid for."""
         if self.unsaved:
             self._learn(*self.unsaved.popleft())
+        self.desk.flush()
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
         try:
-            self._save(flight, finding)
+            self._conclude(flight, finding)
         except DatabaseError:
             self.unsaved.append((flight, finding))
             raise
-        self._purse.look_again()
-        self._teach_gate(flight.job, finding)
 
-    def _save(self, flight: Flight, finding: Finding) -> None:
-        case = replace(flight.case, now=self._clock())
-        memory = learn(case, flight.job, finding)
-        tried = attempt(flight.job, finding)
+    def _conclude(self, flight: Flight, finding: Finding) -> None:
+        before = flight.case
+        case = replace(before, now=self._clock())
+        memory, tried = learn(case, flight.job, finding), attempt(flight.job, finding)
+
+        def saved() -> None:
+            if not flight.gone and isinstance(before.look, Unmeasured) and isinstance(case.look, Good):
+                self._tell(Recognised(case.track.id))
+            self.desk.watch_host(before, flight.job, memory)
+            self._purse.look_again()
+            self._teach_gate(flight.job, finding)
+
+        after = After(saved, lambda: self.unsaved.append((flight, finding)))
         if flight.gone:
-            self.desk.part(flight.lease, memory, case.now, tried)
+            self.desk.part(flight.lease, memory, case.now, (tried,), after)
         else:
             case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
-            self.desk.conclude(flight.lease, case, tried)
-            if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
-                self._tell(Recognised(case.track.id))
-        self.desk.watch_host(flight.case, flight.job, memory)
+            self.desk.conclude(flight.lease, case, (tried,), after)
 
     def hand_back(self) -> None:
         """Give up what the crew is still at, and who was put off for it: the next run goes on at once."""
         for flight, _ in self.unsaved:
             with suppress(DatabaseError):
                 # Its picture did come back: who takes the track over must not think that it killed this process.
-                self._leases.begin(flight.lease, Step.LOOK)
-        for flight in self.flights.values():
+                self._leases.begin_all([flight.lease], Step.LOOK)
+        for flight in (*self.flights.values(), *self._pictures):
             self.desk.settle(flight.lease, flight.case, plan_case(flight.case))
         self.flights.clear()
-        for track_id in (*self.alone, *chain(*self._waiting_for_task.values())):
-            held = self._leases.lease(track_id)
-            if held is not None and held.track is not None:
+        put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
+        for held in self._leases.lease_all(put_off).values():
+            if isinstance(held, Held) and held.track is not None:
                 case = Case(held.track, held.memory, self._policy, held.now)
                 self.desk.settle(held.lease, case, plan_case(case))
+        self.desk.flush()
 
     def _teach_gate(self, job: Job, finding: Finding) -> None:
         match job:
@@ -259,6 +288,16 @@ class Steps:
                 self._purse.heard(finding)
             case _:
                 pass
+
+
+def _whole(held: Held | Exception) -> Held:
+    if isinstance(held, Exception):
+        raise held
+    return held
+
+
+def _leased(held: Held | Exception) -> tuple[Lease | None, Memory | None]:
+    return (held.lease, held.memory) if isinstance(held, Held) else (None, None)
 
 
 def _asked(flight: Flight, finding: Finding) -> int:

@@ -6,16 +6,17 @@
 - This thread alone talks to the database; the crew alone talks to the world.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from reconciler.domain.findings import Credits
+from reconciler.domain.findings import Credits, Finding
 from reconciler.domain.gate import GateName
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
+from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Crew, Done
 from reconciler.engine.effects import Hands
 from reconciler.engine.events import Listener, Result
@@ -156,20 +157,35 @@ class Sweep:
         for _ in range(LOOKS):
             if self._over() or not self._has_room():
                 return False
-            track_id = self._next()
-            if track_id is None:
+            found = self._several()
+            if not found:
                 return not self._walk_over
-            if track_id not in self._steps.flights:
-                self._begin(track_id)
+            self._steps.start(found)
         return True
 
-    def _begin(self, track_id: str) -> None:
+    def _several(self) -> list[str]:
+        """Tracks to begin together: no more than there are free hands, and a risky one alone."""
+        found: list[str] = []
+        while len(found) < self._crew.size - len(self._steps.flights):
+            is_risky = bool(self._steps.alone)
+            if is_risky and found:
+                break
+            track_id = self._next()
+            if track_id is None or track_id in found:  # one that waits for the gate is told of until it is leased
+                break
+            if track_id not in self._steps.flights:
+                found.append(track_id)
+                self._note(track_id)
+            if is_risky:
+                break
+        return found
+
+    def _note(self, track_id: str) -> None:
         self._begun[track_id] = self._clock()
         if self._full() and self._queue:
             self._queue.clear()
             self._walked_to = self._resume_at
             self._desk.soonest = self._clock()
-        self._steps.start(track_id)
 
     def _full(self) -> bool:
         return self._bounds.limit is not None and len(self._begun) >= self._bounds.limit
@@ -274,14 +290,17 @@ class Sweep:
     def _await(self, wake_at: datetime | None) -> None:
         done = self._crew.finished((wake_at or self._bounds.until) - self._clock())
         if done is not None:
-            self._finish(done)
+            self._finish([done, *self._crew.others()])
 
-    def _finish(self, done: Done) -> None:
-        if done.tag == CREDIT_CALL and self._credit_asked_at is not None:
-            asked_at, self._credit_asked_at = self._credit_asked_at, None
-            self._purse.credit_answer(done.answer, asked_at)
-        elif done.tag in self._steps.flights and not isinstance(done.answer, Credits):
-            self._steps.finish(done.tag, done.answer)
+    def _finish(self, several: Sequence[Done]) -> None:
+        answers: list[tuple[str, Finding | Exception]] = []
+        for done in several:
+            if done.tag == CREDIT_CALL and self._credit_asked_at is not None:
+                asked_at, self._credit_asked_at = self._credit_asked_at, None
+                self._purse.credit_answer(done.answer, asked_at)
+            elif done.tag in self._steps.flights and not isinstance(done.answer, Credits):
+                answers.append((done.tag, done.answer))
+        self._steps.finish(answers)
 
     def _wind_down(self) -> None:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
@@ -292,7 +311,7 @@ class Sweep:
             done = self._crew.finished(min(left, NOT_AGAIN_FOR) if self._steps.unsaved else left)
             try:
                 if done is not None:
-                    self._finish(done)
+                    self._finish([done, *self._crew.others()])
                 else:
                     self._steps.save_again()
             except DatabaseError as error:
@@ -310,8 +329,15 @@ class Sweep:
 
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result
-        result.states = self._tally.touched() if self._bounds.narrowed else self._finder.tally(self._bounds.only)
+        result.states = self._tally.touched() if self._bounds.narrowed else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
         result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result
+
+    def _states(self) -> Counter[tuple[State, Reason | None]]:
+        """Where the tracks stand by what this run learned of the gate last."""
+        states: Counter[tuple[State, Reason | None]] = Counter()
+        for stood, count in self._finder.tally(self._bounds.only).items():
+            states[self._purse.stands(stood)] += count
+        return states

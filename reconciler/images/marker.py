@@ -1,4 +1,4 @@
-"""The file that tells our store from an empty mount point or another host's disk."""
+"""The file that tells our store from an empty mount point, another host's disk or another bucket."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,21 @@ def read(root: Path) -> str:
     """The store's id; StoreError where there is none."""
     path = root / NAME
     with explained("read the store's marker", path):
-        text = path.read_bytes()
+        data = path.read_bytes()
+    return id_in(data, str(path))
+
+
+def bytes_of(wanted: str) -> bytes:
+    return json.dumps({"id": wanted}).encode()
+
+
+def id_in(data: bytes, where: str) -> str:
     try:
-        found = json.loads(text)["id"]
+        found = json.loads(data)["id"]
     except (ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, str) or not found:
-        raise StoreError(f'read the store\'s marker: {path}: not of the form {{"id": "…"}}; put it back from a backup')
+        raise StoreError(f'read the store\'s marker: {where}: not of the form {{"id": "…"}}; put it back from a backup')
     return found
 
 
@@ -37,7 +45,7 @@ def ensure(root: Path, wanted: str) -> str:
 def _make(path: Path, wanted: str) -> None:
     part = path.with_name(f"{NAME}.{token_hex(8)}.part")
     try:
-        write_new(part, json.dumps({"id": wanted}).encode())
+        write_new(part, bytes_of(wanted))
         _name(part, path)
         sync(path.parent)
     finally:

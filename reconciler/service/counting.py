@@ -25,6 +25,7 @@ from reconciler.engine.events import (
     Unwritten,
     Wrote,
 )
+from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.ports import Commit
 from reconciler.service.catalogue import Catalogue
 
@@ -170,6 +171,17 @@ class CallCounts:
 
     def unexpected(self, kind: str) -> None:
         self._odd.labels(kind).inc()
+
+
+class StoreCounts:
+    """Hears of every request to a bucket."""
+
+    def __init__(self, make: Catalogue) -> None:
+        text = "Requests to the bucket with the pictures, by what came of them; none where they are files."
+        self._asked = make.counter("storage_requests_total", text, operation=Operation, outcome=Outcome)
+
+    def asked(self, operation: Operation, outcome: Outcome) -> None:
+        self._asked.labels(operation, outcome).inc()
 
 
 class SweepCounts:

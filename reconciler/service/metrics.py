@@ -19,9 +19,10 @@ from prometheus_client.registry import Collector
 from reconciler.domain.findings import Call
 from reconciler.domain.policy import Policy
 from reconciler.engine.events import CreditsRead, Event
+from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.ports import Overview
 from reconciler.service.catalogue import Catalogue, Described
-from reconciler.service.counting import CallCounts, StepCounts, SweepCounts, SweepFailure, Trigger
+from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts, SweepFailure, Trigger
 from reconciler.service.gauges import Snapshot
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -29,7 +30,7 @@ _LEVELS = {"trace": "debug", **{level: level for level in LEVELS}, "critical": "
 
 
 class Metrics:
-    """An engine listener and the observer of calls to Kie. Safe in several threads.
+    """An engine listener and the observer of calls to Kie and to a bucket. Safe in several threads.
 
     `kinds`: the words that Kie's client has for what it does not understand.
     """
@@ -49,7 +50,7 @@ class Metrics:
         self._snapshot = Snapshot(make, policy)
         self._unseen = make.counter("snapshot_failures_total", "Snapshots that could not be taken.")
         self._sweeps, self._steps = SweepCounts(make, sweep_interval), StepCounts(make, policy)
-        self._calls = CallCounts(make, kinds)
+        self._calls, self._store = CallCounts(make, kinds), StoreCounts(make)
         self._logged = make.counter("log_messages_total", "Log messages, by level.", level=LEVELS)
         info = make.gauge("build_info", "Always 1; the labels tell what runs.", version=(), python=())
         info.labels(version, platform.python_version()).set(1)
@@ -84,6 +85,9 @@ class Metrics:
 
     def unexpected(self, kind: str) -> None:
         self._calls.unexpected(kind)
+
+    def store_asked(self, operation: Operation, outcome: Outcome) -> None:
+        self._store.asked(operation, outcome)
 
     def overview(self, overview: Overview, took: timedelta) -> None:
         self._snapshot.show(overview, took)

@@ -100,6 +100,12 @@ class DelayedCrew:
                 self.idle += wait <= AT_LEAST
                 return None
 
+    def others(self) -> list[Done]:
+        found: list[Done] = []
+        while self._answers and self._answers[0][0] <= self._stage.clock():
+            found.append(heapq.heappop(self._answers)[2])
+        return found
+
     def wake(self) -> None:
         pass
 

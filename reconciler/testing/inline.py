@@ -37,6 +37,11 @@ class InlineCrew:
         self._clock.advance(max(wait, timedelta(milliseconds=1)))
         return None
 
+    def others(self) -> list[Done]:
+        found = list(self._done)
+        self._done.clear()
+        return found
+
     def wake(self) -> None:
         pass
 

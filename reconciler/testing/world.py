@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler import __version__
-from reconciler.database import Database, Reader, open_database, open_reader
+from reconciler.database import Database, Reader, Where, open_database, open_reader
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
@@ -37,24 +37,61 @@ Wrap = Callable[[str, Any], Any]
 """Puts something around a port, told by its name."""
 
 
+class AppDatabase(Protocol):
+    """The app's database and its side of it. `where`: for the program."""
+
+    where: Where
+
+    def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """The rows of one statement, with `?` for values; tables of ours by their bare names."""
+        ...
+
+    def unhurried(self, database: Database) -> None:
+        """It need not wait for the disk."""
+        ...
+
+
+class AppFile:
+    """An SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.where = path, Where(f"sqlite:///{path}")
+        schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(schema)
+
+    def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute(NO_SYNC)
+            connection.row_factory = sqlite3.Row
+            with connection:
+                return [dict(row) for row in connection.execute(statement, values)]
+
+    def unhurried(self, database: Database) -> None:
+        database.connection.db.execute_sql(NO_SYNC)
+
+
 class World:
     """One install: database, store, account at Kie. `policy` may be changed between runs."""
 
     def __init__(
-        self, folder: Path, *, policy: Policy | None = None, kie: Settings | None = None, seed: int = 0
+        self,
+        folder: Path,
+        *,
+        policy: Policy | None = None,
+        kie: Settings | None = None,
+        seed: int = 0,
+        app: AppDatabase | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.policy = policy or Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000)
         self.kie = SimulatedKie(self.clock, seed=seed, settings=kie or Settings(credits=100_000))
         self.kie.files_url = FILES_URL
         self.path = folder / "app.db"
+        self.app: AppDatabase = app or AppFile(self.path)
         self.store: Store = LocalStore(folder / "images", now=self.clock)
         self.events: list[Event] = []
         self.crew: Callable[[], Crew] = lambda: InlineCrew(self.clock)
-        schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text()
-        with sqlite3.connect(self.path) as connection:
-            connection.executescript(schema)
-        connection.close()
 
     # -- the app's side ----------------------------------------------------------------------------------------
 
@@ -76,14 +113,7 @@ class World:
         self.sql(f"INSERT INTO tracks ({names}) VALUES ({', '.join('?' * len(row))})", *row.values())  # noqa: S608
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        connection = sqlite3.connect(self.path)
-        connection.execute(NO_SYNC)
-        connection.row_factory = sqlite3.Row
-        try:
-            with connection:
-                return [dict(row) for row in connection.execute(statement, values)]
-        finally:
-            connection.close()
+        return self.app.sql(statement, *values)
 
     def row(self, track_id: str) -> dict[str, Any]:
         return self.sql("SELECT * FROM tracks WHERE id = ?", track_id)[0]
@@ -99,13 +129,12 @@ class World:
     # -- our side ----------------------------------------------------------------------------------------------
 
     def open(self, owner: str = "one") -> Database:
-        url = f"sqlite:///{self.path}"
-        database = open_database(url, table="tracks", columns={}, policy=self.policy, now=self.clock, owner=owner)
-        database.connection.db.execute_sql(NO_SYNC)
+        database = open_database(self.app.where, self.policy, self.clock, owner=owner)
+        self.app.unhurried(database)
         return database
 
     def reader(self) -> Reader:
-        return open_reader(f"sqlite:///{self.path}", "tracks", {}, self.policy, self.clock)
+        return open_reader(self.app.where, self.policy, self.clock)
 
     def overview(self) -> Overview:
         """What the gauges would show now, by a connection that is not able to write."""

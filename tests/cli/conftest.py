@@ -113,6 +113,7 @@ def installed(folder: Path, **kie: Any) -> Iterator[Install]:
     with KieServer(simulated) as server:
         install = Install(folder, simulated, server.base_url)
         with closing(sqlite3.connect(install.database)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
             connection.executescript(APP_SCHEMA)
         install.configure()
         yield install

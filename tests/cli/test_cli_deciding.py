@@ -104,6 +104,7 @@ def test_a_pause_and_its_end_are_told_and_may_be_said_twice(stuck: Install) -> N
     ]
 
 
+@pytest.mark.slow
 def test_while_paused_results_are_saved_and_nothing_is_bought_or_written(stuck: Install) -> None:
     stuck.kie.add_task(PAID, prompt="a lighthouse", behaviour=AT_ONCE)
     stuck.add("paid", image_url=PAID)

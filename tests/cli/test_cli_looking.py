@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.checks import LOSS
+from reconciler.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
 from reconciler.kie.simulated import Succeed
 
@@ -184,7 +184,7 @@ def test_an_unknown_track_fails(install: Install) -> None:
 
 def test_a_row_that_is_gone_is_explained_by_what_is_remembered(install: Install) -> None:
     install.add("a")
-    install.call("run", "--once", "--timeout", "500ms")
+    install.call("run", "--once", "--timeout", "20s")
     install.sql("DELETE FROM tracks")
     said = json.loads(install.call("explain", "a", "--json").stdout)
     assert said["row"].startswith("gone")

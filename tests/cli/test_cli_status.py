@@ -153,6 +153,7 @@ def test_a_pause_is_told(worked: Install) -> None:
     assert "`reconciler resume` ends it" in said(worked)
 
 
+@pytest.mark.slow
 def test_a_closed_gate_is_told_with_until_when_why_and_what_to_do(worked: Install) -> None:
     worked.add("c")
     worked.kie.script.when(UNAUTHORIZED, operation="create")

@@ -85,7 +85,6 @@ OUT_OF_BOUNDS = [
 NOT_BUILT = [
     ("[callback]\npublic_url = 'https://app.example.com'", "[callback] public_url"),
     ("[callback]\nhmac_key = 'k'", "[callback] hmac_key"),
-    ("[storage]\nbucket = 'b'", "[storage] bucket"),
 ]
 
 
@@ -103,12 +102,52 @@ def test_what_is_not_built_yet_is_refused(tmp_path: Path, text: str, where: str)
     assert (problem.where, problem.what) == (f"{tmp_path / 'config.toml'}: {where}", "is not built yet")
 
 
-def test_s3_is_not_built_yet_and_would_need_its_keys(tmp_path: Path) -> None:
+BUCKET = """
+[storage]
+kind = 's3'
+bucket = 'b'
+endpoint = 'https://s3.example.com/v1'
+access_key = 'a'
+secret_key = 's'
+public_url = 'https://pics.example.com'
+"""
+
+
+def test_a_bucket_needs_its_keys(tmp_path: Path) -> None:
     found = refused(tmp_path, "[storage]\nkind = 's3'\nbucket = 'b'\n")
-    places = [(problem.where.rpartition(": ")[2], problem.what) for problem in found]
-    assert ("[storage] kind", "s3 is not built yet") in places
-    needed = {where for where, what in places if what == "is needed with kind = s3"}
+    needed = {p.where.rpartition(": ")[2] for p in found if p.what == "is needed with kind = s3"}
     assert needed == {"[storage] endpoint", "[storage] access_key", "[storage] secret_key"}
+    assert accepted(tmp_path, BUCKET).storage.place == "bucket b at s3.example.com"
+
+
+def test_a_bucket_is_not_served_by_the_daemon(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, BUCKET.replace("public_url", "# public_url"))
+    assert problem.where.endswith("[storage] public_url")
+    assert problem.what == "is the daemon's own address, which serves no bucket"
+
+
+def test_pictures_go_unencrypted_only_to_a_host_that_is_allowed(tmp_path: Path) -> None:
+    text = BUCKET.replace("https://s3.example.com", "http://127.0.0.1:9000")
+    (problem,) = refused(tmp_path, text)
+    assert problem.where.endswith("[storage] endpoint")
+    assert 'add "127.0.0.1" to [kie] allow_insecure_hosts' in problem.fix
+    assert accepted(tmp_path, f"{text}[kie]\nallow_insecure_hosts = ['127.0.0.1']").storage.kind == "s3"
+
+
+@pytest.mark.parametrize("place", ["file", "environment", "credential"])
+def test_the_buckets_secret_may_stand_in_any_of_three_places(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(BUCKET if place == "file" else BUCKET.replace("secret_key = 's'\n", ""), encoding="utf-8")
+    (tmp_path / "storage_secret_key").write_text("s\n", encoding="utf-8")
+    environ = {
+        "file": {},
+        "environment": {"RECONCILER_STORAGE__SECRET_KEY": "s"},
+        "credential": {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    }[place]
+    loaded = load(path, environ)
+    assert loaded.settings.storage.secret_key.get_secret_value() == "s"
+    assert place in loaded.origins["storage.secret_key"] or place == "file"
+    assert "'s'" not in repr(loaded.settings.storage.secret_key)
 
 
 def test_a_loopback_address_is_not_written_into_a_database_that_others_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import peewee
+import psycopg
 import pytest
 
 from reconciler.database import (
@@ -20,12 +20,14 @@ from reconciler.database import (
     DatabaseMissing,
     DatabaseReadOnly,
     SchemaError,
+    Where,
     migrations,
     open_database,
     open_reader,
+    printed_schema,
 )
 from reconciler.database.connection import Connection, connect
-from reconciler.database.migrations import VERSION, migrate, schema_sql, version
+from reconciler.database.migrations import VERSION, migrate, version
 from reconciler.database.tables import SchemaVersion
 from reconciler.domain.actions import Buy
 from reconciler.domain.policy import Policy
@@ -76,6 +78,7 @@ def test_a_path_with_odd_letters_is_opened(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_the_journal_mode_stays(app: Any, mode: str) -> None:
     app.sql(f"PRAGMA journal_mode = {mode}")
@@ -87,6 +90,7 @@ def test_the_journal_mode_stays(app: Any, mode: str) -> None:
     assert app.sql("PRAGMA journal_mode") == [(mode,)]
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_is_an_error_after_the_timeout(app: Any) -> None:
     connection = app.ready(busy_timeout_s=0.01)
     with closing(sqlite3.connect(app.path)) as other:
@@ -97,6 +101,7 @@ def test_a_locked_database_is_an_error_after_the_timeout(app: Any) -> None:
         pass
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_leaves_nothing_half_written(app: Any) -> None:
     app.put("a")
     leases = app.leases()
@@ -131,6 +136,7 @@ def add_a_version(connection: Connection, *, twice: bool = False) -> None:
             connection.run(SchemaVersion.insert(version=99, applied_at=now()))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_reader_leaves_the_file_as_it_is(app: Any, ours: bool) -> None:
     app.put("a", image_url=None)
@@ -138,7 +144,7 @@ def test_a_reader_leaves_the_file_as_it_is(app: Any, ours: bool) -> None:
     if ours:
         app.ready()
     before = digest(app.path)
-    reader = open_reader(app.url, "tracks", {}, Policy(), app.clock)
+    reader = open_reader(Where(app.url), Policy(), app.clock)
     assert reader.remembers is ours
     assert reader.finder.due(10) == ("a",)
     assert reader.finder.page(None, 10).work == ("a", "b")
@@ -154,6 +160,7 @@ def test_a_reader_leaves_the_file_as_it_is(app: Any, ours: bool) -> None:
     assert sorted(p.name for p in app.path.parent.iterdir()) == [app.path.name]
 
 
+@pytest.mark.sqlite
 def test_migrating_twice_changes_nothing(app: Any) -> None:
     app.ready().close()
     before = digest(app.path)
@@ -161,6 +168,7 @@ def test_migrating_twice_changes_nothing(app: Any) -> None:
     assert digest(app.path) == before
 
 
+@pytest.mark.sqlite
 def test_the_tables_are_created_all_or_nothing(app: Any) -> None:
     connection = app.connect()
     connection.db.execute_sql("PRAGMA max_page_count = 20")
@@ -174,7 +182,7 @@ def test_newer_tables_are_refused(app: Any, opener: Callable[..., Any]) -> None:
     app.ready()
     app.sql("INSERT INTO reconciler_schema VALUES (?, '2027-01-01')", VERSION + 1)
     with pytest.raises(SchemaError, match="Install the newer program"):
-        opener(app.url, "tracks", {}, Policy(), app.clock)
+        opener(Where(app.url), Policy(), app.clock)
 
 
 def test_older_tables_are_brought_up_to_date_and_refused_by_readers(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,22 +190,23 @@ def test_older_tables_are_brought_up_to_date_and_refused_by_readers(app: Any, mo
     app.sql("INSERT INTO reconciler_note VALUES ('kept', 'as it is')")
 
     def step(connection: Connection) -> None:
-        connection.db.execute_sql("ALTER TABLE reconciler_note ADD COLUMN extra TEXT")
+        connection.db.execute_sql('ALTER TABLE "reconciler_note" ADD COLUMN extra TEXT')
 
     monkeypatch.setattr(migrations, "VERSION", VERSION + 1)
     monkeypatch.setattr(migrations, "STEPS", {VERSION + 1: step})
     with pytest.raises(SchemaError, match="schema --apply"):
-        open_reader(app.url, "tracks", {}, Policy(), app.clock)
+        open_reader(Where(app.url), Policy(), app.clock)
     assert version(app.ready()) == VERSION + 1
     assert app.sql("SELECT * FROM reconciler_note") == [("kept", "as it is", None)]
-    open_reader(app.url, "tracks", {}, Policy(), app.clock).close()
+    open_reader(Where(app.url), Policy(), app.clock).close()
 
 
+@pytest.mark.sqlite
 def test_the_printed_statements_make_the_same_tables(app: Any, make_app: Callable[..., Any]) -> None:
     other = make_app()
     app.ready()
     with closing(sqlite3.connect(other.path)) as connection:
-        connection.executescript(schema_sql(peewee.SqliteDatabase(None, field_types={"INSTANT": "TEXT"})))
+        connection.executescript(printed_schema(Where("sqlite:///nowhere.db")))
     listing = "SELECT type, name, sql FROM sqlite_master WHERE name LIKE '%reconciler%' AND sql <> '' ORDER BY name"
     assert normal(other.sql(listing)) == normal(app.sql(listing))
 
@@ -210,14 +219,14 @@ def test_the_hand_over_table_is_as_promised(app: Any) -> None:
     app.ready()
     app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 't')")
     assert app.sql("SELECT created_at IS NOT NULL FROM reconciler_image_task") == [(1,)]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 't')")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         app.sql("INSERT INTO reconciler_image_task (track_id) VALUES ('b')")
 
 
 def test_opening_makes_the_tables_and_closes_when_it_fails(app: Any) -> None:
-    database = open_database(app.url, "tracks", {}, Policy(), app.clock)
+    database = open_database(Where(app.url), Policy(), app.clock)
     app.put("a")
     held = database.leases.lease("a")
     assert held is not None
@@ -230,6 +239,6 @@ def test_opening_makes_the_tables_and_closes_when_it_fails(app: Any) -> None:
     assert database.notes.get("name") is None
     database.close()
     with pytest.raises(SchemaError, match="no table songs"):
-        open_database(app.url, "songs", {}, Policy(), app.clock)
+        open_database(Where(app.url, "songs"), Policy(), app.clock)
     with pytest.raises(SchemaError, match="no table songs"):
-        open_reader(app.url, "songs", {}, Policy(), app.clock)
+        open_reader(Where(app.url, "songs"), Policy(), app.clock)

@@ -97,6 +97,7 @@ def test_a_row_is_found_when_it_comes_into_scope_by_age(app: Any, desk: Desk) ->
     assert desk.finder.due(9) == ("a",)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("declared", "now"), [("INTEGER", 1793534400), ("INTEGER", 1793534400000), ("TEXT", "1793534400000")]
 )
@@ -184,6 +185,7 @@ def test_the_hopeless_do_not_hide_the_next(app: Any, desk: Desk) -> None:
     assert desk.finder.due(5) == ("one more",)
 
 
+@pytest.mark.sqlite
 def test_ids_that_cannot_be_named_harm_nobody(make_app: Any) -> None:
     app = make_app("CREATE TABLE tracks (id, status TEXT DEFAULT 'completed', image_url TEXT)")
     app.sql("INSERT INTO tracks (id) VALUES (NULL), (''), (x'00ff'), (1.5), (CAST(x'68ff' AS TEXT)), ('a'), (7)")
@@ -225,7 +227,8 @@ def test_counting(app: Any, desk: Desk) -> None:
     desk.look("b", State.MISSING, reason=Reason.BUDGET)
     desk.look("c", State.OK)
     desk.look("d", None)
-    assert desk.finder.tally() == {(State.MISSING, Reason.BUDGET): 2, (State.OK, None): 1}
+    stood = {(State.MISSING, Reason.BUDGET, None, False): 2, (State.OK, None, None, False): 1}
+    assert desk.finder.tally() == stood
 
 
 # -- audit -------------------------------------------------------------------------------------------------------------
@@ -363,6 +366,7 @@ def test_rows_to_be_walked_are_counted_as_numbers_where_ids_are(make_app: Any) -
     assert [finder.rows_after(key) for key in (None, "-3", "9", "10", "100")] == [4, 3, 2, 1, 0]
 
 
+@pytest.mark.sqlite
 def test_rows_that_time_will_bring_into_scope_are_remembered(app: Any, desk: Desk) -> None:
     app.put("a", status="pending", audio_url="a", created_at="no time at all")
     app.put("b", status="pending")
@@ -384,6 +388,7 @@ def queries_of(finder: SqlFinder, call: Any) -> list[tuple[str, Any]]:
     return [(sql, params) for sql, params in seen if sql.startswith("SELECT")]
 
 
+@pytest.mark.sqlite
 def test_a_sweep_never_reads_the_whole_table(desk: Desk) -> None:
     queries = queries_of(desk.finder, lambda: desk.finder.due(100))
     assert len(queries) == 8

@@ -268,6 +268,7 @@ def test_three_unproven_ones_may_be_out(till: Till) -> None:
     till.bought("d", shape="other")
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_buys_nothing(app: Any) -> None:
     from reconciler.database import DatabaseLocked
 

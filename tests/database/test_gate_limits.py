@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.database import Database, open_database
+from reconciler.database import Database, Where, open_database
 from reconciler.domain.actions import Buy
 from reconciler.domain.model import Outcome, Purchase, Verdict
 from reconciler.domain.policy import Policy
@@ -25,6 +26,7 @@ answers = st.sampled_from(["at once", "late", "never", "nothing", "unknown", "no
 steps = st.lists(st.tuples(pauses, answers, st.integers(0, 14), st.booleans()), max_size=25)
 
 
+@pytest.mark.sqlite
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(steps)
 @example([(0, "never", 14, False)] * 3 + [(10, "never", 0, True)] + [(0, "never", 0, False)] * 2)
@@ -49,7 +51,7 @@ def test_no_period_holds_more_requests_than_allowed(make_app: Any, history: list
 
 
 def reopened(app: Any) -> Database:
-    database = open_database(app.url, "tracks", {}, POLICY, app.clock)
+    database = open_database(Where(app.url), POLICY, app.clock)
     database.connection.db.execute_sql(UNHURRIED)
     return database
 
@@ -64,15 +66,15 @@ def try_to_buy(app: Any, database: Any, track_id: str, answer: str, delay_s: int
     assert arrived <= purchase.send_before
     if answer != "never":
         app.clock.at = max(app.clock.at, arrived + timedelta(seconds=20 if answer == "late" else 0))
-        finish(database, held, purchase, answer)
+        finish(database, held, purchase, answer, app.clock())
     return [] if answer == "not sent" else [arrived]
 
 
-def finish(database: Any, held: Any, purchase: Purchase, answer: str) -> None:
+def finish(database: Any, held: Any, purchase: Purchase, answer: str, now: datetime) -> None:
     outcomes = {"nothing": Outcome.NOTHING, "not sent": Outcome.NOTHING, "unknown": Outcome.UNKNOWN}
     done = replace(
         purchase,
-        answered_at=database.connection.now(),
+        answered_at=now,
         outcome=outcomes.get(answer, Outcome.ACCEPTED),
         sent=answer != "not sent",
         verdict=Verdict.FAILED if answer in ("at once", "late") else Verdict.PENDING,
@@ -87,7 +89,7 @@ def densest(times: list[datetime], period: timedelta) -> int:
 
 def test_the_limits_are_also_used(app: Any) -> None:
     """Refusing everything would keep every limit."""
-    database = open_database(app.url, "tracks", {}, POLICY, app.clock)
+    database = open_database(Where(app.url), POLICY, app.clock)
     counts = []
     for number in range(12):
         app.put(f"t{number}")
@@ -96,6 +98,7 @@ def test_the_limits_are_also_used(app: Any) -> None:
     assert len(counts) == 3
 
 
+@pytest.mark.sqlite
 def test_two_processes_share_one_gate(app: Any) -> None:
     """Real processes, begun together, on one file."""
     for number in range(30):
@@ -118,7 +121,7 @@ def test_two_processes_share_one_gate(app: Any) -> None:
 
 def buyer(url: str, start: Any) -> None:
     policy = Policy(purchase_limit=5, per_hour=50)
-    database = open_database(url, "tracks", {}, policy, lambda: datetime.now(UTC))
+    database = open_database(Where(url), policy, lambda: datetime.now(UTC))
     start.wait()
     for number in range(30):
         held = database.leases.lease(f"t{number}")

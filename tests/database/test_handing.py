@@ -53,6 +53,7 @@ def test_words_of_sql_and_patterns_are_mere_letters(app: Any, handing: Handing) 
         assert handing.owners(hostile) == ()
 
 
+@pytest.mark.sqlite
 def test_ids_of_any_kind_are_told_as_texts(make_app: Any) -> None:
     app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, image_url, status, created_at, updated_at, prompt)")
     connection = app.ready()
@@ -60,6 +61,7 @@ def test_ids_of_any_kind_are_told_as_texts(make_app: Any) -> None:
     assert Handing(connection, probe(connection, "tracks")).owners(ID) == ("7",)
 
 
+@pytest.mark.sqlite
 def test_a_cell_of_another_kind_does_no_harm(app: Any, handing: Handing) -> None:
     app.put("a", extended_prompt=f"image_task_id: {ID}".encode())
     app.put("b", image_url=ID.encode())
@@ -74,7 +76,8 @@ def test_once_handed_over_is_enough_and_the_time_is_kept(app: Any, handing: Hand
     handing.hand_over("a", ID)
     handing.hand_over("b", ID)
     rows = app.sql("SELECT track_id, task_id, created_at FROM reconciler_image_task ORDER BY track_id")
-    assert rows[0] == ("a", ID, "2026-01-01 00:00:00")
+    assert rows[0][:2] == ("a", ID)
+    assert rows[0][2].startswith("2026-01-01")
     assert rows[1][:2] == ("b", ID)
     assert rows[1][2] is not None, "the table's own default, as for the app"
     assert handing.owners(ID) == ("a", "b")
@@ -89,7 +92,8 @@ def test_only_a_bad_end_is_forgotten(app: Any, handing: Handing, state: TaskStat
     app.put("a", image_url=ID)
     held = leases.lease("a")
     for name in (ID, NAMED):
-        leases.memories.save(held.memory.with_task(Task(name, app.clock(), state=state)), app.clock())
+        saved = leases.memories.saved([held.memory.with_task(Task(name, app.clock(), state=state))], None, app.clock())
+        leases.connection.ask(*saved)
     handing.forget_end(ID)
     handing.forget_end("never heard of")
     kept = {name for (name,) in app.sql("SELECT id FROM reconciler_task")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import Told, open_reader
+from reconciler.database import Told, Where, open_reader
 from reconciler.database.connection import Connection
 from reconciler.database.history import History
 from reconciler.domain.attempts import Attempt
@@ -27,7 +27,8 @@ class Book:
 
     def add(self, *attempts: Attempt, track_id: str = "a") -> None:
         with self.connection.writing() as now:
-            self.history.add(track_id, attempts, now)
+            (newest,) = self.connection.ask(self.history.newest(track_id))
+            self.connection.ask(*self.history.added(track_id, attempts, newest, now))
 
     def of(self, track_id: str = "a", limit: int = 100) -> Sequence[Told]:
         with self.connection.reading():
@@ -85,15 +86,16 @@ def test_text_that_no_database_takes_is_told_as_far_as_it_can_be(book: Book) -> 
 
 def test_a_reader_sees_it(app: Any, book: Book) -> None:
     book.add(POLL, replace(POLL, came="succeeded"))
-    reader = open_reader(app.url, "tracks", {}, Policy(), app.clock)
+    reader = open_reader(Where(app.url), Policy(), app.clock)
     assert [told.came for told in reader.history("a", 1)] == ["succeeded"]
     assert reader.history("a", 9) == book.of()
     reader.close()
 
 
+@pytest.mark.sqlite
 def test_a_long_history_is_not_read_to_add_to_it(book: Book) -> None:
     for statement in (book.history._newest, book.history._shown):
         given = [9] * len(statement._values)
-        plan = [row[3] for row in book.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {statement._sql}", given)]
+        plan = [row[3] for row in book.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {statement.sql}", given)]
         assert len(plan) == 1, plan
         assert "USING INDEX reconciler_attempt_track_id_id" in plan[0]

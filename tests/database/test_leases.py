@@ -172,6 +172,7 @@ def test_an_id_that_nobody_knows_is_not_remembered(app: Any) -> None:
     assert leases.commit(held.lease, Change(held.memory, STUCK)) is Commit.LEASE_LOST
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("declared", "given", "shown"),
     [

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import SchemaError, open_database, open_reader
+from reconciler.database import SchemaError, Where, open_database, open_reader
 from reconciler.database.migrations import STEPS, VERSION, version
 from reconciler.domain.actions import Buy
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Outcome, Purchase, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
+
+pytestmark = pytest.mark.sqlite
+"""Servers are known since the second version."""
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRST = (GOLDEN / "schema-v1.sql").read_text()
@@ -139,7 +142,7 @@ def test_all_that_stood_somewhere_is_looked_at_once(old: Any) -> None:
 
 def test_what_it_remembers_is_understood(old: Any) -> None:
     old.put("bought", task_id="song")
-    database = open_database(old.url, "tracks", {}, Policy(), old.clock)
+    database = open_database(Where(old.url), Policy(), old.clock)
     held = database.leases.lease("bought")
     assert held is not None
     (kept,) = held.memory.kept
@@ -151,16 +154,16 @@ def test_what_it_remembers_is_understood(old: Any) -> None:
     assert (database.gate.view().balance, database.notes.get("store_marker")) == (77.5, "marker")
     assert database.gate.view().proofs[SHAPE].granted == 2
     assert database.finder.tally() == {
-        (State.OK, None): 1,
-        (State.MISSING, Reason.BUDGET): 1,
-        (State.FAILED, Reason.NO_PROMPT): 1,
+        (State.OK, None, None, False): 1,
+        (State.MISSING, Reason.BUDGET, None, False): 1,
+        (State.FAILED, Reason.NO_PROMPT, None, False): 1,
     }
     database.close()
 
 
 def test_it_is_worked_on_as_before(old: Any) -> None:
     old.put("new")
-    database = open_database(old.url, "tracks", {}, Policy(), old.clock)
+    database = open_database(Where(old.url), Policy(), old.clock)
     database.gate.balance(1000, old.clock())
     held = database.leases.lease("new")
     assert held is not None
@@ -183,7 +186,7 @@ def test_a_process_of_the_first_version_that_still_runs_harms_nothing(old: Any) 
 def test_a_reader_says_what_to_do(old: Any) -> None:
     before = old.path.read_bytes()
     with pytest.raises(SchemaError, match="Run `reconciler schema --apply`") as caught:
-        open_reader(old.url, "tracks", {}, Policy(), old.clock)
+        open_reader(Where(old.url), Policy(), old.clock)
     assert caught.value.problems == (f"the reconciler's tables have version 1, this program needs {VERSION}",)
     assert old.path.read_bytes() == before
 

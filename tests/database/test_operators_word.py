@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import open_database
+from reconciler.database import Where, open_database
 from reconciler.database.hosts import release_suspects
 from reconciler.domain.actions import Write
 from reconciler.domain.gate import Closure, GateName
@@ -207,7 +207,7 @@ def test_released_hosts_are_suspected_no_more_and_those_who_waited_are_due(app: 
     desk.look("b", State.BELOW_TARGET, reason=Reason.HOST_SUSPECT)
     desk.look("c", State.MISSING, reason=Reason.BUDGET, held="shape")
     app.clock.on(minutes=1)
-    database = open_database(app.url, "tracks", {}, Policy(), app.clock)
+    database = open_database(Where(app.url), Policy(), app.clock)
     desk.look("c", State.MISSING, reason=Reason.BUDGET, held="shape")  # opening has everything looked at once
     assert desk.leases.peek("a").memory.host_suspect
     assert database.release_suspects() == 2
@@ -237,7 +237,7 @@ def test_who_was_worked_while_its_host_was_released_does_not_wait_for_ever(app: 
 def test_a_released_host_is_suspected_again_only_after_as_many_losses_more(app: Any, desk: Desk) -> None:
     app.put("a", image_url="https://bad.example/a.png")
     lose(desk, "bad.example", 25)
-    database = open_database(app.url, "tracks", {}, Policy(), app.clock)
+    database = open_database(Where(app.url), Policy(), app.clock)
     assert database.release_suspects() == 0
     lose(desk, "bad.example", 20)
     assert not desk.leases.peek("a").memory.host_suspect

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import Pruned, open_database, pruning
+from reconciler.database import Pruned, Where, open_database, pruning
 from reconciler.database.pruning import prune
 from reconciler.database.schema import probe
+from reconciler.database.statements import Answer
 from reconciler.domain.attempts import Attempt
 from reconciler.domain.model import Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
@@ -167,13 +168,15 @@ def test_what_goes_on_to_happen_is_not_old(app: Any, yard: Yard) -> None:
     assert app.sql("SELECT times FROM reconciler_attempt") == [(2,)]
 
 
+@pytest.mark.sqlite
 def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abcde":
         yard.bury(name, f"task of {name}", "of all")
     app.put("here")
     for number in range(5):
         with yard.leases.connection.writing() as now:
-            yard.leases.history.add("here", (Attempt("look", str(number), "done"),), now)
+            attempts = (Attempt("look", str(number), "done"),)
+            yard.leases.connection.ask(*yard.leases.history.added("here", attempts, Answer([], 0), now))
     app.clock.at += 91 * DAY
     monkeypatch.setattr(pruning, "AT_ONCE", 2)
     begun: list[str] = []
@@ -189,6 +192,6 @@ def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch:
 def test_an_opened_database_prunes_itself(app: Any, yard: Yard) -> None:
     yard.bury("a", "t")
     app.clock.at += 91 * DAY
-    database = open_database(app.url, "tracks", {}, Policy(), app.clock)
+    database = open_database(Where(app.url), Policy(), app.clock)
     assert database.prune() == Pruned(tracks=1)
     database.close()

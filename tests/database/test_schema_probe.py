@@ -9,6 +9,7 @@ from reconciler.database import Key, SchemaError
 from reconciler.database.schema import probe
 
 
+@pytest.mark.sqlite
 def test_the_whole_table(app: Any) -> None:
     table = probe(app.connect(), "tracks")
     assert table.key is Key.TEXT
@@ -17,6 +18,7 @@ def test_the_whole_table(app: Any) -> None:
     assert table.types["updated_at"] == "TEXT"
 
 
+@pytest.mark.sqlite
 def test_the_least_table(make_app: Callable[..., Any]) -> None:
     app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
     table = probe(app.connect(), "main.tracks", {})
@@ -24,6 +26,7 @@ def test_the_least_table(make_app: Callable[..., Any]) -> None:
     assert set(table.names) == {"id", "status", "image_url"}
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("declared", "key"),
     [("uuid", Key.UUID), ("VARCHAR(36)", Key.TEXT), ("BIGINT", Key.INTEGER), ("", Key.UNTYPED), ("BLOB", Key.UNTYPED)],
@@ -39,6 +42,7 @@ def test_ids_that_need_not_be_unique(make_app: Callable[..., Any]) -> None:
     assert not probe(app.connect(), "tracks").unique
 
 
+@pytest.mark.sqlite
 def test_names_differ_in_case_and_by_configuration(make_app: Callable[..., Any]) -> None:
     app = make_app('CREATE TABLE "my songs" (uid TEXT PRIMARY KEY, Status TEXT, "cover url" TEXT, name TEXT)')
     table = probe(app.connect(), "my songs", {"id": "uid", "image_url": "cover url", "title": "Name", "mood": "mood"})

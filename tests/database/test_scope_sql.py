@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peewee import JOIN
 
-from reconciler.database import dialect
 from reconciler.database.leases import SqlLeases
 from reconciler.database.schema import probe
 from reconciler.database.scope_sql import in_scope
@@ -37,6 +36,7 @@ def leases(app: Any) -> SqlLeases:
     return app.leases()  # type: ignore[no-any-return]
 
 
+@pytest.mark.sqlite
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.tuples(words, texts, titles, times), policies, ages, st.booleans())
 def test_sql_and_core_agree(
@@ -68,7 +68,7 @@ def test_sql_and_core_agree(
 def found(leases: SqlLeases, policy: Policy) -> bool:
     table = probe(leases.connection, "tracks")
     joined = table.table.select(table.id).join(
-        Remembered, JOIN.LEFT_OUTER, on=Remembered.track_id == dialect.as_text(table.id)
+        Remembered, JOIN.LEFT_OUTER, on=Remembered.track_id == table.dialect.as_text(table.id)
     )
     return bool(leases.connection.rows(joined.where(in_scope(table, policy, START))))
 

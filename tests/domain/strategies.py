@@ -1,5 +1,6 @@
 """Tracks and memories as they may be found: any mix of what the parts can leave behind, at any time."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +50,9 @@ URLS = (DURABLE, COVER, RESULT, OTHER_RESULT, INLINE, OURS, POLICY.url_of(OTHER_
 TEXTS = (None, None, None, COVER, *URLS, TASK, "http://plain.example/a.png", "nonsense")
 SONGS = (SONG, "6" * 32)
 SIZES = ((2048, 1152), (2560, 1440), (360, 360), (1344, 768))
+KEPT = ((), (), (KEY,), (KEY, OTHER_KEY), (RESULT,), (KEY, RESULT))
+"""A URL is the key of what was kept while nothing was stored."""
+WRITTEN = ((OLD_HOME, KEY), (RESULT, RESULT))
 STORE_NAMES = ("store", f"store:{KEY}", f"store:{OTHER_KEY}")
 
 ages = st.sampled_from((0, 1, 5, 12, 23, 25, 47, 100, 160, 170, 400, 900))
@@ -68,7 +72,8 @@ policies = st.builds(
     restore_archived=st.booleans(),
     per_track=st.integers(1, 3),
     attempts_per_track=st.integers(3, 6),
-)
+    keeps=rarely(st.just(False), True),
+).map(lambda policy: policy if policy.keeps else replace(policy, target=Target(fit=Fit.KEEP)))
 
 tracks = st.builds(
     Track,
@@ -203,8 +208,8 @@ def memories(draw: st.DrawFn, track: Track) -> Memory:
         song_id=draw(rarely(st.none(), track.task_id)),
         needy_since=draw(st.sampled_from((None, first_seen, NOW))),
         sighting=draw(st.one_of(st.none(), sightings(identity), sightings(identity))),
-        kept=tuple(draw(keepsakes(key)) for key in draw(st.sampled_from(((), (), (KEY,), (KEY, OTHER_KEY))))),
-        written=draw(rarely(st.just(Written(OLD_HOME, KEY, NOW - HOUR, NOW - HOUR)))),
+        kept=tuple(draw(keepsakes(key)) for key in draw(st.sampled_from(KEPT))),
+        written=draw(rarely(st.sampled_from([Written(url, key, NOW - HOUR, NOW - HOUR) for url, key in WRITTEN]))),
         restores=tuple(draw(st.lists(moments, max_size=4))),
         ailments=ill,
         song=draw(

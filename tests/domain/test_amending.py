@@ -185,6 +185,7 @@ def test_without_any_words_it_stays_given_up_until_the_row_has_some() -> None:
     assert isinstance(plan_case(replace(after(one), track=track())), Buy)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(known())
 def test_whatever_is_known_of_it(given_: tuple[Track, Memory, Policy]) -> None:

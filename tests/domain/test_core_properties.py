@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,9 @@ from reconciler.domain.standing import classify, standing
 from reconciler.domain.states import Reason, State
 from tests.domain.builders import HOUR, NOW
 from tests.domain.strategies import gates, known
+
+pytestmark = pytest.mark.no_cover
+"""Tracing what draws a memory takes longer than drawing it; each line has tests of its own."""
 
 few = settings(max_examples=50)
 """A whole memory takes ten milliseconds to draw, and every property draws its own."""

@@ -204,6 +204,7 @@ calls = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(calls, st.integers(1, 5), st.integers(1, 20))
 def test_no_window_holds_more_than_the_limit_however_late_requests_arrive(
     history: list[tuple[float, float | None, float]], limit: int, seconds: int
@@ -223,6 +224,7 @@ def test_no_window_holds_more_than_the_limit_however_late_requests_arrive(
         assert sum(start <= at < start + policy.purchase_window for at in arrivals) <= limit
 
 
+@pytest.mark.slow
 @given(calls, st.integers(1, 5))
 def test_a_window_that_is_full_says_when_it_opens(history: list[tuple[float, float | None, float]], limit: int) -> None:
     policy = replace(POLICY, purchase_limit=limit)

@@ -99,6 +99,7 @@ def moments(draw: st.DrawFn, given_: tuple[Track, Memory, Policy], horizon: date
     return then
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(known(), gates, st.data())
 def test_nothing_but_time_passes_and_the_track_stands_where_it_does(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.learn import Done, after_conflict, after_write, learn, notice
-from reconciler.domain.look import Good
+from reconciler.domain.look import Dying, Good
 from reconciler.domain.model import Cell, Memory, Outcome, Purchase, Track
 from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
@@ -76,6 +77,11 @@ BOUGHT: tuple[Finding, ...] = (
     AnswerLost(Call.TIMEOUT, ""),
     *(NothingMade(refusal, Call.REJECTED, "") for refusal in REFUSALS),
 )
+
+
+def sound(case: Case) -> bool:
+    """The row's picture is good and may stay: for good, or, where nothing is stored, as long as it lives."""
+    return isinstance(case.look, Good) or (isinstance(case.look, Dying) and case.look.good is not None)
 
 
 @dataclass
@@ -109,7 +115,7 @@ class World:
             action = plan_case(case)
             if isinstance(action, Wait | GiveUp):
                 until = action.until if isinstance(action, Wait) else action.recheck
-                if until is None or (isinstance(case.look, Good) and until - self.now >= DAY / 2):
+                if until is None or (sound(case) and until - self.now >= DAY / 2):
                     return action
                 assert until > self.now
                 self.now = until
@@ -169,9 +175,10 @@ class World:
             case Fetch(source=source, interim=interim):
                 small = not isinstance(source, TaskResult) and source.name == COVER
                 found = self.one_of((SMALL, *FETCHED[1:]) if small else FETCHED)
+                key = f"tracks/t1/{next(self.names)}.jpg" if self.policy.keeps else source.name
                 if found is SMALL and interim:
-                    return Stored(f"tracks/t1/i{next(self.names)}.jpg", 360, 360, "cd", interim=True)
-                return replace(GOOD, key=f"tracks/t1/{next(self.names)}.jpg") if found is GOOD else found
+                    return Stored(key, 360, 360, "cd", interim=True)
+                return replace(GOOD, key=key) if found is GOOD else found
             case AskTask():
                 found = self.one_of(ASKED)
                 return Succeeded((f"{RESULT}?{next(self.names)}",)) if isinstance(found, Succeeded) else found
@@ -233,6 +240,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 troubles = st.integers(0, 100).flatmap(lambda n: st.lists(st.integers(0, 6), min_size=n, max_size=n))
 
 
+@pytest.mark.slow
 @given(rows, policies, troubles, st.lists(st.booleans(), max_size=8))
 def test_every_history_that_ends_healthy_converges(
     row: Track, policy: Policy, trouble: list[int], conflicts: list[bool]
@@ -240,10 +248,11 @@ def test_every_history_that_ends_healthy_converges(
     world = World(row, policy, trouble, conflicts)
     end = world.run(steps=400)
     event(str(end.reason) if isinstance(end, GiveUp) else "good")
-    assert isinstance(end, GiveUp) or isinstance(world.case().look, Good)
+    assert isinstance(end, GiveUp) or sound(world.case())
     assert world.now - NOW < timedelta(days=150)
 
 
+@pytest.mark.slow
 @given(rows, policies, troubles)
 def test_what_has_ended_well_stays_and_costs_nothing_more(row: Track, policy: Policy, trouble: list[int]) -> None:
     world = World(row, policy, trouble)
@@ -253,7 +262,7 @@ def test_what_has_ended_well_stays_and_costs_nothing_more(row: Track, policy: Po
     for _ in range(5):
         world.now += 31 * DAY
         world.run(steps=10)
-        assert isinstance(world.case().look, Good)
+        assert sound(world.case())
     assert [p.token for p in world.memory.purchases] == bought
     assert world.track.image == shown
 
@@ -270,6 +279,7 @@ def test_in_a_healthy_world_one_purchase_is_enough(rounds: int) -> None:
     assert world.memory.song_id == SONG
 
 
+@pytest.mark.slow
 @given(rows, policies, troubles, st.lists(st.sampled_from(CHANGES), max_size=6))
 def test_it_converges_whatever_others_do_to_the_row(
     row: Track, policy: Policy, trouble: list[int], changes: list[dict[str, Any]]
@@ -279,4 +289,4 @@ def test_it_converges_whatever_others_do_to_the_row(
         world.walk(steps=12)
         world.track = replace(world.track, updated_at=world.now, **change)
     end = world.run(steps=400)
-    assert isinstance(end, GiveUp) or isinstance(world.case().look, Good) or not world.case().in_scope
+    assert isinstance(end, GiveUp) or sound(world.case()) or not world.case().in_scope

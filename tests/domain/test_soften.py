@@ -48,6 +48,7 @@ def test_softening_is_bounded_final_and_never_empty(text: str) -> None:
     assert not re.search(r"[\"“”„«»「」『』™®©@]\w|https?://|  |\n", mild)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["Batman", "taylor swift", "blood", "nackte", "宫崎骏", "“Blue Train”", "@me", "www.h.org"]), odd
 )

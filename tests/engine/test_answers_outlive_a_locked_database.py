@@ -38,7 +38,7 @@ def test_a_task_that_was_bought_is_known(make_world: MakeWorld, port: str, times
         return any(isinstance(event, Ordered) for event in world.events)
 
     def wrap(name: str, part: Any) -> Any:
-        return Locked(part, {"commit", "view"}, times, ordered) if name == port else part
+        return Locked(part, {"commit_all", "view"}, times, ordered) if name == port else part
 
     with sweeping(world, timedelta(minutes=5), wrap) as sweep:
         try:
@@ -64,7 +64,7 @@ def test_a_picture_that_came_back_is_no_interruption(make_world: MakeWorld) -> N
 
 
 def _locked_commits(name: str, part: Any) -> Any:
-    return Locked(part, {"commit"}, 10_000, lambda: True) if name == "leases" else part
+    return Locked(part, {"commit_all"}, 10_000, lambda: True) if name == "leases" else part
 
 
 @pytest.mark.parametrize("healthy", [True, False])

@@ -3,20 +3,20 @@
 from datetime import timedelta
 from typing import Any
 
-from reconciler.database import Told, open_reader
+from reconciler.database import Told, Where, open_reader
 from reconciler.domain.policy import Target
 from reconciler.kie.simulated import SERVER_ERROR, Break, Fault, Succeed
 from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld
 from tests.engine.test_paused import before_the_write, say
-from tests.engine.test_sweep import Around
+from tests.engine.test_sweep import Around, each
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def history(world: World, track_id: str = "t000") -> list[Told]:
     """Oldest first."""
-    reader = open_reader(f"sqlite:///{world.path}", "tracks", {}, world.policy, world.clock)
+    reader = open_reader(Where(f"sqlite:///{world.path}"), world.policy, world.clock)
     try:
         return [*reversed(reader.history(track_id, 100))]
     finally:
@@ -102,7 +102,7 @@ def test_nothing_is_told_of_a_step_whose_lease_was_lost(make_world: MakeWorld) -
         if change.tried:
             world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
 
-    world.run(timedelta(seconds=1), wrap=Around("leases", "commit", take_over))
+    world.run(timedelta(seconds=1), wrap=Around("leases", "commit_all", each(take_over)))
     assert history(world) == []
 
 

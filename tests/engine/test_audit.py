@@ -100,6 +100,7 @@ def test_a_clock_that_was_set_back_stops_nothing(reached: str | None, back: time
     assert pass_at(BEGAN - back, HOUR, BEGAN, reached) == Pass(BEGAN - back, reached)
 
 
+@pytest.mark.slow
 @given(
     interval=st.timedeltas(MINUTE, 10 * DAY),
     rows=st.integers(1, 2000),

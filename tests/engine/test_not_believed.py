@@ -1,21 +1,20 @@
 """While the provider fails, its "not found" is one failure more and no absence."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from reconciler.domain.states import State
 from reconciler.kie.simulated import MAINTENANCE, Operation, Rule, page
-from reconciler.testing.world import World
+from tests.engine.conftest import MakeWorld
 
 NOBODYS = "c" * 32
 OUTAGE = timedelta(hours=2)
 
 
 @pytest.mark.slow
-def test_a_task_is_not_gone_because_a_failing_provider_does_not_find_it(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_task_is_not_gone_because_a_failing_provider_does_not_find_it(make_world: MakeWorld) -> None:
+    world = make_world()
     for number in range(6):
         world.add(f"lost{number}", image_url=f"{number}" * 32)
     world.add("named", image_url=NOBODYS)

@@ -87,6 +87,7 @@ def try_once(world: World) -> None:
         database.close()
 
 
+@pytest.mark.slow
 def test_one_order_goes_out_and_all_the_others_once_kie_took_it(world: World) -> None:
     world.with_policy(fallback_models=())
     world.kie.script.next("create", WRONG)
@@ -102,6 +103,7 @@ def test_one_order_goes_out_and_all_the_others_once_kie_took_it(world: World) ->
     assert crew.idle <= 1
 
 
+@pytest.mark.slow
 def test_one_order_goes_out_and_no_other_while_kie_calls_it_wrong(world: World) -> None:
     world.with_policy(fallback_models=())
     world.kie.script.when(WRONG, operation="create")

@@ -11,7 +11,7 @@ from reconciler.engine.events import Moved, Wrote
 from reconciler.kie.simulated import Succeed
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, sweeping
-from tests.engine.test_sweep import Around
+from tests.engine.test_sweep import Around, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HELD = {(State.MISSING, Reason.PAUSED): 1}
@@ -36,7 +36,7 @@ def before_the_write(act: Callable[[], None]) -> Around:
             done = True
             act()
 
-    return Around("leases", "commit", once)
+    return Around("leases", "commit_all", each(once))
 
 
 def wrote(world: World) -> list[Wrote]:
@@ -119,7 +119,7 @@ def test_a_resolution_is_not_set_right_during_a_pause(make_world: MakeWorld) -> 
     assert world.row("a")["resolution"] == "160x90"
 
 
-@pytest.mark.parametrize("place", [("pictures", "fetch"), ("store", "put"), ("leases", "commit")])
+@pytest.mark.parametrize("place", [("pictures", "fetch"), ("store", "put"), ("leases", "commit_all")])
 def test_a_pause_that_ends_while_a_step_is_under_way_holds_nothing_back_for_ever(
     make_world: MakeWorld, place: tuple[str, str]
 ) -> None:
@@ -132,7 +132,7 @@ def test_a_pause_that_ends_while_a_step_is_under_way_holds_nothing_back_for_ever
 
     def end(*given: Any, **_: Any) -> None:
         nonlocal ended
-        last = place[0] != "leases" or given[1].standing.reason is Reason.PAUSED
+        last = place[0] != "leases" or given[0][0].change.standing.reason is Reason.PAUSED
         if last and not ended:
             ended = True
             say(world, paused=False)

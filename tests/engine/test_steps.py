@@ -13,7 +13,7 @@ from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wr
 from reconciler.kie.simulated import paint
 from reconciler.ports import Commit, Lease, Step
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
-from tests.engine.test_sweep import Around
+from tests.engine.test_sweep import Around, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -24,7 +24,7 @@ def test_a_track_that_another_process_works_is_left_to_it(make_world: MakeWorld)
     held = database.leases.lease("t000")
     assert held is not None
     with sweeping(world, MINUTE) as sweep:
-        sweep._steps.start("t000")
+        sweep._steps.start(["t000"])
         assert not sweep._steps.flights
     assert world.run(MINUTE).states[State.OK, None] == 1
     database.close()
@@ -50,7 +50,7 @@ def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -
     def take_over(lease: Lease, change: Any, row: Any = None) -> None:
         world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
 
-    result = world.run(timedelta(seconds=1), wrap=Around("leases", "commit", take_over))
+    result = world.run(timedelta(seconds=1), wrap=Around("leases", "commit_all", each(take_over)))
     assert result.mistakes == 0
     assert result.writes == 0
     assert not world.kie.book.creations
@@ -63,7 +63,7 @@ def test_a_picture_step_is_not_begun_under_a_lost_lease(make_world: MakeWorld) -
     def take_over(*_: Any) -> None:
         world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
 
-    world.run(timedelta(seconds=1), wrap=Around("leases", "begin", take_over))
+    world.run(timedelta(seconds=1), wrap=Around("leases", "begin_all", take_over))
     assert not world.kie.book.visits_of("file")
 
 
@@ -77,7 +77,7 @@ def test_a_write_that_another_was_faster_than_is_a_conflict_and_made_later(make_
             beaten = True
             world.sql("UPDATE tracks SET image_url = ?", cover)
 
-    result = world.run(HOUR, wrap=Around("leases", "commit", be_faster))
+    result = world.run(HOUR, wrap=Around("leases", "commit_all", each(be_faster)))
     outcomes = [event.outcome for event in world.events if isinstance(event, Wrote)]
     assert outcomes == [Commit.CONFLICT, Commit.COMMITTED]
     assert (result.conflicts, result.writes) == (1, 1)

@@ -1,19 +1,18 @@
 """A host on which many pictures die at once is more likely broken than emptied: its tracks are not bought for."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from reconciler.domain.states import Reason, State
-from reconciler.testing.world import World
+from tests.engine.conftest import MakeWorld
 
 DEAD_AND_BOUGHT = 21
 
 
 @pytest.mark.slow
-def test_the_tracks_of_a_host_that_loses_more_than_twenty_pictures_are_held_back(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_the_tracks_of_a_host_that_loses_more_than_twenty_pictures_are_held_back(make_world: MakeWorld) -> None:
+    world = make_world()
     world.with_policy(grace=timedelta(0))
     for number in range(40):
         world.add(f"t{number:02}", image_url=f"https://pictures.example/{number}.jpg")
@@ -29,8 +28,8 @@ def test_the_tracks_of_a_host_that_loses_more_than_twenty_pictures_are_held_back
 
 
 @pytest.mark.slow
-def test_pictures_past_their_known_life_make_no_host_suspect(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_pictures_past_their_known_life_make_no_host_suspect(make_world: MakeWorld) -> None:
+    world = make_world()
     for number in range(22):
         dead = f"https://tempfile.aiquickdraw.com/{number}.jpg"
         world.add(f"t{number:02}", image_url=dead, age=timedelta(days=20))

@@ -1,6 +1,6 @@
 """The loop: it ends when it should, never spins, and leaves nothing behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from reconciler.kie.simulated import (
     Succeed,
     page,
 )
-from reconciler.ports import DatabaseLocked, Lease
+from reconciler.ports import Commit, DatabaseError, DatabaseLocked, Ending, Lease
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
@@ -46,6 +46,31 @@ class Around:
         return _Guarded(port, self.method, self.before) if name == self.port else port
 
 
+def each(before: Callable[..., None]) -> Callable[[Sequence[Ending]], None]:
+    """For `commit_all`: before each of the endings that are saved together."""
+
+    def of_all(endings: Sequence[Ending]) -> None:
+        for ending in endings:
+            before(ending.lease, ending.change, ending.row)
+
+    return of_all
+
+
+class Refusing:
+    """The leases, of which endings that `refuses` names cannot be saved."""
+
+    def __init__(self, leases: Any, refuses: Callable[[Ending], bool]) -> None:
+        self._leases, self._refuses = leases, refuses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._leases, name)
+
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
+        locked = DatabaseLocked("locked", "app.db", "Try again")
+        saved = iter(self._leases.commit_all([ending for ending in endings if not self._refuses(ending)]))
+        return [locked if self._refuses(ending) else next(saved) for ending in endings]
+
+
 class _Guarded:
     def __init__(self, port: Any, method: str, before: Callable[..., None]) -> None:
         self._port, self._method, self._before = port, method, before
@@ -65,6 +90,7 @@ class _Guarded:
 # -- it does what there is to do, and no more ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_slow_workers_it_waits_and_does_not_spin(make_world: MakeWorld) -> None:
     world = make_world(40)
     crew = slow_crew(world)
@@ -94,7 +120,7 @@ def test_no_more_steps_at_once_than_workers(make_world: MakeWorld) -> None:
         nonlocal most
         most = max(most, len(crew._jobs) + len(crew._answers))
 
-    assert world.run(HOUR, wrap=Around("leases", "commit", count)).states == {(State.OK, None): 20}
+    assert world.run(HOUR, wrap=Around("leases", "commit_all", each(count))).states == {(State.OK, None): 20}
     assert most <= 3
 
 
@@ -246,6 +272,7 @@ def test_a_credit_call_that_raises_is_told_and_made_again(make_world: MakeWorld)
     assert [event.track_id for event in world.events if isinstance(event, Mistake)] == ["", ""]
 
 
+@pytest.mark.slow
 def test_repeats_that_the_open_breaker_refuses_do_not_keep_the_probe_from_going_out(make_world: MakeWorld) -> None:
     """The order of a track whose answer was not lost is what closes the breaker, and then come the repeats."""
     world = make_world(8)
@@ -315,6 +342,7 @@ def stop_after(world: World, events: int) -> Callable[[Any], None]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [1, 5, 9, 15, 25, 60])
 def test_a_stop_at_any_moment_hands_everything_back_and_the_next_run_goes_on_at_once(
     make_world: MakeWorld, events: int
@@ -362,7 +390,7 @@ def test_who_waits_for_anothers_question_is_handed_back_too(make_world: MakeWorl
     with sweeping(world, HOUR) as sweep:
         sweep._fill()
         for track_id in list(sweep._steps.flights):  # the store was listed; the task is asked next
-            sweep._steps.finish(track_id, sweep._hands.perform(track_id, sweep._steps.flights[track_id].job))
+            sweep._steps.finish([(track_id, sweep._hands.perform(track_id, sweep._steps.flights[track_id].job))])
         sweep._fill()
         assert len(sweep._steps.flights) == 1
         sweep.stop()
@@ -403,7 +431,7 @@ class Locked:
 def test_a_commit_that_finds_the_database_locked_is_made_again(make_world: MakeWorld, first: int) -> None:
     world = make_world(1)
     locked = Locked(first, times=2)
-    assert world.run(wrap=Around("leases", "commit", locked)).states == {(State.OK, None): 1}
+    assert world.run(wrap=Around("leases", "commit_all", locked)).states == {(State.OK, None): 1}
     assert len(world.kie.book.purchases) == 1
     assert locked.calls >= first
 
@@ -414,15 +442,14 @@ def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(m
     slow_crew(world)
     ordered = 0
 
-    def lock_the_first(lease: Lease, change: Any, row: Any = None) -> None:
+    def the_first(ending: Ending) -> bool:
         nonlocal ordered
-        answered = any(p.outcome is Outcome.ACCEPTED for p in change.memory.purchases)
-        if answered and lease.track_id == "t001":
-            ordered += 1
-            raise DatabaseLocked("locked", "app.db", "Try again")
+        answered = any(p.outcome is Outcome.ACCEPTED for p in ending.change.memory.purchases)
+        ordered += answered and ending.lease.track_id == "t001"
+        return answered and ending.lease.track_id == "t001"
 
     with pytest.raises(DatabaseLocked):
-        world.run(wrap=Around("leases", "commit", lock_the_first))
+        world.run(wrap=lambda name, port: Refusing(port, the_first) if name == "leases" else port)
     assert ordered > 3, "it is tried on while the run may last"
     known = {p["task_id"] for p in purchases(world) if p["outcome"] == Outcome.ACCEPTED}
     lost = {p.task_id for p in world.kie.book.purchases} - known
@@ -432,7 +459,7 @@ def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(m
     assert lost <= told
 
 
-@pytest.mark.parametrize(("port", "method"), [("finder", "due"), ("leases", "lease"), ("gate", "view")])
+@pytest.mark.parametrize(("port", "method"), [("finder", "due"), ("leases", "lease_all"), ("gate", "view")])
 def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
     make_world: MakeWorld, port: str, method: str
 ) -> None:
@@ -464,12 +491,12 @@ def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
 def test_one_track_that_cannot_be_read_is_told_of_and_the_others_go_on(make_world: MakeWorld) -> None:
     world = make_world(4)
 
-    def corrupt(track_id: str) -> None:
-        if track_id == "t001":
+    def corrupt(track_ids: Sequence[str]) -> None:
+        if "t001" in track_ids:
             raise ValueError("corrupt")
 
     crew = slow_crew(world)
-    result = world.run(wrap=Around("leases", "lease", corrupt))
+    result = world.run(wrap=Around("leases", "lease_all", corrupt))
     assert result.states == {(State.OK, None): 3}
     assert result.mistakes >= 1
     assert crew.turns < 2000
@@ -522,7 +549,7 @@ def test_a_lease_that_another_took_over_saves_nothing_and_writes_nothing(make_wo
         if row is not None:
             world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
 
-    result = world.run(timedelta(seconds=5), wrap=Around("leases", "commit", take_over))
+    result = world.run(timedelta(seconds=5), wrap=Around("leases", "commit_all", each(take_over)))
     assert result.writes == 0
     assert world.row("t000")["image_url"] is None
     world.sql("UPDATE reconciler_memory SET lease_until = '2020-01-01T00:00:00.000000Z'")
@@ -532,6 +559,7 @@ def test_a_lease_that_another_took_over_saves_nothing_and_writes_nothing(make_wo
     assert any(isinstance(event, Wrote) for event in world.events)
 
 
+@pytest.mark.slow
 def test_a_breaker_that_is_closed_again_lets_the_full_window_through(make_world: MakeWorld) -> None:
     world = make_world(30)
     world.kie.script.next("create", *[SERVER_ERROR] * 5)

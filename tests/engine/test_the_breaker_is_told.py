@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
+
 from reconciler.domain.breaker import Stage
 from reconciler.engine.events import BreakerMoved
 from reconciler.kie.simulated import DROPPED
 from reconciler.testing.world import World
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_with_when_it_is_tried_again_and_its_end(make_world: Callable[..., World]) -> None:
     world = make_world(8)
     world.run(timedelta(seconds=30), only=("t000",))

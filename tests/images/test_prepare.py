@@ -55,6 +55,7 @@ def corners(picture: Image.Image) -> list[tuple[int, ...]]:
 # -- what is made --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("size", [(2048, 1152), (2560, 1440), (2752, 1536), (4096, 2304)])
 def test_the_real_sizes(paint: Paint, encode: Encode, form: str, size: tuple[int, int]) -> None:

@@ -10,16 +10,24 @@ from hypothesis import strategies as st
 
 from reconciler.images.keys import folder_of, is_key, key_of
 from reconciler.images.local_store import LocalStore
+from reconciler.images.s3_store import S3Store
 from reconciler.ports import Prepared, Store, StoreError
 from reconciler.testing.store import MemoryStore
+from tests.s3 import server
 
 Make = Callable[..., Prepared]
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", pytest.param("s3", marks=pytest.mark.slow)])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Not adopted yet."""
-    return MemoryStore(marker=None) if request.param == "memory" else LocalStore(tmp_path / "a" / "store")
+    match request.param:
+        case "memory":
+            return MemoryStore(marker=None)
+        case "local":
+            return LocalStore(tmp_path / "a" / "store")
+        case _:
+            return S3Store(server().access(server().empty_bucket()))
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import State
-from reconciler.kie.simulated import Settings, belongs_to
+from reconciler.kie.simulated import Settings, Succeed, belongs_to
 from reconciler.testing.cutting import Killed, Scissors
-from reconciler.testing.world import World
+from reconciler.testing.world import PUBLIC_URL, World
 
 READS = (
     "finder.",
@@ -29,17 +30,21 @@ READS = (
     "store.check",
 )
 SHARDS = 8
+SIZE = (640, 360)
 
 
 def world_with_every_way(folder: Path) -> World:
     """One track to be bought for, one whose paid task is known, one whose own picture dies."""
     quick = Settings(credits=100_000, min_run=timedelta(seconds=5), max_run=timedelta(seconds=12))
-    world = World(folder, kie=quick)
+    policy = Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000, target=Target(*SIZE))
+    world = World(folder, policy=policy, kie=quick)
+    good = Succeed(width=640, height=360)
+    world.kie.script.when(good)
     world.add("buy")
-    world.kie.add_task("a" * 32, prompt="adopted picture", created_at=world.clock())
+    world.kie.add_task("a" * 32, prompt="adopted picture", created_at=world.clock(), behaviour=good)
     world.add("adopt", extended_prompt=f"calm | Visual: x | image_task_id: {'a' * 32}")
-    dying = world.kie.add_file("/p/dying.jpg", text="dying picture")
-    world.add("rehost", image_url=dying, resolution="2048x1152")
+    dying = world.kie.add_file("/p/dying.jpg", text="dying picture", size=SIZE)
+    world.add("rehost", image_url=dying, resolution="640x360")
     return world
 
 
@@ -98,13 +103,14 @@ def check_end(world: World, where: str) -> None:
     assert repeats <= 1, where
     for row in world.rows():
         picture = world.picture(row["id"])
-        assert row["resolution"] == "2048x1152", (where, row)
+        assert row["resolution"] == "640x360", (where, row)
         assert picture is not None, (where, row)
     assert belongs_to(world.picture("rehost") or b"", "dying picture"), where
     assert belongs_to(world.picture("adopt") or b"", "adopted picture"), where
     assert belongs_to(world.picture("buy") or b"", "a lighthouse called buy in morning mist"), where
 
 
+@pytest.mark.slow
 def test_an_order_whose_answer_died_with_the_process_is_held_then_repeated_once(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.add("buy")

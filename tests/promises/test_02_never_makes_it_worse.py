@@ -6,7 +6,7 @@ each of our writes with what it replaced.
 
 import io
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +20,7 @@ from PIL import Image
 from reconciler.domain.states import State
 from reconciler.engine.events import Wrote
 from reconciler.kie.simulated import Song, Succeed, belongs_to, paint
-from reconciler.ports import Change, Commit, Lease, RowWrite
+from reconciler.ports import Commit, DatabaseError, Ending
 from reconciler.testing.world import PUBLIC_URL, World
 
 OURS = ("image_url", "resolution", "updated_at")
@@ -245,21 +245,20 @@ class Racing:
 
     def __init__(self, leases: Any, write: Callable[[], None], *, before: bool) -> None:
         self._leases, self._write, self._before = leases, write, before
-        self.outcomes: list[Commit] = []
+        self.outcomes: list[Commit | DatabaseError] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._leases, name)
 
-    def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
-        now = row is not None and not self.outcomes
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
+        now = any(ending.row for ending in endings) and not self.outcomes
         if now and self._before:
             self._write()
-        outcome: Commit = self._leases.commit(lease, change, row)
+        outcomes: Sequence[Commit | DatabaseError] = self._leases.commit_all(endings)
         if now and not self._before:
             self._write()
-        if row is not None:
-            self.outcomes.append(outcome)
-        return outcome
+        self.outcomes += [outcome for ending, outcome in zip(endings, outcomes, strict=True) if ending.row]
+        return outcomes
 
 
 def race(world: World, write: Callable[[], None], *, before: bool) -> Racing:
@@ -373,14 +372,14 @@ def test_another_writer_that_holds_the_lock_is_waited_for(world: World) -> None:
     """Nothing of ours is written beside another's open transaction; a lock that stays is an error, not a loss."""
     import sqlite3
 
-    from reconciler.database import DatabaseLocked, open_database
+    from reconciler.database import DatabaseLocked, Where, open_database
 
     world.add("t")
     world.run()
     with closing(sqlite3.connect(world.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         database = open_database(
-            f"sqlite:///{world.path}", "tracks", {}, world.policy, world.clock, owner="one", busy_timeout_s=0.01
+            Where(f"sqlite:///{world.path}"), world.policy, world.clock, owner="one", busy_timeout_s=0.01
         )
         before = world.path.read_bytes()
         with pytest.raises(DatabaseLocked):

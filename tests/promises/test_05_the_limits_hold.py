@@ -24,6 +24,7 @@ from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.cli.conftest import PROGRAM, clean_environment, installed
+from tests.daemons import small
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SMALL = {"width": 640, "height": 360}
@@ -106,6 +107,7 @@ def test_across_restarts_and_deaths_with_slow_ways(filled: MakeWorld, seed: int)
     assert len(arrivals(world)) >= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [2, 10, 60])
 def test_the_window_is_full_but_never_fuller(filled: MakeWorld, window: int) -> None:
     world = filled(25, purchase_limit=3, purchase_window=window * SECOND)
@@ -116,6 +118,7 @@ def test_the_window_is_full_but_never_fuller(filled: MakeWorld, window: int) -> 
     assert len(arrivals(world)) == 25
 
 
+@pytest.mark.slow
 def test_at_once_where_nothing_is_slow_the_budgets_are_used_up_to_the_last(filled: MakeWorld) -> None:
     world = filled(16, purchase_limit=5, per_hour=7, per_day=12)
     world.run(3 * HOUR)
@@ -125,6 +128,7 @@ def test_at_once_where_nothing_is_slow_the_budgets_are_used_up_to_the_last(fille
     check(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_two_processes_at_once(filled: MakeWorld, seed: int) -> None:
     """Two engines over one file, with connections, leases and workers of their own, on one clock."""
@@ -144,10 +148,10 @@ def test_two_processes_at_once(filled: MakeWorld, seed: int) -> None:
 @pytest.mark.slow
 def test_two_real_processes_over_http(tmp_path: Path) -> None:
     with installed(tmp_path) as install:
-        install.configure(kie__purchase_limit="2", kie__purchase_window='"1s"', budget__per_hour="5")
+        small(install, kie__purchase_limit="2", kie__purchase_window='"1s"', budget__per_hour="5")
         for number in range(8):
             install.add(f"t{number:02}")
-        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "30s"]
+        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "15s"]
         both = [
             subprocess.Popen(
                 command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -160,12 +164,13 @@ def test_two_real_processes_over_http(tmp_path: Path) -> None:
         assert len(times) == 5
         assert most(times, SECOND) <= 2
         assert max(Counter(purchase.prompt for purchase in install.kie.book.purchases).values()) == 1
-        assert sum(row["resolution"] == "2048x1152" for row in install.rows()) == 5
+        assert sum(row["resolution"] == "160x90" for row in install.rows()) == 5
 
 
 # -- per track -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 2, 4])
 def test_a_track_whose_results_never_fit_is_bought_for_as_often_as_per_track_says(
     filled: MakeWorld, limit: int
@@ -221,6 +226,7 @@ def test_tasks_that_never_end_fill_their_places_until_they_are_overdue(filled: M
     assert len(arrivals(world)) == 1 + 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_nothing_is_bought_at_a_balance_below_what_is_to_be_kept(filled: MakeWorld, seed: int) -> None:
     world = filled(20, min_credits=50, kie=Settings(credits=105))
@@ -251,6 +257,7 @@ def test_per_day_0_buys_nothing_at_all(make_world: MakeWorld) -> None:
 # -- Kie's own limits ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [429, 430])
 def test_a_rejection_for_the_rate_closes_the_gate_and_nothing_bursts_after(filled: MakeWorld, code: int) -> None:
     """The app spends most of the account's rate."""
@@ -266,6 +273,7 @@ def test_a_rejection_for_the_rate_closes_the_gate_and_nothing_bursts_after(fille
     assert any(isinstance(event, GateClosed) for event in world.events)
 
 
+@pytest.mark.slow
 def test_rejections_with_orders_still_on_their_way_count_in_the_window_too(filled: MakeWorld) -> None:
     world = filled(20, purchase_limit=6, kie=Settings(credits=10_000, creation_limit=3))
     world.crew = lambda: crew(world, random.Random(5))

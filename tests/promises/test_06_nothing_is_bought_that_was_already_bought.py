@@ -145,6 +145,7 @@ def test_a_task_handed_over_is_adopted(world: World) -> None:
     helped_free(world, world.run(), How.ADOPTED, "handed over")
 
 
+@pytest.mark.slow
 def test_a_task_handed_over_that_still_runs_is_waited_for(world: World) -> None:
     world.run()
     world.kie.add_task(TASK, prompt="slow", behaviour=Succeed(width=640, height=360, run=timedelta(minutes=30)))
@@ -154,7 +155,9 @@ def test_a_task_handed_over_that_still_runs_is_waited_for(world: World) -> None:
     helped_free(world, world.run(timedelta(hours=1)), How.ADOPTED, "slow")
 
 
-@pytest.mark.parametrize("place", ["after leases.commit", "before kie.task", "after kie.task", "before pictures.fetch"])
+@pytest.mark.parametrize(
+    "place", ["after leases.commit_all", "before kie.task", "after kie.task", "before pictures.fetch"]
+)
 def test_our_own_task_is_followed_after_the_process_died(
     make_world: Callable[..., World], world: World, place: str
 ) -> None:

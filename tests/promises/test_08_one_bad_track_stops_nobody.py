@@ -105,7 +105,7 @@ RAISED: dict[str, tuple[str, BaseException]] = {
     "storing raises": ("store.put", OSError("bad")),
     "the store refuses": ("store.put", StoreError("bad")),
     "listing raises": ("store.keys", UnicodeError("bad")),
-    "leasing raises": ("leases.lease", ValueError("bad")),
+    "leasing raises": ("leases.lease_all", ValueError("bad")),
 }
 
 ANSWERED: dict[str, Any] = {
@@ -174,6 +174,7 @@ def test_when_the_mistake_is_mended_the_track_is_too(make_world: MakeWorld, kind
     assert len(world.kie.book.purchases_for("bad-1")) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANSWERED)
 def test_a_track_that_kie_fails_for_waits_or_ends_alone(make_world: MakeWorld, kind: str) -> None:
     world = proven(make_world)
@@ -187,6 +188,7 @@ def test_a_track_that_kie_fails_for_waits_or_ends_alone(make_world: MakeWorld, k
     assert result.mistakes == 0
 
 
+@pytest.mark.slow
 def test_rows_of_any_junk_beside_good_ones(make_world: MakeWorld) -> None:
     world = proven(make_world)
     for number, (name, columns) in enumerate(ROWS.items()):
@@ -250,6 +252,7 @@ def test_500_hopeless_tracks_do_not_hide_the_501st(make_world: MakeWorld) -> Non
         world.run(2 * MINUTE, limit=100)
 
 
+@pytest.mark.slow
 def test_hopeless_orders_do_not_hide_the_one_that_would_succeed(make_world: MakeWorld) -> None:
     """Those held back take turns: who was tried longest ago is first."""
     world = proven(make_world, per_hour=4)
@@ -285,6 +288,7 @@ def lives_and_deaths(world: World, place: str, rounds: int = 12) -> list[list[st
     raise AssertionError(f"it went on dying: {deaths}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [0, 5, 20])
 def test_a_picture_that_kills_the_process_is_given_up_after_three_times_and_all_others_finish(
     make_world: MakeWorld, others: int
@@ -301,6 +305,7 @@ def test_a_picture_that_kills_the_process_is_given_up_after_three_times_and_all_
     assert len(world.kie.book.purchases_for("killer")) == 1
 
 
+@pytest.mark.slow
 def test_a_picture_in_the_row_that_kills_at_its_measuring_is_given_up_too(make_world: MakeWorld) -> None:
     world = proven(make_world)
     world.add("row", image_url=world.kie.add_file("/p/killer.jpg", size=(640, 360)))
@@ -335,6 +340,7 @@ def test_a_death_that_was_not_the_pictures_fault_costs_it_nothing(make_world: Ma
     assert "interruptions" not in memory["doc"]
 
 
+@pytest.mark.slow
 def test_a_new_picture_is_tried_where_the_one_before_killed(make_world: MakeWorld) -> None:
     world = proven(make_world)
     world.add("row", image_url=world.kie.add_file("/p/killer.jpg", size=(640, 360)))

@@ -122,6 +122,7 @@ def well(daemon: Inside) -> None:
     assert not daemon.of(Hung)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step(
     quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block, step: str, capfd: pytest.CaptureFixture[str]
@@ -141,6 +142,7 @@ def test_a_step(
     assert " in blocked" in stacks
 
 
+@pytest.mark.slow
 def test_the_question_for_credits_of_a_sweep(quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block) -> None:
     monkeypatch.setattr(jobs.Jobs, "credits", lambda _: None)
     monkeypatch.setattr(KieClient, "credit", block.around(KieClient.credit))
@@ -160,6 +162,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job(quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block, job: str) -> None:
     """The database may hold it up for long, and not for ever."""
@@ -177,6 +180,7 @@ def test_a_job(quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block, jo
         noticed(daemon, f"job {job} is under way for ")
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_begin(quick: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its scheduler has died."""
     small(quick, schedule__sweep_interval='"1m"', schedule__snapshot_interval='"1h"')
@@ -189,6 +193,7 @@ def test_a_job_that_does_not_begin(quick: Install, monkeypatch: pytest.MonkeyPat
         noticed(daemon, "job sweep was to begin ")
 
 
+@pytest.mark.slow
 def test_what_ends_after_all_is_well_again(quick: Install, monkeypatch: pytest.MonkeyPatch, block: Block) -> None:
     """A disk that slept, not a thread that hangs."""
     bought(quick)
@@ -205,6 +210,7 @@ def test_what_ends_after_all_is_well_again(quick: Install, monkeypatch: pytest.M
         eventually(lambda: quick.rows()[0]["image_url"])
 
 
+@pytest.mark.slow
 def test_two_hangs_long_apart_are_two(quick: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is given its time."""
     with inside(quick, monkeypatch) as daemon:

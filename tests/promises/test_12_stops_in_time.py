@@ -3,7 +3,6 @@
 import os
 import signal
 import sqlite3
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -55,12 +54,6 @@ class Places:
             return method(*args, **kwargs)
 
         return call
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading all authorities of the web takes longer than a run."""
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
 
 
 def set_up(install: Install, **changes: str) -> None:

@@ -88,6 +88,7 @@ HOSTILE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_any_text_in_any_column_harms_nobody(world: World, value: Any) -> None:
     for column in TEXTS:
@@ -369,6 +370,7 @@ ANSWERS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
 def test_any_answer_of_kie_harms_nobody(world: World, body: bytes) -> None:
     world.kie.add_task(TASK, prompt="adopted")
@@ -387,6 +389,7 @@ def test_any_answer_of_kie_harms_nobody(world: World, body: bytes) -> None:
     assert len(world.kie.book.creations) <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [400, 401, 402, 422, 430, 500])
 def test_words_of_kie_are_told_in_one_printable_line_without_the_key(world: World, code: int) -> None:
     words = f"no\x1b[31m {CONTROLS} simulated-key https://x.example/?token=secret " + "x" * 5000

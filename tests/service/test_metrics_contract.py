@@ -30,6 +30,10 @@ CALLS = (
     *("connect_error", "malformed"),
 )
 OPERATIONS = ("create", "record", "suno_record", "credit")
+STORAGE = (
+    *("ok", "not_found", "rejected", "unauthorized", "rate_limited", "server_error", "timeout", "connect_error"),
+    "malformed",
+)
 KINDS = ("state", "code", "shape", "status")
 
 CONTRACT: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
@@ -63,6 +67,7 @@ CONTRACT: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "images_rejected_total": ("counter", {"reason": FLAWS}),
     "writes_total": ("counter", {"outcome": ("written", "conflict", "failed")}),
     "write_overwritten_total": ("counter", {}),
+    "storage_requests_total": ("counter", {"operation": ("put", "get", "list"), "outcome": STORAGE}),
     "scheduler_missed_total": ("counter", {}),
     "scheduler_overlaps_total": ("counter", {}),
     "log_messages_total": ("counter", {"level": ("debug", "info", "warning", "error")}),

@@ -1,0 +1,121 @@
+"""The store that the settings name, and whether it is the one that the database knows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from reconciler.app.inside import StoreUnfit, utc_now
+from reconciler.config import Settings
+from reconciler.database import MARKER, Database
+from reconciler.images.local_store import LocalReader, LocalStore
+from reconciler.images.s3_asking import Access, Heard, unheard
+from reconciler.ports import Prepared, Store, StoreError, StoreReader
+
+if TYPE_CHECKING:
+    from reconciler.images.s3_store import S3Probe
+
+_LOST = (
+    ". The database knows a store with pictures, and this is not it: mount that one. Daemons on several hosts need a "
+    'directory that all of them mount, or storage.kind = "s3"'
+)
+
+
+class EmptyReader:
+    """A store that holds nothing, and is never away."""
+
+    def check(self) -> str:
+        return ""
+
+    def get(self, key: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def keys(self, track_id: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+
+class NoStore(EmptyReader):
+    """For storage.kind = none. Nobody asks it to store, since the policy then keeps nothing."""
+
+    def adopt(self, marker: str | None) -> str:  # noqa: ARG002
+        return ""
+
+    def put(self, track_id: str, picture: Prepared) -> str:  # noqa: ARG002
+        raise StoreError('store a picture: storage.kind = "none" stores nothing; set it to "local" or "s3"')
+
+
+def store_of(settings: Settings, heard: Heard = unheard) -> Store:
+    """Raises StoreUnfit where the program lacks what it takes."""
+    match settings.storage.kind:
+        case "s3":
+            store: Store = _s3().S3Store(access_of(settings), heard)
+            return store
+        case "local":
+            return LocalStore(Path(settings.storage.path), now=utc_now)
+        case "none":
+            return NoStore()
+
+
+def reader_of(settings: Settings) -> StoreReader:
+    """The same, unable to write."""
+    match settings.storage.kind:
+        case "s3":
+            reader: StoreReader = _s3().S3Reader(access_of(settings))
+            return reader
+        case "local":
+            return LocalReader(Path(settings.storage.path))
+        case "none":
+            return EmptyReader()
+
+
+def bucket_probe(settings: Settings) -> "S3Probe":
+    probe: S3Probe = _s3().S3Probe(access_of(settings))
+    return probe
+
+
+def open_store(settings: Settings, database: Database, heard: Heard = unheard) -> Store:
+    """The store that the database knows by its marker; one that neither knows is adopted."""
+    store, notes = store_of(settings, heard), database.notes
+    if settings.storage.kind == "none":
+        return store  # the marker that the database knows is that of a store which may be wanted again
+    known = notes.get(MARKER)
+    try:
+        found = store.adopt(None) if known is None else store.check()
+    except StoreError as error:
+        raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if known is not None else ''}") from error
+    if known is None:
+        known = notes.get(MARKER)  # another host may have begun a store of its own just now
+    if known is None:
+        notes.put(MARKER, found)
+    elif known != found:
+        raise StoreUnfit(
+            f"{_key(settings)}: {settings.storage.place} is another store than the database knows (marker {found}, "
+            f"expected {known}){_LOST}"
+        )
+    return store
+
+
+def access_of(settings: Settings) -> Access:
+    storage = settings.storage
+    return Access(
+        storage.endpoint,
+        storage.bucket,
+        storage.access_key.get_secret_value(),
+        storage.secret_key.get_secret_value(),
+        settings.kie.request_timeout,
+        storage.region,
+    )
+
+
+def _key(settings: Settings) -> str:
+    return "storage.bucket" if settings.storage.kind == "s3" else "storage.path"
+
+
+def _s3() -> ModuleType:
+    try:
+        from reconciler.images import s3_store  # noqa: PLC0415 - what it rests on is an extra
+    except ImportError as error:
+        raise StoreUnfit(
+            'storage.kind: s3 needs obstore, which is not installed; pip install "reconciler[s3]"'
+        ) from error
+    return s3_store

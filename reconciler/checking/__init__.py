@@ -1,0 +1,1 @@
+"""The parts of `check` that are about one thing each."""

@@ -1,0 +1,147 @@
+"""`check` of the database: it answers, lets us do what we have to, and holds a table that we can work on."""
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+
+from peewee import SQL, fn
+
+from reconciler.app import looked_into
+from reconciler.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
+from reconciler.config import Settings
+from reconciler.database import (
+    MARKER,
+    DatabaseDenied,
+    DatabaseError,
+    DatabaseMissing,
+    Reader,
+    SchemaError,
+    guests,
+    rights,
+)
+from reconciler.database.connection import connect
+from reconciler.database.postgres import USE_PRIMARY
+from reconciler.database.schema import OPTIONAL
+from reconciler.domain.scope import UNFINISHED
+
+LOSS = {
+    "task_id": "the music task is not asked for a cover",
+    "title": "no prompt is made of it",
+    "prompt": "no prompt is made of it",
+    "mood": "no prompt is made of it",
+    "vibe": "no prompt is made of it",
+    "summary": "no prompt is made of it",
+    "extended_prompt": "neither prompts nor image tasks are found in it",
+    "extended_prompt_image": "the image prompt is taken from other columns",
+    "audio_url": "unfinished and archived rows are never in scope",
+    "resolution": "the size found is not written",
+    "created_at": "rows are aged from when they are first seen",
+    "updated_at": "others' changes are noticed by the picture and the status alone",
+}
+"""What the absence of an optional column costs."""
+
+
+def check_database(settings: Settings) -> Generator[Line, None, str | None]:
+    """Every line; returns the id of the store that the database knows."""
+    problems: Sequence[guests.Problem] = ()
+    try:
+        if not settings.database.is_sqlite:
+            problems = yield from _server(settings)
+        with looked_into(settings) as reader:
+            if settings.database.is_sqlite:
+                yield _writable(settings)
+            yield from _table(settings, reader)
+            return reader.note(MARKER)
+    except DatabaseError as error:
+        if not _is_told(error, problems):
+            unfit = isinstance(error, SchemaError | DatabaseMissing | DatabaseDenied)
+            yield failed("database", str(error), UNFIT if unfit else FAILED)
+    return None
+
+
+def _is_told(error: DatabaseError, problems: Sequence[guests.Problem]) -> bool:
+    """It is what comes of a missing right, which was named with what helps."""
+    named = any(problem.what in str(error) for problem in problems)
+    return named or (isinstance(error, DatabaseDenied) and any(problem.fatal for problem in problems))
+
+
+# -- where it is -------------------------------------------------------------------------------------------------------
+
+
+def _writable(settings: Settings) -> Line:
+    """SQLite writes beside its file too. Rights alone are looked at: nothing is changed."""
+    path, place = settings.database.path, settings.database.place
+    if not os.access(path, os.W_OK):
+        return failed("database", f"{place} opens, and may not be written: let the reconciler's user write it", UNFIT)
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        said = f"{place} opens, and its directory may not be written, where SQLite keeps its journal: allow that too"
+        return failed("database", said, UNFIT)
+    return ok("database", f"{place} opens, and may be written")
+
+
+def _server(settings: Settings) -> Generator[Line, None, Sequence[guests.Problem]]:
+    database = settings.database
+    connection = connect(database.url.get_secret_value(), None, schema=database.schema_, readonly=True)
+    with closing(connection), connection.snapshot():
+        version, role = guests.version_and_role(connection.db)
+        why_readonly = guests.why_readonly(connection.db)
+        problems = list(rights.missing(connection.db, _wish(settings)))
+    place = f"{database.place} answers: PostgreSQL {version}, as role {role}"
+    yield (
+        failed("database", f"{place}; {why_readonly}. {USE_PRIMARY}", UNFIT) if why_readonly else ok("database", place)
+    )
+    yield from (_missing(problem) for problem in problems)
+    if not problems:
+        yield ok("rights", f"{role} may do all that it has to")
+    return problems
+
+
+def _wish(settings: Settings) -> rights.Wish:
+    database = settings.database
+    schema, _, table = database.table.rpartition(".")
+    columns = database.columns
+    written = [columns.image_url, columns.resolution, columns.updated_at]
+    if database.restore_archived:
+        written.append(columns.status)
+    return rights.Wish(schema or None, table, list(columns.model_dump().values()), written, database.schema_)
+
+
+def _missing(problem: guests.Problem) -> Line:
+    said = f"{problem.what}. Run: {problem.statement};"
+    return failed("rights", said, UNFIT) if problem.fatal else warning("rights", said)
+
+
+# -- what is in it -----------------------------------------------------------------------------------------------------
+
+
+def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
+    app = reader.app
+    yield ok("table", f"{settings.database.table}: ids are {app.key}{'' if app.unique else ', not unique'}")
+    if not app.unique:
+        yield warning("table", f"column {app.names['id']} is not unique: rows that share an id are left alone")
+    for field in OPTIONAL:
+        if not app.has(field):
+            yield warning("table", f"{app.unused.get(field, f'there is no column {field}')}: {LOSS[field]}")
+    yield ok("tracks", _counts(settings, reader))
+    if reader.remembers:
+        yield ok("own tables", "there, and of this program's version")
+    else:
+        yield ok("own tables", "not there yet: the first `run` creates them")
+
+
+def _counts(settings: Settings, reader: Reader) -> str:
+    status = reader.app.column("status")
+    with reader.connection.reading():
+        query = reader.app.table.select(status, fn.count(SQL("*"))).group_by(status)
+        found: dict[object, int] = dict(reader.connection.rows(query))
+    at_once = set(settings.database.statuses) - set(settings.database.excluded_statuses)
+    parts = [
+        f"{count} {'NULL' if status is None else status}{_scope(status, at_once)}" for status, count in found.items()
+    ]
+    return ", ".join(sorted(parts)) or "the table is empty"
+
+
+def _scope(status: object, at_once: set[str]) -> str:
+    if status in at_once:
+        return " (in scope)"
+    return " (in scope once old, with audio)" if status in UNFINISHED else ""

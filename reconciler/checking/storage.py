@@ -1,0 +1,113 @@
+"""`check` of the store: it is ours, it takes and gives a file, and `public_url` serves it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from reconciler.app import Served, StoreUnfit, served
+from reconciler.app.keeping import bucket_probe
+from reconciler.checking.lines import UNFIT, Line, failed, ok, warning
+from reconciler.config import Settings
+from reconciler.domain.urls import host_of
+from reconciler.images import marker
+from reconciler.images.disk import explained, write_new
+from reconciler.ports import StoreError
+
+
+def check_storage(settings: Settings, known: str | None) -> Iterator[Line]:
+    """`known`: the marker's id in the database."""
+    if settings.storage.warning is not None:
+        yield warning("storage", settings.storage.warning)
+        return
+    try:
+        yield from _bucket(settings, known) if settings.storage.kind == "s3" else _directory(settings, known)
+    except (StoreError, StoreUnfit) as error:
+        yield failed("storage", str(error), UNFIT)
+
+
+def _marked(place: str, found: str | None, known: str | None) -> Line:
+    if known is None:
+        return ok("storage", f"{place} is {'a store' if found else 'no store yet: the first `run` makes it one'}")
+    if found == known:
+        return ok("storage", f"{place} is the store that the database knows")
+    said = f"{place} is {'another store than' if found else 'no store, and not the one that'} the database knows"
+    return failed("storage", f"{said}: name or mount the right one", UNFIT)
+
+
+def _given_back(settings: Settings, data: bytes, back: bytes | None, through: Served) -> Iterator[Line]:
+    place = settings.storage.place
+    if back == data:
+        yield ok("storage", f"{place} takes a file and gives it back")
+    else:
+        yield failed("storage", f"{place}: what is read back is not what was written; check the disk", UNFIT)
+    yield _public(settings, through, data)
+
+
+def _public(settings: Settings, through: Served, data: bytes) -> Line:
+    url = settings.storage.public_url
+    if through.status == 200 and through.data == data:
+        return ok("public_url", f"{url} serves what is stored")
+    if through.status is None and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
+        return warning("public_url", f"{url}: nothing listens there now ({through.detail}); pictures are not seen yet")
+    said = "answered 200 with something else" if through.status == 200 else through.detail
+    return failed("public_url", f"{url} does not serve {settings.storage.place}: {said}", UNFIT)
+
+
+def _trial() -> tuple[str, bytes]:
+    """A key and bytes that nobody has."""
+    return f"tracks/reconciler-check/{token_hex(8)}.png", f"reconciler check {token_hex(16)}".encode()
+
+
+# -- a directory ---------------------------------------------------------------------------------------------------
+
+
+def _directory(settings: Settings, known: str | None) -> Iterator[Line]:
+    root = Path(settings.storage.path)
+    if known is None and not root.exists():
+        yield _can_be_made(root)
+        return
+    yield _marked(str(root), marker.read(root) if known or (root / marker.NAME).exists() else None, known)
+    key, data = _trial()
+    with _file(root / key, data):
+        back, through = (root / key).read_bytes(), served(settings, key)
+    yield from _given_back(settings, data, back, through)
+
+
+def _can_be_made(root: Path) -> Line:
+    parent = next(folder for folder in root.absolute().parents if folder.exists())
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        return ok("storage", f"{root} is not there yet: the first `run` creates it")
+    return failed("storage", f"{root} cannot be made in {parent}: let the reconciler's user write there", UNFIT)
+
+
+@contextmanager
+def _file(path: Path, data: bytes) -> Iterator[None]:
+    """There as pictures will be, and gone again with the folders that were made for it."""
+    with explained("write a probe", path):
+        made = [folder for folder in (path.parent, path.parent.parent) if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_new(path, data)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            for folder in made:
+                with suppress(OSError):  # somebody stores a picture there meanwhile
+                    folder.rmdir()
+
+
+# -- a bucket ------------------------------------------------------------------------------------------------------
+
+
+def _bucket(settings: Settings, known: str | None) -> Iterator[Line]:
+    bucket = bucket_probe(settings)
+    yield _marked(settings.storage.place, bucket.marker(), known)
+    key, data = _trial()
+    back, through = bucket.write(key, data), served(settings, key)
+    yield from _given_back(settings, data, back, through)
+    try:
+        bucket.remove(key)
+    except StoreError as error:
+        yield warning("storage", f"{error}. Nothing else needs that right: remove the file yourself")

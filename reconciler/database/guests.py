@@ -1,0 +1,185 @@
+"""Being a guest in somebody's PostgreSQL: where the app's table is, what of it is kept from us, and ours from others.
+
+All is looked up in the catalogs, which everybody may read, and by numbers: names of what is out of reach are errors.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+PUBLIC_ROLES = ("anon", "authenticated")
+"""Supabase's: whoever knows the app's public key is one of them."""
+UNREADABLE = "unreadable"
+"""Stands for the type of a column that this role may not read."""
+GENERATED = "generated "
+"""Stands before the type of a column that nobody can write."""
+
+_LOOKING = ("SELECT", "UPDATE")
+"""An update looks for its rows too."""
+
+_LOCK = 7_236_412_018
+"""Of all processes that make or change our tables; it ends with their transaction."""
+
+
+class Problem(NamedTuple):
+    """`statement` helps. `fatal`: no run can do without."""
+
+    what: str
+    statement: str
+    fatal: bool = True
+
+
+def quoted(*names: str) -> str:
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+# -- our tables --------------------------------------------------------------------------------------------------------
+
+
+def before(schema: str) -> Sequence[str]:
+    made = f'IF to_regnamespace(\'"{schema}"\') IS NULL THEN CREATE SCHEMA "{schema}"; END IF;'
+    return (f"SELECT pg_advisory_xact_lock({_LOCK})", f"DO $$ BEGIN {made} END $$")
+
+
+def after(tables: Sequence[str]) -> Sequence[str]:
+    """`tables` as they are spelled in SQL. Without a policy, row level security lets nobody but their owner in."""
+    if not tables:
+        return ()
+    return (
+        *(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in tables),
+        f"REVOKE ALL ON {', '.join(tables)} FROM PUBLIC",
+        _revoked(tables),
+    )
+
+
+def _revoked(tables: Sequence[str]) -> str:
+    """What default privileges gave away, of tables and of what numbers their rows, where there are such roles."""
+    these = ", ".join(f"'{table}'::regclass" for table in tables)
+    roles = ", ".join(f"'{role}'" for role in PUBLIC_ROLES)
+    numbering = f"SELECT objid FROM pg_depend WHERE deptype IN ('a', 'i') AND refobjid IN ({these})"
+    revoke = (
+        "SELECT 'REVOKE ALL ON ' || CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass "
+        "|| ' FROM ' || quote_ident(rolname) FROM pg_class c CROSS JOIN pg_roles "
+        f"WHERE rolname IN ({roles}) AND (c.oid IN ({these}) OR (relkind = 'S' AND c.oid IN ({numbering})))"
+    )
+    return f"DO $$ DECLARE revoke text; BEGIN FOR revoke IN {revoke} LOOP EXECUTE revoke; END LOOP; END $$"
+
+
+def may_create_in(db: Any, schema: str) -> bool:
+    return bool(one(db, "SELECT has_schema_privilege(%s, 'CREATE')", schema))
+
+
+# -- the app's table ---------------------------------------------------------------------------------------------------
+
+
+class Located(NamedTuple):
+    oid: int
+    schema: str
+    in_reach: bool
+    """This role may use the schema."""
+
+
+def located(db: Any, schema: str | None, table: str) -> Located | None:
+    """By the search path, where no schema is given; a table that lies out of reach is found too, if there is one."""
+    sql = (
+        "SELECT c.oid::bigint, nspname, has_schema_privilege(n.oid, 'USAGE'), pg_table_is_visible(c.oid) "
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace "
+        "WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'f') AND coalesce(nspname = %s, true)"
+    )
+    rows = db.execute_sql(sql, (table, schema)).fetchall()
+    near = [Located(*row[:3]) for row in rows if schema or row[3]]
+    far = [Located(*row[:3]) for row in rows if not row[2]]
+    return near[0] if near else far[0] if len(far) == 1 else None
+
+
+COLUMNS = f"""
+    SELECT attname, NOT attnotnull,
+        CASE WHEN NOT has_column_privilege(attrelid, attnum, 'SELECT') THEN '{UNREADABLE}'
+        ELSE CASE WHEN attgenerated <> '' THEN '{GENERATED}' ELSE '' END || (
+            WITH RECURSIVE kind AS (
+                SELECT oid, typtype, typbasetype, typelem, typlen FROM pg_type WHERE oid = atttypid
+                UNION ALL
+                SELECT t.oid, t.typtype, t.typbasetype, t.typelem, t.typlen
+                FROM kind JOIN pg_type t ON t.oid = kind.typbasetype WHERE kind.typtype = 'd'
+            )
+            SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN 'ARRAY' ELSE format_type(oid, NULL) END
+            FROM kind WHERE typtype <> 'd'
+        ) END
+    FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+"""Of a table: name, whether it may be NULL, and the type behind its domain."""
+
+
+# -- row security ------------------------------------------------------------------------------------------------------
+
+
+def filtered(schema: str, table: str) -> str:
+    """Row security applies to this role, whatever its policies let through. In SQL."""
+    return f"row_security_active({literal(quoted(schema, table))}::regclass)"
+
+
+def hiding(schema: str, table: str) -> str:
+    """Rows may be kept from this role. In SQL."""
+    return f"{filtered(schema, table)} AND NOT {open_to_all(schema, table, _LOOKING)}"
+
+
+def open_to_all(schema: str, table: str, commands: Sequence[str]) -> str:
+    """Policies let this role do all of `commands` to all rows, and none narrows that. In SQL."""
+    is_open = " AND ".join(f"bool_or(is_open AND cmd IN ('ALL', '{each}'))" for each in commands)
+    policies = _policies(schema, table, commands)
+    return f"coalesce((SELECT {is_open} AND NOT bool_or(narrows) FROM ({policies}) AS policies), false)"
+
+
+def _policies(schema: str, table: str, commands: Sequence[str]) -> str:
+    """Those that apply to this role."""
+    unconditional = "coalesce(qual, 'true') = 'true' AND coalesce(with_check, 'true') = 'true'"
+    mine = (
+        "EXISTS (SELECT FROM unnest(roles) AS r WHERE CASE r WHEN 'public' THEN true ELSE pg_has_role(r, 'USAGE') END)"
+    )
+    return (
+        f"SELECT cmd, permissive = 'PERMISSIVE' AND {unconditional} AS is_open, "
+        f"permissive = 'RESTRICTIVE' AND NOT ({unconditional}) AS narrows FROM pg_policies "
+        f"WHERE schemaname = {literal(schema)} AND tablename = {literal(table)} "
+        f"AND cmd IN ('ALL', {', '.join(map(literal, commands))}) AND {mine}"
+    )
+
+
+def hides_rows(db: Any, schema: str, table: str) -> Problem | None:
+    if not one(db, f"SELECT {hiding(schema, table)}"):
+        return None
+    role, name = role_of(db), quoted(schema, table)
+    what = f"row level security of {name} applies to role {role}, and rows that it hides would count as deleted"
+    narrowed = one(db, f"SELECT bool_or(narrows) FROM ({_policies(schema, table, _LOOKING)}) AS policies")
+    # What a restrictive policy takes away no other one gives back.
+    return Problem(what, f"ALTER ROLE {role} BYPASSRLS" if narrowed else policy(name, role))
+
+
+def policy(name: str, role: str) -> str:
+    return f"CREATE POLICY reconciler ON {name} FOR ALL TO {role} USING (true) WITH CHECK (true)"
+
+
+def why_readonly(db: Any) -> str | None:
+    sql = "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean"
+    is_replica, is_readonly = db.execute_sql(sql).fetchone()
+    if is_replica:
+        return "the server is a read-only replica"
+    return "the database allows no writing by default" if is_readonly else None
+
+
+def version_and_role(db: Any) -> tuple[str, str]:
+    row = db.execute_sql("SELECT split_part(current_setting('server_version'), ' ', 1), current_user").fetchone()
+    return str(row[0]), str(row[1])
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def role_of(db: Any) -> str:
+    return quoted(str(one(db, "SELECT current_user")))
+
+
+def one(db: Any, sql: str, *values: Any) -> Any:
+    return db.execute_sql(sql, values).fetchone()[0]
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

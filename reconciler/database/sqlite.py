@@ -1,0 +1,216 @@
+"""SQLite: the app's file, opened as it is. None of its settings is changed."""
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import peewee
+from peewee import SQL, Case, Column, Expression, Value, fn
+
+from reconciler.database import datetimes
+from reconciler.database.dialect import Dialect, Key, Kind, Placed
+from reconciler.database.errors import (
+    DatabaseBroken,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    RowRefused,
+)
+
+SCHEME = "sqlite:///"
+FIELD_TYPES = {"INSTANT": "TEXT"}
+
+
+class File(Placed, peewee.SqliteDatabase):
+    pass
+
+
+_BEGIN = {Kind.READING: "DEFERRED", Kind.WRITING: "IMMEDIATE", Kind.GATE: "IMMEDIATE"}
+"""A deferred transaction that reads first and writes then fails at once where another one wrote in between."""
+
+
+class SqliteDialect(Dialect):
+    name = "sqlite"
+    has_affinity = True
+    tells_time = False
+
+    def begin(self, db: Any, kind: Kind) -> None:
+        db.begin(_BEGIN[kind])
+
+    def abandon(self, db: Any) -> None:
+        """SQLite ends the transaction by itself when the disk is full."""
+        connection = db.connection()
+        if connection.in_transaction:
+            connection.rollback()
+
+    def is_lost(self, db: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def ask(self, db: Any, questions: list[tuple[str, list[Any]]]) -> list[tuple[list[Any], int]]:
+        cursors = (db.execute_sql(sql, values) for sql, values in questions)
+        return [(cursor.fetchall(), cursor.rowcount) for cursor in cursors]
+
+    def translated(self, error: Exception, place: str) -> DatabaseError:
+        source = error if isinstance(error, sqlite3.Error) else error.__context__
+        code = getattr(source, "sqlite_errorcode", None) or 0
+        kind, what, todo = _BY_CODE.get(code & 0xFF, (DatabaseError, "the database refused", "Check its log"))
+        return kind(f"{what} ({source or error})", place, todo)
+
+    def is_fault(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.Error)
+
+    def home_of(self, db: Any, schema: str | None, table: str) -> str | None:  # noqa: ARG002
+        return schema
+
+    def unfit(self, types: Mapping[str, str]) -> frozenset[str]:  # noqa: ARG002
+        """Any column may hold anything: each value is judged."""
+        return frozenset()
+
+    def key(self, declared: str) -> Key:
+        """By the rules of affinity. A declared `uuid` makes a numeric column, which compares texts as they are."""
+        declared = declared.upper()
+        if "INT" in declared:
+            return Key.INTEGER
+        if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
+            return Key.TEXT
+        if not declared or "BLOB" in declared:
+            return Key.UNTYPED
+        return Key.UUID
+
+    def exists(self, db: Any, table: str) -> bool:
+        return bool(db.table_exists(table))
+
+    def before_tables(self) -> Sequence[str]:
+        return ()
+
+    def after_tables(self, tables: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def settle(self, db: Any, table: str, home: str | None) -> None:
+        """All tables are in one file."""
+
+    def same(self, left: Any, right: Any) -> Any:
+        return Expression(left, "IS", right)
+
+    def differ(self, left: Any, right: Any) -> Any:
+        return Expression(left, "IS NOT", right)
+
+    def is_text(self, value: Any) -> Any:
+        return fn.typeof(value) == "text"
+
+    def usable_id(self, value: Any) -> Any:
+        text = self.is_text(value) & (fn.reconciler_is_text(value.cast("BLOB")) == 1)
+        return (fn.typeof(value) == "integer") | text
+
+    def as_key(self, track_id: Any, key: str) -> Any:  # noqa: ARG002
+        """By affinity."""
+        return track_id
+
+    def capped(self, value: Any, length: int) -> Any:
+        wrong = Case(None, [(value.is_null(), None)], SQL("x''"))
+        return Case(None, [(self.is_text(value), fn.substr(value, 1, length))], wrong)
+
+    def shown(self, image: Any) -> Any:
+        return self.cut(image).cast("BLOB")
+
+    def digest(self, value: Any) -> Any:
+        return fn.reconciler_sha256(value.cast("BLOB"))
+
+    def contains(self, text: Any, part: Any) -> Any:
+        return fn.instr(text, part) > 0
+
+    def least(self, left: Any, right: Any) -> Any:
+        return fn.min(left, right)
+
+    def readable(self, column: Column, field: str, declared: str) -> Any:  # noqa: ARG002
+        return column
+
+    def absent(self, field: str) -> Any:  # noqa: ARG002
+        return Value(None)
+
+    def instant(self, value: Any) -> Any:
+        """In the form of our own tables."""
+        return fn.reconciler_instant(value.cast("BLOB"))
+
+    def timestamp(self, value: Any) -> Any:
+        return Case(None, [(self.is_text(value), fn.substr(value, 1, 64)), (fn.typeof(value) == "blob", None)], value)
+
+    def like(self, value: datetime, sample: object, declared: str) -> str | int:
+        return datetimes.like(value, sample, declared)
+
+    def locked(self, query: Any, *, skip: bool = False) -> Any:  # noqa: ARG002
+        """The whole database is."""
+        return query
+
+
+def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[File, str]:
+    """The file must exist. Returns what is to be connected, and how its place is called."""
+    path = Path(url.removeprefix(SCHEME))
+    if not path.is_file():
+        raise DatabaseMissing("there is no such file", str(path), "Check database.url; it is never created")
+    db = File(
+        f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
+        uri=True,
+        timeout=busy_timeout_s,
+        autoconnect=False,
+        field_types=FIELD_TYPES,
+    )
+    for function, name in ((_sha256, "sha256"), (_instant, "instant"), (_is_text, "is_text")):
+        db.register_function(function, f"reconciler_{name}", 1, deterministic=True)
+    return db, str(path)
+
+
+def settle_in(db: Any) -> None:
+    """After connecting: read texts whatever they hold, and fail now if it is no database."""
+    db.connection().text_factory = _text
+    db.execute_sql("SELECT count(*) FROM sqlite_master")
+
+
+# Functions for what SQLite lacks. They take bytes: the driver would fail on text that is no UTF-8.
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _sha256(raw: bytes | None) -> str | None:
+    return None if raw is None else hashlib.sha256(raw).hexdigest()
+
+
+def _instant(raw: bytes | None) -> str | None:
+    value = datetimes.parse(raw)
+    return None if value is None else datetimes.own(value)
+
+
+def _is_text(raw: bytes | None) -> bool:
+    try:
+        return bool(raw and raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+_LOCKED = (DatabaseLocked, "the database is locked by another program", "Try again, or end what holds its lock")
+_READ_ONLY = (DatabaseReadOnly, "the database may not be written", "Check the rights to the file and its directory")
+_BROKEN = (DatabaseBroken, "the database is damaged or its device failed", "Check it with PRAGMA integrity_check")
+_REFUSED = (RowRefused, "the row was refused", "See the table's constraints and triggers")
+_BY_CODE = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,
+    sqlite3.SQLITE_FULL: (DatabaseFull, "no space is left", "Make space; nothing was changed"),
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_PERM: _READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: (DatabaseMissing, "cannot be opened", "Check the path and the rights to it"),
+    sqlite3.SQLITE_NOTADB: (DatabaseBroken, "is no SQLite database", "Check database.url"),
+    sqlite3.SQLITE_CORRUPT: _BROKEN,
+    sqlite3.SQLITE_IOERR: _BROKEN,
+    sqlite3.SQLITE_CONSTRAINT: _REFUSED,
+    sqlite3.SQLITE_TOOBIG: _REFUSED,
+    sqlite3.SQLITE_MISMATCH: _REFUSED,
+}

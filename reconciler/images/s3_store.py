@@ -1,0 +1,197 @@
+"""Pictures in a bucket of any server that speaks S3, with a marker as a directory has.
+
+The only module that imports obstore, which is an extra: imported only where a bucket is wanted.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import certifi
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import S3Store as Client
+
+from reconciler import __version__
+from reconciler.images import marker
+from reconciler.images.download import MAX_BYTES
+from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.s3_asking import Access, Asking, Heard, S3Error, unheard
+from reconciler.images.s3_errors import Operation
+from reconciler.ports import Prepared, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+CACHING = "public, max-age=31536000, immutable"
+"""The bytes under a key never change."""
+DEFAULT_REGION = "us-east-1"
+"""What servers without regions expect in a signature."""
+
+
+class S3Reader:
+    """ports.StoreReader over a bucket."""
+
+    def __init__(self, access: Access, heard: Heard = unheard, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._access, self._heard, self._sleep = access, heard, sleep
+        self._client = _client(access)
+
+    def check(self) -> str:
+        return self._check(self._asking())
+
+    def marker(self) -> str | None:
+        """The marker's id; None when there is surely none."""
+        return self._marker(self._asking())
+
+    def get(self, key: str) -> bytes | None:
+        call = self._asking()
+        data = self._read(call, "read a picture", key) if is_key(key) else None
+        if data is None:
+            self._check(call)  # else what is absent is the store
+        return data
+
+    def keys(self, track_id: str) -> list[str]:
+        call = self._asking()
+        self._check(call)
+        folder = f"tracks/{folder_of(track_id)}"
+        found = call.ask(Operation.LIST, "list pictures", folder, lambda: obstore.list(self._client, folder).collect())
+        ages = {each["path"]: each["last_modified"] for each in found if is_key(each["path"])}
+        return sorted(ages, key=lambda key: (ages[key], key), reverse=True)
+
+    def _asking(self, calls: int = 1) -> Asking:
+        return Asking(self._access, self._heard, self._sleep, calls)
+
+    def _check(self, call: Asking) -> str:
+        found = self._marker(call)
+        if found is None:
+            todo = "set storage.bucket to the bucket with the pictures, or put the marker back"
+            raise StoreError(f"read the store's marker: {self._access.place}, {marker.NAME}: there is none; {todo}")
+        return found
+
+    def _marker(self, call: Asking) -> str | None:
+        data = self._read(call, "read the store's marker", marker.NAME)
+        return None if data is None else marker.id_in(data, f"{self._access.place}, {marker.NAME}")
+
+    def _read(self, call: Asking, what: str, path: str) -> bytes | None:
+        """None only where the server says that it has the bucket and no such file."""
+        try:
+            return call.ask(Operation.GET, what, path, lambda: self._whole(path))
+        except S3Error as error:
+            if error.failure.code == "NoSuchKey":
+                return None
+            raise
+
+    def _whole(self, path: str) -> bytes:
+        """No more than a picture of ours may have, which is enough to see that it is none."""
+        data = bytearray()
+        for chunk in obstore.get(self._client, path):
+            data += chunk
+            if len(data) > MAX_BYTES:
+                break
+        return bytes(data)
+
+
+class S3Store(S3Reader):
+    """ports.Store over a bucket. A file under a key is whole, since the server names it only when it has all of it."""
+
+    def adopt(self, wanted: str | None) -> str:
+        call = self._asking(2)
+        found = self._marker(call)
+        if found is not None:
+            return found
+        self._make_marker(call, marker.bytes_of(wanted or token_hex(16)))
+        return self._check(call)  # of two at once, both return what is there in the end
+
+    def put(self, track_id: str, picture: Prepared) -> str:
+        call = self._asking(2)
+        self._check(call)
+        key = key_of(track_id, picture)
+        if not self._holds(call, key, picture):
+            self._write(call, "store a picture", key, picture.data, picture.content_type)
+            if not self._holds(call, key, picture):
+                where = f"{self._access.place}, {key}"
+                raise StoreError(f"store a picture: {where}: what is read back is not what was written; see its server")
+        return key
+
+    def _holds(self, call: Asking, key: str, picture: Prepared) -> bool:
+        data = self._read(call, "store a picture", key)
+        return data is not None and sha256(data).hexdigest() == picture.sha256
+
+    def _write(self, call: Asking, what: str, path: str, data: bytes, content_type: str) -> None:
+        attributes = {"Content-Type": content_type, "Cache-Control": CACHING}
+        call.ask(
+            Operation.PUT,
+            what,
+            path,
+            lambda: obstore.put(self._client, path, data, attributes=attributes, use_multipart=False),
+        )
+
+    def _make_marker(self, call: Asking, data: bytes) -> None:
+        what = "make the store's marker"
+        try:
+            call.ask(Operation.PUT, what, marker.NAME, lambda: self._create(marker.NAME, data))
+        except S3Error as error:
+            if error.failure.code != "NotImplemented":
+                raise
+            self._write(call, what, marker.NAME, data, "application/json")
+
+    def _create(self, path: str, data: bytes) -> None:
+        """Never over another's, where the server knows conditions."""
+        attributes = {"Content-Type": "application/json"}
+        with suppress(AlreadyExistsError):
+            obstore.put(self._client, path, data, attributes=attributes, mode="create")
+
+
+class S3Probe(S3Store):
+    """What `check` tries a bucket with: the only one that removes."""
+
+    def write(self, key: str, data: bytes) -> bytes | None:
+        """A file as pictures will be; returns what is read back."""
+        call, what = self._asking(2), "write a probe"
+        self._write(call, what, key, data, "image/png")
+        return self._read(call, what, key)
+
+    def remove(self, key: str) -> None:
+        self._asking().ask(Operation.PUT, "remove the probe", key, lambda: obstore.delete(self._client, key))
+
+
+@cache
+def authorities() -> bytes:
+    """Those that the rest of the program trusts. Where a machine has none of its own, obstore would not even begin."""
+    return Path(certifi.where()).read_bytes()
+
+
+def _client(access: Access) -> Client:
+    """All is said here that AWS_* in the environment would say otherwise."""
+    keys: S3Credential = {
+        "access_key_id": access.access_key,
+        "secret_access_key": access.secret_key,
+        "token": None,
+        "expires_at": None,
+    }
+    return Client(
+        access.bucket,
+        endpoint=access.endpoint,
+        aws_endpoint_url_s3=access.endpoint,
+        region=access.region or DEFAULT_REGION,
+        credential_provider=lambda: keys,
+        skip_signature=False,
+        unsigned_payload=False,
+        virtual_hosted_style_request=False,
+        conditional_put="etag",
+        disable_bulk_delete=True,
+        client_options={
+            "allow_http": access.endpoint.startswith("http:"),
+            "timeout": access.request_timeout,
+            "connect_timeout": access.request_timeout / 2,
+            "root_certificate": authorities(),
+            "user_agent": f"reconciler/{__version__}",
+        },
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+    )

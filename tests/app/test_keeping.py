@@ -1,0 +1,256 @@
+"""Which store a run works with: a bucket as well as a directory, and no other than the one the database knows."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+from urllib.request import urlopen
+
+import obstore
+import pytest
+
+from reconciler import images
+from reconciler.app import StoreUnfit
+from reconciler.app.inside import opened
+from reconciler.app.keeping import open_store
+from reconciler.config import load
+from reconciler.database import MARKER
+from reconciler.images.local_store import LocalStore
+from tests.cli.conftest import Install, clean_environment
+from tests.s3 import LOOKER, LOOKERS_SECRET, OWNER, OWNERS_SECRET, Server, server
+
+RUN = ("run", "--once", "--timeout", "30s")
+
+
+@pytest.fixture
+def real() -> Server:
+    return server()
+
+
+@pytest.fixture
+def bucket(real: Server) -> str:
+    return real.empty_bucket()
+
+
+def in_bucket(real: Server, bucket: str, **changes: str) -> dict[str, Any]:
+    return {
+        "storage__kind": '"s3"',
+        "storage__bucket": f'"{bucket}"',
+        "storage__endpoint": f'"{real.endpoint}"',
+        "storage__access_key": f'"{OWNER}"',
+        "storage__secret_key": f'"{OWNERS_SECRET}"',
+        "storage__public_url": f'"{real.public_url(bucket)}"',
+        **changes,
+    }
+
+
+def said(install: Install, what: str) -> list[tuple[str, str]]:
+    found = json.loads(install.call("check", "--json", "--offline").stdout)
+    return [(line["outcome"], line["said"]) for line in found if line["what"] == what]
+
+
+# -- a bucket ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_whole_job_with_a_bucket(install: Install, real: Server, bucket: str) -> None:
+    install.configure(**in_bucket(real, bucket))
+    install.add("a")
+    install.add("b")
+    metrics = install.folder / "metrics.prom"
+    result = install.call(*RUN, "--metrics-file", str(metrics))
+    assert result.exit_code == 0, result.output
+    rows = {row["id"]: row for row in install.rows()}
+    for row in rows.values():
+        assert row["image_url"].startswith(f"{real.public_url(bucket)}/tracks/{row['id']}/")
+        assert row["resolution"] == "2048x1152"
+        with urlopen(row["image_url"], timeout=10) as answer:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+    counted = metrics.read_text()
+    assert 'reconciler_storage_requests_total{operation="put",outcome="ok"} 3.0' in counted
+    assert 'reconciler_storage_requests_total{operation="put",outcome="timeout"} 0.0' in counted
+    assert OWNERS_SECRET not in result.output + counted
+    install.sql("UPDATE tracks SET image_url = NULL, resolution = NULL")
+    assert install.call("run", "--dry-run").exit_code == 3
+    assert json.loads(install.call("explain", "a", "--json").stdout)["kept"]
+    assert install.call(*RUN).exit_code == 0
+    assert [row["image_url"] for row in install.rows()] == [row["image_url"] for row in rows.values()]
+    assert len(install.kie.book.purchases) == 2
+
+
+@pytest.mark.slow
+def test_check_tries_a_bucket_and_leaves_nothing_there(install: Install, real: Server, bucket: str) -> None:
+    install.configure(**in_bucket(real, bucket))
+    place = f"bucket {bucket} at {real.endpoint.removeprefix('http://')}"
+    new = ("ok", f"{place} is no store yet: the first `run` makes it one")
+    takes = ("ok", f"{place} takes a file and gives it back")
+    assert said(install, "storage") == [new, takes]
+    assert said(install, "public_url") == [("ok", f"{real.public_url(bucket)} serves what is stored")]
+    assert obstore.list(real.client(bucket)).collect() == []
+    install.call(*RUN)
+    assert said(install, "storage") == [("ok", f"{place} is the store that the database knows"), takes]
+
+
+@pytest.mark.slow
+def test_check_tells_what_is_wrong_with_a_bucket(install: Install, real: Server, bucket: str) -> None:
+    wrong = {
+        "the signature does not match; set storage.secret_key": {"storage__secret_key": '"another"'},
+        "there is no such bucket": {"storage__bucket": '"nowhere"'},
+        "access is denied": {"storage__access_key": f'"{LOOKER}"', "storage__secret_key": f'"{LOOKERS_SECRET}"'},
+    }
+    for words, changes in wrong.items():
+        install.configure(**in_bucket(real, bucket, **changes))
+        assert install.call("check", "--offline").exit_code == 78
+        outcome, text = said(install, "storage")[-1]
+        assert outcome == "failed"
+        assert words in text
+    install.configure(**in_bucket(real, bucket, storage__public_url=f'"{real.endpoint}/elsewhere"'))
+    ((outcome, text),) = said(install, "public_url")
+    assert (outcome, "does not serve bucket" in text) == ("failed", True)
+
+
+@pytest.mark.slow
+def test_a_bucket_that_refuses_is_no_reason_to_buy_again(install: Install, real: Server, bucket: str) -> None:
+    install.configure(**in_bucket(real, bucket))
+    install.add("a")
+    assert install.call(*RUN, "--max-purchases", "0", "--timeout", "1s").exit_code == 3
+    install.configure(
+        **in_bucket(real, bucket, storage__access_key=f'"{LOOKER}"', storage__secret_key=f'"{LOOKERS_SECRET}"')
+    )
+    assert install.call("run", "--once", "--timeout", "5s").exit_code == 3
+    told = install.call("explain", "a", "--json").stdout
+    assert "storage_failed" in told
+    assert "access is denied; let the owner of storage.access_key read, write and list" in told
+    assert LOOKERS_SECRET not in told
+    install.configure(**in_bucket(real, bucket))
+    assert install.call(*RUN).exit_code == 0
+    assert len(install.kie.book.purchases) == 1
+
+
+def test_a_bucket_needs_the_extra(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install.configure(**in_bucket(Server("http://127.0.0.1:1"), "b"))
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "reconciler.images.s3_store", raising=False)
+    monkeypatch.delattr(images, "s3_store", raising=False)
+    for command in (("run", "--once"), ("check", "--offline")):
+        result = install.call(*command)
+        assert result.exit_code == 78
+        assert 'pip install "reconciler[s3]"' in result.output
+
+
+@pytest.mark.slow
+def test_a_directory_needs_no_extra(install: Install) -> None:
+    install.add("a")
+    program = 'import sys\nsys.modules["obstore"] = None\nfrom reconciler.cli import main\nmain()'
+    command = [sys.executable, "-c", program, "--config", str(install.config), *RUN]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(install.pictures()) == 1
+
+
+# -- no store ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_storing_nothing_is_warned_of_loudly_and_buys_no_picture_twice(install: Install) -> None:
+    install.configure(storage__kind='"none"', kie__file_hosts='["127.0.0.1"]')
+    install.add("a")
+    loud = "stores nothing: rows get the provider's own URLs"
+    for _ in range(2):
+        result = install.call(*RUN)
+        assert result.exit_code == 3
+        assert result.stderr.count(loud) == 1
+        (row,) = install.rows()
+        assert row["image_url"].startswith(install.base_url)
+        assert row["resolution"] == "2560x1440"
+        assert len(install.kie.book.purchases) == 1
+    (counted,) = json.loads(install.call("status", "--json").stdout)["states"]
+    assert counted == {"state": "expiring", "reason": None, "tracks": 1}
+    assert loud in install.call("run", "--dry-run").stderr
+    ((outcome, text),) = said(install, "storage")
+    assert (outcome, loud in text) == ("warning", True)
+    assert install.call("check", "--offline").exit_code == 0
+    assert not install.store.exists()
+    row_of_note = install.sql("SELECT value FROM reconciler_note WHERE name = 'store_marker'")
+    assert row_of_note == []
+
+
+# -- no other than the one that is known ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_another_host_with_a_directory_of_its_own_is_refused(install: Install, begun: bool) -> None:
+    """They share a database. `begun`: the other's directory is a store already."""
+    install.add("a")
+    install.call(*RUN)
+    row, tracks = install.rows(), len(install.kie.book.purchases)
+    other = install.folder / "other-host"
+    if begun:
+        LocalStore(other).adopt(None)
+    install.configure(storage__path=f'"{other}"')
+    install.add("b")
+    for command in (RUN, ("run",)):
+        result = install.call(*command)
+        assert result.exit_code == 78
+        what = "" if begun else "read the store's marker: "
+        assert f"storage.path: {what}{other}" in result.stderr
+        assert 'a directory that all of them mount, or storage.kind = "s3"' in result.stderr
+    assert install.rows()[:1] == row
+    assert install.rows()[1]["image_url"] is None
+    assert len(install.kie.book.purchases) == tracks
+    assert not list(other.glob("tracks/*"))
+    assert "failed" in {outcome for outcome, _ in said(install, "storage")}
+
+
+def test_of_two_hosts_that_begin_at_once_with_a_directory_each_one_is_refused(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(install.config, {}).settings
+    adopt = LocalStore.adopt
+
+    def adopt_late(store: LocalStore, wanted: str | None) -> str:
+        database.notes.put(MARKER, "of-the-other-host")
+        return adopt(store, wanted)
+
+    monkeypatch.setattr(LocalStore, "adopt", adopt_late)
+    with opened(settings) as database:
+        with pytest.raises(StoreUnfit, match="another store than the database knows"):
+            open_store(settings, database)
+        assert database.notes.get(MARKER) == "of-the-other-host"
+
+
+# -- from one to another -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_pictures_are_moved_into_a_bucket_as_the_runbook_says(install: Install, real: Server, bucket: str) -> None:
+    for track_id in "abc":
+        install.add(track_id)
+    assert install.call(*RUN).exit_code == 0
+    before = {row["id"]: row["image_url"] for row in install.rows()}
+    files = [path for path in install.store.rglob("*") if path.is_file()]
+    for path in files:
+        obstore.put(real.client(bucket), str(path.relative_to(install.store)), path)
+    assert len(files) == 4
+    install.configure(**in_bucket(real, bucket))
+    assert {outcome for what in ("storage", "public_url") for outcome, _ in said(install, what)} == {"ok"}
+    assert install.call("run", "--once", "--timeout", "1m").exit_code == 0
+    after = {row["id"]: row["image_url"] for row in install.rows()}
+    assert after == {
+        track_id: url.replace("http://127.0.0.1:1/images", real.public_url(bucket)) for track_id, url in before.items()
+    }
+    assert len(install.kie.book.purchases) == 3
+
+
+@pytest.mark.slow
+def test_a_bucket_without_the_marker_is_refused_and_nothing_is_bought(
+    install: Install, real: Server, bucket: str
+) -> None:
+    install.add("a")
+    install.call(*RUN)
+    install.configure(**in_bucket(real, bucket))
+    result = install.call(*RUN)
+    assert result.exit_code == 78
+    assert "there is none; set storage.bucket to the bucket with the pictures, or put the marker back" in result.stderr
+    assert "this is not it" in result.stderr
+    assert len(install.kie.book.purchases) == 1

@@ -1,0 +1,335 @@
+"""A guest with few rights: what is missing is told with the statement that helps, and nobody else sees our tables."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from reconciler.checking.lines import UNFIT, Outcome
+from reconciler.cli import app as command_line
+from reconciler.database import DatabaseDenied
+from reconciler.database.connection import connect
+from reconciler.database.handing import Handing
+from reconciler.database.schema import probe, refuse_missing_rights
+from reconciler.database.tables import OWN
+from reconciler.ports import Commit
+from tests.postgres import SUPERUSER, Bouncer, Server
+from tests.postgresql.guest import (
+    APP_SCHEMA,
+    PASSWORD,
+    TRACK,
+    URL,
+    Home,
+    ending,
+    held_by,
+    home,
+    home_on,
+    readme_sql,
+    said,
+    statements,
+    worked,
+)
+
+__all__ = ["home"]
+
+pytestmark = pytest.mark.slow
+
+README_PASSWORD = "choose-a-long-one"
+SUPABASE = """
+CREATE ROLE anon NOLOGIN; CREATE ROLE authenticated NOLOGIN; CREATE ROLE service_role NOLOGIN BYPASSRLS;
+GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
+"""
+"""Its roles, and what they get of every table that is made."""
+ROLES = ["anon", "authenticated", "service_role"]
+
+
+def done_as(home: Home, role: str, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(home.server.url(home.name), autocommit=True) as connection:
+        connection.execute(f"SET ROLE {role}")
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+# -- the README's role -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def supabase(postgres: Server, bouncer: Bouncer) -> Iterator[Home]:
+    """With the README's role in it, through a pooler."""
+    with home_on(postgres, bouncer) as made:
+        made.roles += ["reconciler", *ROLES]
+        made.passwords["reconciler"] = README_PASSWORD
+        made.sql(SUPABASE)
+        role, supabase, *_ = readme_sql()
+        made.sql(role)
+        made.sql(supabase)
+        made.put()
+        yield made
+
+
+def test_the_readmes_role_can_do_the_whole_job(supabase: Home) -> None:
+    with closing(supabase.database("reconciler")) as database:
+        assert database.finder.due(9) == (TRACK,)
+        held = held_by(database)
+        handing = Handing(database.connection, database.app)
+        done_as(supabase, "service_role", f"INSERT INTO reconciler_image_task VALUES ('{TRACK}', 'theirs')")
+        handing.hand_over(TRACK, "mine")
+        assert sorted(database.leases.peek(TRACK).memory.handed) == ["mine", "theirs"]
+        assert handing.owners("theirs") == (TRACK,)
+        assert database.leases.commit_all([ending(held)]) == [Commit.COMMITTED]
+        database.notes.put("said", "so")
+        database.prune()
+    (row,) = supabase.sql("SELECT image_url, resolution, updated_at > created_at FROM tracks")
+    assert row == (URL, "2048x1152", True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tracks SET title = 'x'",
+        "UPDATE tracks SET status = 'x'",
+        "DELETE FROM tracks",
+        "INSERT INTO tracks (title, prompt) VALUES ('x', 'y')",
+        "TRUNCATE tracks",
+        "CREATE INDEX ON tracks (title)",
+        "ALTER TABLE tracks ADD COLUMN x text",
+        "DELETE FROM reconciler_image_task",
+        "CREATE TABLE public.another (x text)",
+    ],
+)
+def test_everything_else_is_refused_to_the_readmes_role(supabase: Home, statement: str) -> None:
+    role = psycopg.connect(supabase.url("reconciler"), autocommit=True, prepare_threshold=None)
+    with closing(role), pytest.raises(psycopg.errors.InsufficientPrivilege):
+        role.execute(statement.encode())
+
+
+def test_check_finds_nothing_missing_of_the_readmes_role(supabase: Home) -> None:
+    lines = supabase.check("reconciler")
+    assert {line.outcome for line in lines} == {Outcome.OK}
+    assert "as role reconciler" in lines[0].said
+
+
+def test_the_status_is_granted_where_it_is_to_be_written(supabase: Home) -> None:
+    wanted = 'GRANT UPDATE ("status") ON "public"."tracks" TO "reconciler";'
+    assert statements(supabase.check("reconciler", restore_archived=True)) == [wanted]
+    supabase.sql(readme_sql()[2])
+    assert statements(supabase.check("reconciler", restore_archived=True)) == []
+
+
+def test_nothing_of_ours_is_for_the_public_roles(supabase: Home) -> None:
+    supabase.sql(
+        "ALTER DEFAULT PRIVILEGES FOR ROLE reconciler GRANT ALL ON TABLES TO anon, authenticated, PUBLIC; "
+        "ALTER DEFAULT PRIVILEGES FOR ROLE reconciler GRANT ALL ON SEQUENCES TO anon, authenticated"
+    )
+    supabase.database("reconciler").close()
+    supabase.sql("GRANT USAGE ON SCHEMA reconciler TO anon, authenticated")
+    assert len(supabase.tables()) == len(OWN)
+    granted = supabase.sql(
+        "SELECT rolname, relname FROM pg_roles r, pg_class c WHERE rolname IN ('anon', 'authenticated') "
+        "AND relname LIKE 'reconciler_%' AND CASE relkind "
+        "WHEN 'r' THEN has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES') "
+        "WHEN 'S' THEN has_sequence_privilege(r.oid, c.oid, 'USAGE, SELECT, UPDATE') ELSE false END"
+    )
+    assert granted == []
+    guarded = "SELECT bool_and(relrowsecurity) FROM pg_class WHERE relname LIKE 'reconciler_%' AND relkind = 'r'"
+    assert supabase.sql(guarded) == [(True,)]
+    for table in sorted(supabase.tables()):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            done_as(supabase, "anon", f"SELECT * FROM {table}")
+
+
+UPSERT = (
+    "INSERT INTO reconciler_image_task (track_id, task_id) SELECT 'a', 'b' ON CONFLICT (track_id, task_id) DO NOTHING "
+    "RETURNING 1"
+)
+"""As supabase-js has it done, duplicates ignored."""
+
+
+def test_the_apps_server_hands_over_and_browsers_do_not(supabase: Home) -> None:
+    assert done_as(supabase, "service_role", UPSERT) == [(1,)]
+    assert done_as(supabase, "service_role", UPSERT) == []
+    for role in ("anon", "authenticated"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            done_as(supabase, role, UPSERT)
+    assert supabase.sql("SELECT track_id, task_id, created_at IS NOT NULL FROM reconciler_image_task") == [
+        ("a", "b", True)
+    ]
+
+
+@pytest.fixture
+def hosted(postgres: Server) -> Iterator[Home]:
+    """An admin who is no superuser, as hosts give one, owns the database; the statements are his."""
+    with home_on(postgres, schema="") as made:
+        made.roles += ["reconciler", "admin", *ROLES]
+        made.passwords["reconciler"] = README_PASSWORD
+        made.sql(SUPABASE + f"CREATE ROLE admin LOGIN CREATEROLE PASSWORD '{PASSWORD}'; GRANT admin TO {SUPERUSER}")
+        made.sql(f"ALTER DATABASE {made.name} OWNER TO admin")
+        made.sql("ALTER SCHEMA public OWNER TO admin")
+        yield made
+
+
+def test_an_admin_who_is_no_superuser_can_run_the_readmes_statements(hosted: Home) -> None:
+    with psycopg.connect(hosted.url("admin"), autocommit=True) as admin:
+        admin.execute(APP_SCHEMA.encode())
+        *made, gone = readme_sql()
+        for statement in made:
+            admin.execute(statement.encode())
+        hosted.database("reconciler").close()
+        assert len(hosted.tables()) == len(OWN)
+        admin.execute(gone.encode())
+    assert hosted.tables() == set()
+    assert hosted.sql("SELECT 1 FROM pg_roles WHERE rolname = 'reconciler'") == []
+
+
+# -- what is missing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_role_without_any_right_is_told_all_of_them_and_gets_in_by_them(home: Home) -> None:
+    home.put()
+    role = home.role("guest")
+    home.sql("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    for _ in range(2):  # what is out of reach is looked at once it is not
+        for statement in statements(home.check(role)):
+            home.sql(statement)
+    assert {line.outcome for line in home.check(role)} == {Outcome.OK}
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+    assert home.sql("SELECT image_url FROM tracks") == [(URL,)]
+
+
+def test_each_missing_right_is_a_line_with_its_statement(home: Home) -> None:
+    lines = home.check(home.role("guest"))
+    assert [(line.outcome, line.code) for line in lines] == [
+        (Outcome.OK, 0),
+        *[(Outcome.FAILED, UNFIT)] * 3,
+        (Outcome.WARNING, 0),
+    ]
+    assert statements(lines)[:3] == [
+        'GRANT SELECT ON "public"."tracks" TO "guest";',
+        'GRANT UPDATE ("image_url", "updated_at", "resolution") ON "public"."tracks" TO "guest";',
+        'CREATE SCHEMA "reconciler"; GRANT USAGE, CREATE ON SCHEMA "reconciler" TO "guest";',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("taken", "given"),
+    [
+        ("SELECT ON tracks", 'GRANT SELECT ON "public"."tracks" TO "guest";'),
+        ("UPDATE (resolution) ON tracks", 'GRANT UPDATE ("resolution") ON "public"."tracks" TO "guest";'),
+        ("CREATE ON SCHEMA reconciler", 'GRANT USAGE, CREATE ON SCHEMA "reconciler" TO "guest";'),
+        ("USAGE ON SCHEMA reconciler", 'GRANT USAGE, CREATE ON SCHEMA "reconciler" TO "guest";'),
+    ],
+)
+def test_one_missing_right_is_told_alone(home: Home, taken: str, given: str) -> None:
+    role = home.guest()
+    assert statements(home.check(role)) == []
+    home.sql(f"REVOKE {taken} FROM {role}")
+    assert statements(home.check(role)) == [given]
+    home.sql(given)
+    assert statements(home.check(role)) == []
+
+
+@pytest.mark.parametrize("taken", ["SELECT ON tracks", "UPDATE (image_url) ON tracks", "USAGE ON SCHEMA reconciler"])
+def test_no_work_begins_without_a_right(home: Home, taken: str) -> None:
+    role = home.guest()
+    home.sql(f"REVOKE {taken} FROM {role}")
+    connection = connect(home.url(role), None)
+    with closing(connection), pytest.raises(DatabaseDenied, match="reconciler check"):
+        refuse_missing_rights(connection, probe(connection, "tracks"), ("image_url", "resolution", "updated_at"))
+
+
+def test_a_schema_that_may_be_made_is_no_problem(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"DROP SCHEMA reconciler; GRANT CREATE ON DATABASE {home.name} TO {role}")
+    assert statements(home.check(role)) == []
+    home.database(role).close()
+    assert len(home.tables()) == len(OWN)
+
+
+def test_a_right_to_some_columns_is_enough_and_the_others_are_told(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"REVOKE SELECT ON tracks FROM {role}; GRANT SELECT (id, status, image_url, title) ON tracks TO {role}")
+    home.put(mood="calm", title="Sea")
+    lines = home.check(role)
+    assert statements(lines) == ['GRANT SELECT ON "public"."tracks" TO "guest";']
+    with closing(home.reader(role)) as reader:
+        track = reader.peek(TRACK).track
+    assert track is not None
+    assert (track.title, track.mood) == ("Sea", None)
+    assert reader.app.unused["mood"] == "column mood may not be read by this role"
+
+
+def test_tables_that_somebody_else_made_for_us_are_opened_by_what_is_told(home: Home) -> None:
+    role = home.guest()
+    home.put()
+    home.database(SUPERUSER).close()
+    told = statements(home.check(role))
+    assert [statement.split(" ON ")[0] for statement in told[:2]] == [
+        "GRANT SELECT, INSERT, UPDATE, DELETE",
+        "GRANT USAGE",
+    ]
+    assert sum(statement.count("CREATE POLICY") for statement in told) == len(OWN)
+    for statement in told:
+        home.sql(statement)
+    assert statements(home.check(role)) == []
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+        Handing(database.connection, database.app).hand_over(TRACK, "task")
+        assert database.leases.peek(TRACK).memory.handed == ("task",)
+
+
+def test_a_hand_over_table_elsewhere_is_told_and_moved_by_what_is_told(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+    home.put()
+    with closing(home.database(role)) as database:
+        Handing(database.connection, database.app).hand_over(TRACK, "task")
+    assert home.sql("SELECT task_id FROM reconciler.reconciler_image_task") == [("task",)]
+    lines = home.check(role)
+    assert len(said(lines, Outcome.WARNING, "rights")) == 1
+    assert said(lines, Outcome.FAILED) == []
+    for statement in statements(lines):
+        home.sql(statement)
+    assert statements(home.check(role)) == []
+    with closing(home.database(role)) as database:
+        assert database.leases.peek(TRACK).memory.handed == ("task",)
+
+
+def test_the_hand_over_table_that_is_told_is_like_the_one_that_is_made(home: Home) -> None:
+    sql = (
+        "SELECT column_name, data_type, is_nullable, column_default IS NULL FROM information_schema.columns "
+        "WHERE table_name = 'reconciler_image_task' ORDER BY ordinal_position"
+    )
+    key = "SELECT indexdef FROM pg_indexes WHERE tablename = 'reconciler_image_task'"
+    role = home.role("plain")
+    for statement in statements(home.check(role)):
+        home.sql(statement)
+    told = home.sql(sql), home.sql(key)
+    home.sql("DROP TABLE reconciler_image_task; DROP SCHEMA reconciler CASCADE")
+    home.database(SUPERUSER).close()
+    assert (home.sql(sql), home.sql(key)) == told
+
+
+def test_a_hand_over_table_that_browsers_may_use_is_told(supabase: Home) -> None:
+    supabase.sql("GRANT SELECT ON reconciler_image_task TO anon")
+    lines = supabase.check("reconciler")
+    assert said(lines, Outcome.WARNING, "rights")
+    assert statements(lines) == ['REVOKE ALL ON "public"."reconciler_image_task" FROM anon;']
+
+
+def test_check_ends_with_78_and_changes_nothing(home: Home, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    role = home.role("guest")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[database]\nurl = "{home.url(role)}"\n'
+        f'[kie]\nallow_insecure_hosts = ["127.0.0.1"]\n[storage]\npath = "{tmp_path}/images"\n'
+    )
+    result = CliRunner().invoke(command_line, ["--config", str(config), "check", "--offline"])
+    assert result.exit_code == 78, result.output
+    assert "GRANT SELECT ON" in result.stdout
+    assert home.tables() == set()

@@ -1,0 +1,156 @@
+"""A row that is hidden is not a row that is gone: a table whose rows may be kept from us is not worked on."""
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from reconciler.checking.lines import Outcome
+from reconciler.database import SchemaError
+from reconciler.ports import Commit
+from tests.postgres import SUPERUSER
+from tests.postgresql.guest import TRACK, Home, home, said, statements, worked
+
+__all__ = ["home"]
+
+pytestmark = pytest.mark.slow
+
+ON = "ALTER TABLE tracks ENABLE ROW LEVEL SECURITY"
+POLICY = 'CREATE POLICY reconciler ON "public"."tracks" FOR ALL TO "guest" USING (true) WITH CHECK (true)'
+HIDES = "row level security"
+
+
+def is_refused(home: Home, role: str) -> bool:
+    """To who looks, to who works and to who checks alike."""
+    told = [line for line in home.check(role) if HIDES in line.said]
+    for opening in (home.reader, home.database):
+        if not told:
+            opening(role).close()
+            continue
+        with pytest.raises(SchemaError, match=HIDES):
+            opening(role)
+    assert len(told) < 2
+    return bool(told)
+
+
+def test_a_table_that_hides_its_rows_is_refused_until_what_is_told_is_done(home: Home) -> None:
+    role = home.guest()
+    home.put()
+    home.sql(ON)
+    lines = home.check(role)
+    assert [line.code for line in lines if line.outcome is Outcome.FAILED] == [78]
+    assert statements(lines) == [f"{POLICY};"]
+    assert is_refused(home, role)
+    for statement in statements(lines):
+        home.sql(statement)
+    assert said(home.check(role), Outcome.FAILED) == []
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+
+
+TO_ALL = "CREATE POLICY p ON tracks FOR ALL TO guest USING (true)"
+
+
+@pytest.mark.parametrize(
+    ("policies", "hides"),
+    [
+        ([TO_ALL], False),
+        (["CREATE POLICY p ON tracks USING (true)"], False),
+        (["CREATE POLICY p ON tracks TO family USING (true)"], False),
+        (["CREATE POLICY p ON tracks TO strangers USING (true)"], True),
+        (["CREATE POLICY p ON tracks TO guest USING (user_id = 'me')"], True),
+        (["CREATE POLICY p ON tracks TO guest USING (true) WITH CHECK (user_id = 'me')"], True),
+        (["CREATE POLICY p ON tracks FOR SELECT TO guest USING (true)"], True),
+        (["CREATE POLICY p ON tracks FOR UPDATE TO guest USING (true)"], True),
+        (
+            [
+                "CREATE POLICY p ON tracks FOR SELECT TO guest USING (true)",
+                "CREATE POLICY q ON tracks FOR UPDATE TO guest USING (true)",
+            ],
+            False,
+        ),
+        ([TO_ALL, "CREATE POLICY q ON tracks USING (user_id = 'me')"], False),
+        ([TO_ALL, "CREATE POLICY q ON tracks AS RESTRICTIVE USING (user_id = 'me')"], True),
+        ([TO_ALL, "CREATE POLICY q ON tracks AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (likes > 0)"], True),
+        ([TO_ALL, "CREATE POLICY q ON tracks AS RESTRICTIVE USING (true)"], False),
+        ([TO_ALL, "CREATE POLICY q ON tracks AS RESTRICTIVE TO strangers USING (user_id = 'me')"], False),
+        ([TO_ALL, "CREATE POLICY q ON tracks AS RESTRICTIVE FOR DELETE USING (user_id = 'me')"], False),
+    ],
+)
+def test_policies_must_let_a_role_see_and_change_every_row(home: Home, policies: list[str], hides: bool) -> None:
+    role = home.guest()
+    home.role("family", "NOLOGIN")
+    home.role("strangers", "NOLOGIN")
+    home.sql(f"GRANT family TO {role}")
+    home.put()
+    home.sql("; ".join([ON, *policies]))
+    assert is_refused(home, role) is hides
+    if not hides:
+        with closing(home.database(role)) as database:
+            assert database.finder.page(None, 9).work == (TRACK,)
+            assert worked(database) is Commit.COMMITTED
+
+
+def test_what_a_restrictive_policy_takes_is_given_back_by_what_is_told(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"{ON}; {TO_ALL}; CREATE POLICY q ON tracks AS RESTRICTIVE USING (user_id = 'me')")
+    (statement,) = statements(home.check(role))
+    assert statement == 'ALTER ROLE "guest" BYPASSRLS;'
+    home.sql(statement)
+    assert not is_refused(home, role)
+
+
+def test_a_membership_that_is_not_inherited_opens_nothing(home: Home) -> None:
+    role = home.guest()
+    home.role("family", "NOLOGIN")
+    home.sql(f"ALTER ROLE {role} NOINHERIT; GRANT family TO {role}")
+    home.sql(f"{ON}; CREATE POLICY p ON tracks TO family USING (true)")
+    assert is_refused(home, role)
+
+
+@pytest.mark.parametrize(("forced", "hides"), [("", False), ("; ALTER TABLE tracks FORCE ROW LEVEL SECURITY", True)])
+def test_the_owner_is_kept_out_only_where_that_is_forced(home: Home, forced: str, hides: bool) -> None:
+    role = home.guest()
+    home.sql(f"ALTER TABLE tracks OWNER TO {role}; {ON}{forced}")
+    assert is_refused(home, role) is hides
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+@pytest.mark.parametrize(
+    ("before", "then"), [("", ON), (f"{ON}; {TO_ALL}", "DROP POLICY p ON tracks")], ids=["switched on", "policy gone"]
+)
+def test_rows_that_are_hidden_while_we_work_do_not_count_as_deleted(
+    home: Home, before: str, then: str, way: str
+) -> None:
+    role = home.guest()
+    home.put()
+    home.sql(before or "SELECT 1")
+    work: dict[str, Any] = {
+        "read": lambda database: database.finder.page(None, 9),
+        "write": lambda database: database.leases.lease(TRACK),
+    }
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+        home.sql(then)
+        for _ in range(2):
+            with pytest.raises(SchemaError, match=f"{HIDES} hides rows of public.tracks"):
+                work[way](database)
+    assert is_refused(home, role)
+    home.sql(POLICY)
+    with closing(home.database(role)) as database:
+        assert database.leases.lease(TRACK) is not None
+    assert home.sql("SELECT track_id, gone_since FROM reconciler.reconciler_memory") == [(TRACK, None)]
+
+
+def test_a_hand_over_table_that_hides_its_rows_is_told(home: Home) -> None:
+    role = home.guest()
+    home.database(SUPERUSER).close()
+    home.sql(
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public, reconciler TO {role}; "
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA reconciler TO {role}"
+    )
+    told = statements(home.check(role))
+    assert 'ON "public"."reconciler_image_task"' in told[-1]
+    for statement in told:
+        home.sql(statement)
+    assert statements(home.check(role)) == []
