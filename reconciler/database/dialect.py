@@ -17,6 +17,12 @@ LONG = 2000
 HEAD = 100
 
 
+Questions = list[tuple[str, list[Any]]]
+"""Statements with their values."""
+Answers = list[tuple[list[Any], int]]
+"""Of each its rows, and how many rows it touched."""
+
+
 class Kind(Enum):
     """Of a transaction."""
 
@@ -47,8 +53,8 @@ class Dialect(ABC):
     # -- connections ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def begin(self, db: Any, kind: Kind) -> datetime | None:
-        """Begin a transaction; returns the server's time, read after the lock, if it is this that counts."""
+    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[datetime | None, Answers]:
+        """Begin a transaction and ask. Also returns the server's time, read after the lock, where it counts."""
 
     @abstractmethod
     def abandon(self, db: Any) -> None:
@@ -59,8 +65,8 @@ class Dialect(ABC):
         """The connection was ended, as far as is known without using it."""
 
     @abstractmethod
-    def ask(self, db: Any, questions: list[tuple[str, list[Any]]]) -> list[tuple[list[Any], int]]:
-        """Execute statements in order: of each its rows, and how many rows it touched."""
+    def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:
+        """Execute statements in order, and commit if that is all."""
 
     @abstractmethod
     def translated(self, error: Exception, place: str) -> DatabaseError:

@@ -1,12 +1,13 @@
 """Why the database could not be used. Nothing of a failed transaction is kept, so all of it may be tried again.
 
 DatabaseError           what is wrong, where, what to do
-├── DatabaseMissing     no such file, or one that may not be opened
-├── DatabaseLocked      somebody else held the lock for longer than the busy timeout
+├── DatabaseMissing     no such file, or one that may not be opened; the server refused the login
+├── DatabaseLocked      somebody else held the lock for longer than the busy timeout, or it took too long otherwise
 ├── DatabaseFull        no space is left
 ├── DatabaseReadOnly    the file, its directory or its device may not be written; the server is a replica
 ├── DatabaseDenied      a right is missing
-├── DatabaseGone        the server cannot be reached, or the connection was lost
+├── DatabaseGone        the server cannot be reached, or the connection was lost; what was lost at the very end of a
+│                       transaction may have been kept: nobody was told
 ├── RowRefused          the app's table takes no such row: a constraint, a trigger, an index
 ├── DatabaseBroken      no database, a damaged one, or the device failed
 └── SchemaError         a table or column is missing or unfit, or the tables are newer than the program

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, Case, fn
 
-from reconciler.database import datetimes
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import first_nulls, flag
@@ -23,6 +22,9 @@ from reconciler.ports import AuditPage
 
 R = Remembered
 NOW = Slot("now")
+
+URGENT = 2
+"""So many of the parts of what is due are asked for first: often they are enough."""
 
 Only = Sequence[str] | None
 
@@ -61,26 +63,29 @@ class SqlFinder:
         with self.connection.snapshot() as now:
             found: dict[str, None] = {}
             given = self._times(now) | {"now": now, "limit": limit}
-            for statement in self._urgent(_fixed(only)):
-                # Tasks handed over with ids that cannot be asked for are skipped.
-                rows = statement.rows(**given)
-                found.update((str(key), None) for key, *task in rows if not task or usable_task_id(task[0]))
+            asked = [statement.given(**given) for statement in self._urgent(_fixed(only))]
+            for part, is_last in ((asked[:URGENT], False), (asked[URGENT:], True)):
+                for answer in self.connection.ask(*part, last=is_last):
+                    # Tasks handed over with ids that cannot be asked for are skipped.
+                    found.update((str(key), None) for key, *task in answer.rows if not task or usable_task_id(task[0]))
                 if len(found) >= limit:
                     break
             return tuple(found)[:limit]
 
     def held_back(self, shape: str, limit: int, only: Only = None) -> Sequence[str]:
         with self.connection.snapshot() as now:
-            rows = self._holding(_fixed(only)).rows(shape=shape, now=now, limit=limit)
-            return tuple(str(key) for (key,) in rows)
+            asked = self._holding(_fixed(only)).given(shape=shape, now=now, limit=limit)
+            (answer,) = self.connection.ask(asked, last=True)
+        return tuple(str(key) for (key,) in answer.rows)
 
     def next_due(self, only: Only = None) -> datetime | None:
+        # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
+        free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
+        leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
+        asked = [self.connection.statement(query, R.due_at).given() for query in (free, leased)]
         with self.connection.snapshot():
-            # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
-            free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
-            leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
-            times = [datetimes.parse(self.connection.one(query)[0]) for query in (free, leased)]
-            return min((t for t in times if t is not None), default=None)
+            answers = self.connection.ask(*asked, last=True)
+        return min((time for answer in answers for (time,) in answer.rows if time is not None), default=None)
 
     def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
         with self.connection.snapshot() as now:

@@ -51,7 +51,7 @@ class SqlGate:
     def view(self) -> GateView:
         with self.connection.snapshot() as now:
             jumps = self.jumps.asked(now)
-            answers = self.connection.ask(*jumps, *self.reader.asked(now))
+            answers = self.connection.ask(*jumps, *self.reader.asked(now), last=True)
             if not self.jumps.mended(answers[: len(jumps)], now):
                 return self.reader.read(answers[len(jumps) :], now)
         with self.connection.writing(gate=True) as now:
@@ -164,6 +164,7 @@ class SqlGate:
             self.memories.purchase_saved(purchase),
             self._know_shape.given(shape=order.shape, granted=0),
             self._end_trial.given(shape=order.shape),
+            last=True,
         )
         return purchase
 

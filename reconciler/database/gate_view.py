@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import JOIN, fn
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import flag
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Polled, Shape
 from reconciler.domain.gate import Closure, GateView, Proof, Usage
@@ -23,7 +24,6 @@ _PENDING = (
     *(Polled.state, Polled.first_seen, Polled.created_at),
 )
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_EVER = datetime.max.replace(tzinfo=UTC)
 
 Rows = list[tuple[Any, ...]]
 
@@ -37,9 +37,10 @@ class GateReader:
         self.connection, self.policy = connection, policy
         recent = _SENT & (Bought.over_at > Slot("after"))
         count, first, total = fn.count(Bought.token), fn.min(Bought.over_at), fn.sum(Bought.price)
-        unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= Slot("since"))
-        judged = (Bought.shape == Slot("shape")) & (Bought.verdict == Slot("verdict"))
-        shapes = (Shape.shape, Shape.granted)
+        # The price of every intent that the balance may not know of: those under way when it was asked included.
+        since = Bought.over_at >= GateRow.select(GateRow.balance_at)
+        unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & since
+        shapes = (Shape.shape, Shape.granted, flag(fn.exists(_judged(Verdict.GOOD))), _count(Verdict.REJECTED))
         self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
         self._unaccounted = connection.statement(Bought.select(total).where(unaccounted), Bought.price)
@@ -48,9 +49,7 @@ class GateReader:
         )
         self._used = connection.statement(Bought.select(count, first).where(recent), None, Bought.over_at)
         self._pending = connection.statement(_pending(), *_PENDING)
-        self._shapes = connection.statement(Shape.select(*shapes), *shapes)
-        self._any = connection.statement(Bought.select(Bought.token).where(judged).limit(1), Bought.token)
-        self._count = connection.statement(Bought.select(count).where(judged), None)
+        self._shapes = connection.statement(Shape.select(*shapes), *[None] * len(shapes))
 
     def view(self, now: datetime) -> GateView:
         return self.read(self.connection.ask(*self.asked(now)), now)
@@ -64,13 +63,13 @@ class GateReader:
             *(self._used.given(after=now - period) for period in (_HOUR, _DAY)),
             self._pending.given(held=now - self.policy.hold_unknown),
             self._shapes.given(),
+            self._unaccounted.given(),
         ]
 
     def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
-        gate, closed, recent, hour, day, pending, shapes = (answer.rows for answer in answers)
+        gate, closed, recent, hour, day, pending, shapes, unaccounted = (answer.rows for answer in answers)
         paused, balance, balance_at, breaker = gate[0] if gate else (False, None, None, None)
         running, unanswered, out = self._outstanding(pending, now)
-        spent, proofs = self._judged(balance_at, shapes, out)
         return GateView(
             now,
             paused=paused,
@@ -78,13 +77,13 @@ class GateReader:
             breaker=codec.load_breaker(breaker),
             balance=balance,
             balance_at=balance_at,
-            spent_since=spent,
+            spent_since=float(unaccounted[0][0] or 0.0),
             window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
             hour=_usage(hour, _HOUR),
             day=_usage(day, _DAY),
             running=running,
             open=unanswered,
-            proofs=proofs,
+            proofs={shape: Proof(bool(proven), out[shape], bad, granted) for shape, granted, proven, bad in shapes},
         )
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
@@ -107,19 +106,15 @@ class GateReader:
                 out[shape] += 1
         return running, unanswered, out
 
-    def _judged(self, balance_at: datetime | None, shapes: Rows, out: Counter[str]) -> tuple[float, dict[str, Proof]]:
-        """The price of every intent that the balance may not know of, those under way when it was asked included; and
-        what is known of each shape."""
-        asked = [self._unaccounted.given(since=balance_at or _EVER)]
-        for shape, _ in shapes:
-            asked.append(self._any.given(shape=shape, verdict=Verdict.GOOD))
-            asked.append(self._count.given(shape=shape, verdict=Verdict.REJECTED))
-        unaccounted, *judged = (answer.rows for answer in self.connection.ask(*asked))
-        spent = float(unaccounted[0][0] or 0.0) if balance_at else 0.0
-        pairs = zip(shapes, judged[::2], judged[1::2], strict=True)
-        return spent, {
-            shape: Proof(bool(good), out[shape], bad[0][0], granted) for (shape, granted), good, bad in pairs
-        }
+
+def _judged(verdict: Verdict, *columns: Any) -> Any:
+    """Purchases of a shape whose results were judged so."""
+    judged = (Bought.shape == Shape.shape) & (Bought.verdict == verdict)
+    return Bought.select(*(columns or (Bought.token,))).where(judged)
+
+
+def _count(verdict: Verdict) -> Any:
+    return _judged(verdict, fn.count(Bought.token))
 
 
 def _usage(rows: Rows, period: timedelta) -> Usage:

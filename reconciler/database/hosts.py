@@ -27,11 +27,6 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
             connection.run(Remembered.update({Remembered.stands_until: now}).where(of_it))
 
 
-def any_suspect(connection: Connection) -> bool:
-    """Works inside the caller's transaction."""
-    return connection.one(H.select(H.host).where(SUSPECT).limit(1)) is not None
-
-
 def release_suspects(connection: Connection) -> int:
     """Lift every suspicion: what is dead there may be replaced. How many tracks waited for that."""
     with connection.writing(gate=True) as now:

@@ -10,7 +10,7 @@ from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
 from reconciler.database.errors import RowRefused
 from reconciler.database.history import History
-from reconciler.database.hosts import any_suspect, count_lost
+from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Memories, is_paused
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
@@ -70,7 +70,8 @@ class Peek:
     def peek(self, track_id: str) -> Held:
         """The track as it is now, with a lease that is none."""
         with self.connection.snapshot() as now:
-            seen = self._look([track_id], self._known, now)[track_id]
+            answers = self.connection.ask(*self._wanted([track_id], self._known))
+            seen = self._seen([track_id], answers, now)[track_id]
         if isinstance(seen.memory, Exception):
             raise seen.memory
         return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now)
@@ -79,9 +80,11 @@ class Peek:
         with self.connection.reading():
             return self.tracks.whole_image(track_id)
 
-    def _look(self, track_ids: Sequence[str], known: Several, now: datetime) -> dict[str, _Seen]:
-        asked = [known.given(track_ids), self.tracks.of(track_ids), *self.memories.of(track_ids)]
-        found, rows, *rest = self.connection.ask(*asked)
+    def _wanted(self, track_ids: Sequence[str], known: Several) -> list[Question]:
+        return [known.given(track_ids), self.tracks.of(track_ids), *self.memories.of(track_ids)]
+
+    def _seen(self, track_ids: Sequence[str], answers: Sequence[Answer], now: datetime) -> dict[str, _Seen]:
+        found, rows, *rest = answers
         kept = {track_id: _Known(*row) for track_id, *row in found.rows}
         tracks = self.tracks.tracks(rows)
         docs = {track_id: kept[track_id].doc if track_id in kept else None for track_id in track_ids}
@@ -124,13 +127,13 @@ class SqlLeases(Peek):
         ids = sorted(set(track_ids))
         if not ids:
             return {}
-        with self.connection.writing() as now:
-            seen = self._look(ids, self._known_free, now)
+        with self.connection.opening(*self._wanted(ids, self._known_free)) as (now, found):
+            seen = self._seen(ids, found, now)
             taken = {
                 i: self._take(i, each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
             }
             asked = {i: self._taken(seen[i], held, now) for i, held in taken.items() if isinstance(held, Held)}
-            answers = self.connection.ask(*(question for questions in asked.values() for question in questions))
+            answers = self.connection.ask(*(each for questions in asked.values() for each in questions), last=True)
         counts = iter(answer.written for answer in answers)
         lost = {i for i, questions in asked.items() for _ in questions if next(counts) == 0}
         return {i: taken[i] for i in track_ids if i in taken and i not in lost}
@@ -142,8 +145,9 @@ class SqlLeases(Peek):
     def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:
         if not leases:
             return frozenset()
-        with self.connection.writing():
-            answers = self.connection.ask(*(self._begin.given(step=step, **_named(lease)) for lease in leases))
+        asked = (self._begin.given(step=step, **_named(lease)) for lease in leases)
+        with self.connection.opening(*asked) as (_, answers):
+            pass
         return frozenset(lease.track_id for lease, answer in zip(leases, answers, strict=True) if answer.written == 1)
 
     def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
@@ -191,67 +195,56 @@ class SqlLeases(Peek):
         return [Commit.CONFLICT if outcome is Commit.COMMITTED else outcome]
 
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit]:
-        with self.connection.writing(gate=any(map(_may_be_lifted, endings))) as now:
-            before = self._before(endings)
-            verdicts = [_verdict(ending, before, now) for ending in endings]
-            writing = [
-                (ending, ending.row)
-                for ending, verdict in zip(endings, verdicts, strict=True)
-                if verdict is None and ending.row
-            ]
-            written = self._write_rows(writing, before)
-            settled = [
-                verdict or written[ending.lease.track_id] for ending, verdict in zip(endings, verdicts, strict=True)
-            ]
-            self._end(
-                [(ending.lease, each.change) for ending, each in zip(endings, settled, strict=True) if each.change],
-                before,
-                now,
-            )
-        return [each.outcome for each in settled]
+        is_lifting = any(map(_may_be_lifted, endings))
+        with self.connection.opening(*self._asked_first(endings), gate=is_lifting) as (now, answers):
+            before = self._before(endings, answers)
+            verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
+            rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
+            settled = {**verdicts, **self._write_rows(rows, before)}
+            self._end([(ending.lease, settled[ending.lease.track_id]) for ending in endings], before, now)
+        return [verdict.outcome for verdict in settled.values() if verdict is not None]
 
-    def _before(self, endings: Sequence[Ending]) -> "_Before":
-        """What the database holds, all rows that are to change locked."""
+    def _asked_first(self, endings: Sequence[Ending]) -> list[Question]:
+        """What is to be known, all rows that are to change locked."""
         ids = [ending.lease.track_id for ending in endings]
-        memories = [change.memory for ending in endings for change in ending.changes]
-        tasks, histories = self.memories.tasks_of(memories), [self.history.newest(track_id) for track_id in ids]
-        first = [self._holders.given(ids), self.memories.asks_paused, self.tracks.updated_at(ids)]
-        holders, paused, samples, *rest = self.connection.ask(*first, *histories, *tasks)
+        histories = [self.history.newest(track_id) for track_id in ids]
+        tasks = self.memories.tasks_of(change.memory for ending in endings for change in ending.changes)
+        general = [self.memories.asks_paused, self.memories.asks_suspects]
+        return [self._holders.given(ids), *general, self.tracks.updated_at(ids), *histories, *tasks]
+
+    def _before(self, endings: Sequence[Ending], answers: Sequence[Answer]) -> "_Before":
+        holders, paused, suspects, samples, *rest = answers
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in holders.rows},
             is_paused(paused),
+            bool(suspects.rows),
             samples,
-            dict(zip(ids, rest, strict=False)),
-            rest[len(ids)] if tasks else None,
+            {ending.lease.track_id: newest for ending, newest in zip(endings, rest, strict=False)},
+            rest[len(endings)] if len(rest) > len(endings) else None,
         )
 
     def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
         answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (ending, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
-            change = _known_again(ending.change, row, *self.tracks.known_by(known))
-            verdict = (
-                _Verdict(Commit.COMMITTED, change) if wrote.written == 1 else _Verdict(Commit.CONFLICT, row.otherwise)
-            )
-            verdicts[ending.lease.track_id] = verdict
+            if wrote.written == 1:
+                change = _known_again(ending.change, row, *self.tracks.known_by(known))
+                verdicts[ending.lease.track_id] = _Verdict(Commit.COMMITTED, change)
+            else:
+                verdicts[ending.lease.track_id] = _Verdict(Commit.CONFLICT, row.otherwise)
         return verdicts
 
-    def _end(self, changes: Sequence[tuple[Lease, Change]], before: "_Before", now: datetime) -> None:
+    def _end(self, settled: Sequence[tuple[Lease, "_Verdict | None"]], before: "_Before", now: datetime) -> None:
+        changes = [(lease, verdict.change) for lease, verdict in settled if verdict and verdict.change]
         asked: list[Question] = []
         for lease, change in changes:
             standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
-            if self._was_lifted(change.standing, before):
+            if _was_lifted(change.standing, before):
                 standing |= {"held": None, "due_at": now, "stands_until": now}
             asked.append(self._save.given(**_named(lease), **_memory(change.memory), **standing, tried_at=now))
             asked += self.history.added(lease.track_id, change.tried, before.newest[lease.track_id], now)
         asked += self.memories.saved([change.memory for _, change in changes], before.tasks, now)
-        self.connection.ask(*asked)
-
-    def _was_lifted(self, standing: Standing, before: "_Before") -> bool:
-        """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
-        if standing.held == GateName.PAUSED:
-            return not before.paused
-        return standing.reason is Reason.HOST_SUSPECT and not any_suspect(self.connection)
+        self.connection.ask(*asked, last=True)
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)
@@ -269,6 +262,7 @@ class _Before:
 
     holders: Mapping[str, _Holder]
     paused: bool
+    suspects: bool
     samples: Answer
     newest: Mapping[str, Answer]
     tasks: Answer | None
@@ -293,6 +287,13 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
     return None
+
+
+def _was_lifted(standing: Standing, before: _Before) -> bool:
+    """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
+    if standing.held == GateName.PAUSED:
+        return not before.paused
+    return standing.reason is Reason.HOST_SUSPECT and not before.suspects
 
 
 def _may_be_lifted(ending: Ending) -> bool:

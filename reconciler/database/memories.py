@@ -109,6 +109,10 @@ class Memories:
     def asks_paused(self) -> Question:
         return self._paused.given()
 
+    @property
+    def asks_suspects(self) -> Question:
+        return self._suspects.given()
+
     # -- saving --------------------------------------------------------------------------------------------------------
 
     def tasks_of(self, memories: Iterable[Memory]) -> list[Question]:

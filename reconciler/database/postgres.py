@@ -15,7 +15,7 @@ import peewee
 from peewee import Case, Column, Expression, Value, fn
 
 from reconciler.database import datetimes, guests
-from reconciler.database.dialect import Dialect, Key, Kind, Placed
+from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseDenied,
@@ -87,16 +87,17 @@ class PostgresDialect(Dialect):
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    def begin(self, db: Any, kind: Kind) -> datetime:
+    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[datetime, Answers]:
         lock = ['SELECT 1 FROM "reconciler_gate" FOR UPDATE'] if kind is Kind.GATE else []
-        questions = [_BEGIN[kind], self._settings, *lock, f"SELECT clock_timestamp(), {self.hiding}"]
+        beginning = [_BEGIN[kind], self._settings, *lock, f"SELECT clock_timestamp(), {self.hiding}"]
         db.connection().silence_s = self._begins_within_s
-        ((now, is_hiding),) = self.ask(db, [(sql, []) for sql in questions])[-1][0]
+        answers = self.ask(db, [*((sql, []) for sql in beginning), *first])
+        ((now, is_hiding),) = answers[len(beginning) - 1][0]
         db.connection().silence_s = self._answers_within_s
         if is_hiding:
             raise hidden_rows(self.table)
         began: datetime = now
-        return began.astimezone(UTC)
+        return began.astimezone(UTC), answers[len(beginning) :]
 
     def abandon(self, db: Any) -> None:
         if self.is_lost(db):
@@ -107,15 +108,16 @@ class PostgresDialect(Dialect):
             db.connection().close()
             raise
 
-    def ask(self, db: Any, questions: list[tuple[str, list[Any]]]) -> list[tuple[list[Any], int]]:
-        if not questions:
+    def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:
+        if not questions and not commit:
             return []
         cursor = db.connection().cursor()
-        cursor.execute(";".join(cursor.mogrify(db.placed(sql), values or None) for sql, values in questions))
+        spelled = [cursor.mogrify(db.placed(sql), values or None) for sql, values in questions]
+        cursor.execute(";".join([*spelled, "COMMIT"] if commit else spelled))
         answers = [_answer(cursor)]
         while cursor.nextset():
             answers.append(_answer(cursor))
-        return answers
+        return answers[: len(questions)]
 
     def is_lost(self, db: Any) -> bool:
         return db.is_closed() or bool(db.connection().closed)

@@ -12,7 +12,7 @@ import peewee
 from peewee import SQL, Case, Column, Expression, Value, fn
 
 from reconciler.database import datetimes
-from reconciler.database.dialect import Dialect, Key, Kind, Placed
+from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseError,
@@ -40,8 +40,9 @@ class SqliteDialect(Dialect):
     has_affinity = True
     tells_time = False
 
-    def begin(self, db: Any, kind: Kind) -> None:
+    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[None, Answers]:
         db.begin(_BEGIN[kind])
+        return None, self.ask(db, first)
 
     def abandon(self, db: Any) -> None:
         """SQLite ends the transaction by itself when the disk is full."""
@@ -52,9 +53,12 @@ class SqliteDialect(Dialect):
     def is_lost(self, db: Any) -> bool:  # noqa: ARG002
         return False
 
-    def ask(self, db: Any, questions: list[tuple[str, list[Any]]]) -> list[tuple[list[Any], int]]:
+    def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:
         cursors = (db.execute_sql(sql, values) for sql, values in questions)
-        return [(cursor.fetchall(), cursor.rowcount) for cursor in cursors]
+        answers = [(cursor.fetchall(), cursor.rowcount) for cursor in cursors]
+        if commit:
+            db.commit()
+        return answers
 
     def translated(self, error: Exception, place: str) -> DatabaseError:
         source = error if isinstance(error, sqlite3.Error) else error.__context__

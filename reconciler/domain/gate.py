@@ -1,11 +1,12 @@
 """The arithmetic of the only door to money: may one more purchase be made now, and if not, why and until when."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 
@@ -78,6 +79,9 @@ class Usage:
     used: int = 0
     frees_at: datetime | None = None
 
+    def with_one_more(self, until: datetime) -> "Usage":
+        return Usage(self.used + 1, min(self.frees_at or until, until))
+
 
 @dataclass(frozen=True, slots=True)
 class GateView:
@@ -96,6 +100,20 @@ class GateView:
     running: int = 0
     open: int = 0
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    def with_intent(self, purchase: Purchase, policy: Policy) -> "GateView":
+        """As it is once this one was let through."""
+        proof = self.proofs.get(purchase.shape, Proof())
+        return replace(
+            self,
+            spent_since=self.spent_since + purchase.price,
+            window=tuple(sorted((*self.window, purchase.deadline + policy.purchase_window))),
+            hour=self.hour.with_one_more(purchase.deadline + timedelta(hours=1)),
+            day=self.day.with_one_more(purchase.deadline + timedelta(days=1)),
+            running=self.running + 1,
+            open=self.open + 1,
+            proofs={**self.proofs, purchase.shape: replace(proof, out=proof.out + 1)},
+        )
 
     def credits_left(self) -> float | None:
         return None if self.balance is None else self.balance - self.spent_since

@@ -52,7 +52,8 @@ class Parting:
 class Desk:
     """Endings are collected, and saved together by `flush`.
 
-    `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due.
+    `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due. `entered` is told of
+    each line for the gate that somebody was put in.
     """
 
     def __init__(self, leases: Leases, purse: Purse, policy: Policy, clock: Clock, listener: Listener) -> None:
@@ -60,6 +61,7 @@ class Desk:
         self._partings: list[Parting] = []
         self.ready: deque[str] = deque()
         self.soonest: datetime | None = clock()
+        self.entered: Callable[[str], None] = lambda _: None
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -114,6 +116,8 @@ class Desk:
         self._partings.append(Parting(Ending(lease, Change(memory, where, tried)), saved, after.failed))
 
     def _due(self, where: Standing) -> None:
+        if where.held is not None:
+            self.entered(where.held)
         if where.due_at is not None:
             self.soonest = min(self.soonest or where.due_at, where.due_at)
 

@@ -104,10 +104,11 @@ class Purse:
         spent = self._spent()
         if spent is not None:
             return spent
-        self._view = None
+        before, self._view = self._view, None
         reserved = self._gate.reserve(lease, order)
-        if isinstance(reserved, Purchase) and self._left is not None:
-            self._left -= 1
+        if isinstance(reserved, Purchase):
+            self._left = None if self._left is None else self._left - 1
+            self._view = before.with_intent(reserved, self._policy) if before is not None else None
         return reserved
 
     @property

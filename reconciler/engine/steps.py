@@ -230,13 +230,19 @@ class Steps:
                 raise
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
-        self.desk.flush()
+        self._save()
 
     def save_again(self) -> None:
         """Save one answer that could not be saved when it came: it may have been paid for."""
         if self.unsaved:
             self._learn(*self.unsaved.popleft())
-        self.desk.flush()
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            self.desk.flush()
+        finally:
+            self._purse.look_again()
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
         try:
@@ -254,7 +260,6 @@ class Steps:
             if not flight.gone and isinstance(before.look, Unmeasured) and isinstance(case.look, Good):
                 self._tell(Recognised(case.track.id))
             self.desk.watch_host(before, flight.job, memory)
-            self._purse.look_again()
             self._teach_gate(flight.job, finding)
 
         after = After(saved, lambda: self.unsaved.append((flight, finding)))

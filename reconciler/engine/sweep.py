@@ -20,6 +20,7 @@ from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Crew, Done
 from reconciler.engine.effects import Hands
 from reconciler.engine.events import Listener, Result
+from reconciler.engine.lines import Lines
 from reconciler.engine.purse import CreditPatience, Purse
 from reconciler.engine.steps import Steps
 from reconciler.engine.tally import Tally
@@ -93,7 +94,8 @@ class Sweep:
         )
         self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
         self._desk = self._steps.desk
-        self._steps.others_wait = lambda shape: bool(self._finder.held_back(shape, 1, self._only()))
+        self._lines = Lines(parts.finder, parts.clock, self._only)
+        self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
@@ -171,7 +173,7 @@ class Sweep:
             if is_risky and found:
                 break
             track_id = self._next()
-            if track_id is None or track_id in found:  # one that waits for the gate is told of until it is leased
+            if track_id is None or track_id in found:
                 break
             if track_id not in self._steps.flights:
                 found.append(track_id)
@@ -239,12 +241,12 @@ class Sweep:
         if not self._bounds.due:
             return ()
         if self._purse.key_refused_until is None:
-            held = self._finder.held_back(GateName.KEY, PAGE, self._only())
+            held = self._lines.take(GateName.KEY, PAGE)
             if held:
                 return held
         for shape, price in shapes(self._policy):
             if self._purse.refusal(shape, price) is None:
-                held = self._finder.held_back(shape, 1, self._only())
+                held = self._lines.take(shape, 1)
                 if held:
                     self._steps.called.update(held)
                     return held
@@ -279,11 +281,11 @@ class Sweep:
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
         key_until = self._purse.key_refused_until
-        if key_until is not None and self._finder.held_back(GateName.KEY, 1, self._only()):
+        if key_until is not None and self._lines.waits(GateName.KEY):
             opens.append(key_until)
         for shape, price in shapes(self._policy):
             at = self._purse.opens_at(shape, price)
-            if at is not None and self._finder.held_back(shape, 1, self._only()):
+            if at is not None and self._lines.waits(shape):
                 opens.append(at)
         return min(opens, default=None)
 

@@ -213,6 +213,16 @@ def test_applying_makes_the_own_tables_and_no_index_on_the_apps(install: Install
     assert lines(install, "--offline")["own tables"] == [("ok", "there, and of this program's version")]
 
 
+def test_what_is_printed_for_the_other_database_cannot_be_applied_here(install: Install) -> None:
+    assert "ENABLE ROW LEVEL SECURITY" in install.call("schema", "--dialect", "postgres").stdout
+    refused = install.call("schema", "--dialect", "postgres", "--apply")
+    assert refused.exit_code == 2
+    assert "which is sqlite: leave --dialect postgres out" in refused.stderr
+    assert install.sql("SELECT name FROM sqlite_master WHERE name LIKE 'reconciler%'") == []
+    assert install.call("schema", "--dialect", "sqlite", "--apply").exit_code == 0
+    assert install.sql("SELECT name FROM sqlite_master WHERE name LIKE 'reconciler%'") != []
+
+
 @pytest.mark.parametrize(
     ("is_file", "says"), [(True, "may not be written"), (False, "its directory may not be written")]
 )

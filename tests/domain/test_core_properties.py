@@ -22,7 +22,7 @@ from reconciler.domain.states import Reason, State
 from tests.domain.builders import HOUR, NOW
 from tests.domain.strategies import gates, known
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.untraced
 """Tracing what draws a memory takes longer than drawing it; each line has tests of its own."""
 
 few = settings(max_examples=50)

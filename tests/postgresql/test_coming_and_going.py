@@ -13,7 +13,6 @@ from functools import partial
 from threading import Barrier, Thread
 from typing import Any
 
-import psycopg
 import pytest
 from freezegun import freeze_time
 
@@ -35,11 +34,12 @@ from reconciler.database.connection import Connection, connect
 from reconciler.database.errors import RowRefused
 from reconciler.database.postgres import Limits
 from reconciler.domain.actions import Buy
+from reconciler.domain.attempts import Attempt
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.ports import Change, Commit
-from tests.postgres import Bouncer, Server, eventually
+from tests.postgres import HOST, Bouncer, Server, eventually
 from tests.postgresql.ways import LOSSES, Way, database_on, say, transact, utter, way_to
 from tests.proxy import Proxy
 
@@ -96,46 +96,43 @@ def test_a_transaction_lost_before_its_end_is_not_taken_for_committed(direct: Wa
     assert direct.words() == []
 
 
-def test_a_transaction_whose_commit_is_not_answered_may_have_been_kept(direct: Way) -> None:
-    """Nobody can tell, so it counts as failed."""
-    connection = direct.connect()
-    cut = Thread(target=cut_once_kept, args=(direct,))
-    with pytest.raises(DatabaseGone):
-        transact(connection, "kept", partial(slow, direct.network), cut.start)
+@contextmanager
+def unheard(network: Proxy, kept: Callable[[], object]) -> Iterator[None]:
+    """The network is slow, and cut as soon as something is kept: the answer is on its way then for half a second."""
+    network.latency = 1.0
+
+    def watch() -> None:
+        eventually(kept)
+        network.cut()
+
+    cut = Thread(target=watch)
+    cut.start()
+    yield
     cut.join()
-    direct.network.latency = 0.0
-    assert direct.words() == ["kept"]
+    network.latency = 0.0
+
+
+def test_a_transaction_whose_end_is_not_answered_counts_as_failed_though_it_may_be_kept(direct: Way) -> None:
+    connection = direct.connect(limits=Limits())
+    with unheard(direct.network, direct.words), pytest.raises(DatabaseGone):
+        say(connection, "kept")
     say(connection, "after")
+    assert direct.words() == ["kept", "after"]
 
 
-def cut_once_kept(way: Way) -> None:
-    eventually(way.words)
-    way.network.cut()
-
-
-def slow(network: Proxy) -> None:
-    network.latency = 1.0  # an answer is on its way for half a second
-
-
-def test_a_commit_that_was_kept_unheard_is_not_repeated(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with database_on(postgres) as name, closing(open_database(Where(postgres.url(name)), Policy())) as database:
+def test_what_was_kept_unheard_is_not_kept_twice(postgres: Server) -> None:
+    with database_on(postgres) as name, Proxy(HOST, postgres.port) as network:
         ((row,),) = postgres.sql(name, "INSERT INTO tracks (title, prompt) VALUES ('T', 'P') RETURNING id::text")
-        held = database.leases.lease(row)
-        assert held is not None
-        change = Change(held.memory, Standing(None, None, None))
-        db, commit = database.connection.db, database.connection.db.commit
-
-        def unheard() -> None:
-            commit()
-            db.connection().close()
-            raise psycopg.OperationalError("the answer was lost")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(db, "commit", unheard)
-            with pytest.raises(DatabaseGone):
+        url = f"postgresql://postgres@{HOST}:{network.port}/{name}"
+        with closing(open_database(Where(url), Policy())) as database:
+            held = database.leases.lease(row)
+            assert held is not None
+            change = Change(held.memory, Standing(None, None, None), (Attempt("look", "", "done"),))
+            free = "SELECT 1 FROM reconciler.reconciler_memory WHERE lease_owner IS NULL"
+            with unheard(network, lambda: postgres.sql(name, free)), pytest.raises(DatabaseGone):
                 database.leases.commit(held.lease, change)
-        assert database.leases.commit(held.lease, change) is Commit.LEASE_LOST
-        assert postgres.sql(name, "SELECT generation, lease_owner FROM reconciler.reconciler_memory") == [(1, None)]
+            assert database.leases.commit(held.lease, change) is Commit.LEASE_LOST
+        assert postgres.sql(name, "SELECT times FROM reconciler.reconciler_attempt") == [(1,)]
 
 
 def test_while_the_server_is_away_every_transaction_says_so(way: Way) -> None:

@@ -202,6 +202,17 @@ def test_a_role_without_any_right_is_told_all_of_them_and_gets_in_by_them(home: 
     assert home.sql("SELECT image_url FROM tracks") == [(URL,)]
 
 
+@pytest.mark.parametrize("table", ["tracks", "public.tracks"])
+def test_a_table_out_of_reach_is_not_taken_for_none(home: Home, table: str) -> None:
+    role = home.role("guest")
+    home.sql("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    with pytest.raises(DatabaseDenied, match="this role may not use schema public"):
+        home.reader(role, table=table)
+    lines = home.check(role, table=table)
+    assert statements(lines)[0] == 'GRANT USAGE ON SCHEMA "public" TO "guest";'
+    assert not [line.said for line in lines if "there is no table" in line.said]
+
+
 def test_each_missing_right_is_a_line_with_its_statement(home: Home) -> None:
     lines = home.check(home.role("guest"))
     assert [(line.outcome, line.code) for line in lines] == [

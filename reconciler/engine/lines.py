@@ -1,0 +1,41 @@
+"""Who waits for the gate to open, line by line. The database is asked rarely: mostly nobody does, or somebody still."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.ports import Clock, Finder
+
+FRESH_FOR = timedelta(seconds=1)
+"""Other processes may put somebody in line, or take the last one out."""
+
+Only = Sequence[str] | None
+
+
+class Lines:
+    """A line is named by the shape, or the part of the gate, that is waited for. `only`: which tracks may be worked."""
+
+    def __init__(self, finder: Finder, clock: Clock, only: Callable[[], Only]) -> None:
+        self._finder, self._clock, self._only = finder, clock, only
+        self._known: dict[tuple[str, Only], tuple[bool, datetime]] = {}
+
+    def waits(self, line: str) -> bool:
+        """Whether anybody waits there, besides those just taken out."""
+        known = self._fresh(line)
+        return known if known is not None else bool(self._ask(line, 1))
+
+    def take(self, line: str, limit: int) -> Sequence[str]:
+        """Those who have waited longest, to be leased now."""
+        return () if self._fresh(line) is False else self._ask(line, limit + 1, taken=limit)[:limit]
+
+    def entered(self, line: str) -> None:
+        self._known = {key: value for key, value in self._known.items() if key[0] != line}
+
+    def _ask(self, line: str, limit: int, taken: int = 0) -> Sequence[str]:
+        only = self._only()
+        found = self._finder.held_back(line, limit, only)
+        self._known[line, only] = len(found) > taken, self._clock()
+        return found
+
+    def _fresh(self, line: str) -> bool | None:
+        waits, at = self._known.get((line, self._only()), (None, None))
+        return waits if at is not None and timedelta(0) <= self._clock() - at < FRESH_FOR else None
