@@ -84,14 +84,14 @@ def _on_the_schema(db: Any, role: str, own: str) -> Iterator[Problem]:
 
 def _on_ours(db: Any, role: str, own: str) -> Iterator[Problem]:
     """Tables that somebody else made for us: he owns them, so that row security applies to us."""
-    locked = [quoted(own, name) for name in _PRIVATE if _is_locked(db, own, name, _WORK)]
+    locked = _locked(db, own, _PRIVATE, _WORK)
     if locked:
-        listed = ", ".join(locked)
+        listed = ", ".join(quoted(own, name) for name in locked)
         yield Problem(f"{role} may not work on {listed}", f"GRANT {', '.join(_WORK)} ON {listed} TO {role}")
     if _numbers_without(db, own):
         grant = f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quoted(own)} TO {role}"
         yield Problem(f"{role} may not number rows in schema {quoted(own)}", grant)
-    hidden = [quoted(own, name) for name in _PRIVATE if _is_hidden(db, own, name, _WORK)]
+    hidden = [quoted(own, name) for name in _hidden(db, own, _PRIVATE, _WORK)]
     if hidden:
         what = f"row level security keeps {role} out of {', '.join(hidden)}"
         yield Problem(what, "; ".join(policy(name, role) for name in hidden))
@@ -100,13 +100,13 @@ def _on_ours(db: Any, role: str, own: str) -> Iterator[Problem]:
 def _on_the_hand_over(db: Any, role: str, home: str, own: str) -> Iterator[Problem]:
     name = quoted(home, HAND_OVER)
     if located(db, home, HAND_OVER) is not None:
-        if _is_locked(db, home, HAND_OVER, _HANDING):
+        if _locked(db, home, [HAND_OVER], _HANDING):
             yield Problem(f"{role} may not use {name}", f"GRANT SELECT, INSERT ON {name} TO {role}")
-        if _is_hidden(db, home, HAND_OVER, _HANDING):
+        if _hidden(db, home, [HAND_OVER], _HANDING):
             yield Problem(f"row level security keeps {role} out of {name}", policy(name, role))
-        yield from _on_what_others_see(db, name)
+        yield from _on_what_others_may(db, name)
     elif located(db, own, HAND_OVER) is not None or not may_create_in(db, home):
-        what = f"{name}, where the app hands image tasks over, is not there, and {role} may not make it"
+        what = f"there is no table {name}, so the app can hand no image tasks over"
         yield Problem(what, "; ".join(_hand_over_made(db, role, home, own)), fatal=False)
 
 
@@ -125,27 +125,32 @@ def _hand_over_made(db: Any, role: str, home: str, own: str) -> Iterator[str]:
         yield f"INSERT INTO {name} SELECT * FROM {quoted(own, HAND_OVER)}"
 
 
-def _on_what_others_see(db: Any, name: str) -> Iterator[Problem]:
-    sql = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND has_table_privilege(oid, %s, 'SELECT, INSERT')"
-    others = _all(db, sql, list(PUBLIC_ROLES), name)
-    if others:
-        listed = ", ".join(others)
+def _on_what_others_may(db: Any, name: str) -> Iterator[Problem]:
+    may = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND has_table_privilege(oid, %s, 'SELECT, INSERT')"
+    listed = ", ".join(_all(db, may, list(PUBLIC_ROLES), name))
+    if listed:
         yield Problem(f"{listed} may use {name}", f"REVOKE ALL ON {name} FROM {listed}", fatal=False)
+    may_not = "SELECT rolname FROM pg_roles WHERE rolname = %s AND NOT has_table_privilege(oid, %s, 'INSERT')"
+    if _all(db, may_not, APP_ROLE, name):
+        what = f"{APP_ROLE} may not hand image tasks over"
+        yield Problem(what, f"GRANT SELECT, INSERT ON {name} TO {APP_ROLE}", fatal=False)
 
 
-def _is_locked(db: Any, schema: str, table: str, rights: Sequence[str]) -> bool:
-    """It is there, and one of the rights is missing."""
-    wanted = " AND ".join(f"has_table_privilege(c.oid, '{right}')" for right in rights)
-    sql = (
-        f"SELECT coalesce((SELECT NOT ({wanted}) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE nspname = %s AND relname = %s), false)"
-    )
-    return bool(one(db, sql, schema, table))
+_THERE = (
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE nspname = %s AND relname = ANY(%s) AND "
+)
 
 
-def _is_hidden(db: Any, schema: str, table: str, commands: Sequence[str]) -> bool:
-    place, is_open = located(db, schema, table), open_to_all(schema, table, commands)
-    return place is not None and bool(one(db, f"SELECT row_security_active(%s::oid) AND NOT {is_open}", place.oid))
+def _locked(db: Any, schema: str, tables: Sequence[str], rights: Sequence[str]) -> list[str]:
+    """Those that are there, and one of the rights to them is missing."""
+    all_of_them = " AND ".join(f"has_table_privilege(c.oid, '{right}')" for right in rights)
+    return _all(db, f"{_THERE} NOT ({all_of_them})", schema, list(tables))
+
+
+def _hidden(db: Any, schema: str, tables: Sequence[str], commands: Sequence[str]) -> list[str]:
+    filtered = _all(db, f"{_THERE} row_security_active(c.oid)", schema, list(tables))
+    return [table for table in filtered if not one(db, f"SELECT {open_to_all(schema, table, commands)}")]
 
 
 def _numbers_without(db: Any, own: str) -> list[str]:

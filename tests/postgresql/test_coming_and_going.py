@@ -200,10 +200,18 @@ def test_a_network_that_swallows_everything_ends_the_wait(way: Way, asked: str) 
     assert way.words() == ["after"]
 
 
-def test_what_takes_long_and_comes_is_waited_for(direct: Way) -> None:
-    connection = direct.connect(limits=Limits(answer_s=0.5, statement_s=5))
+def test_a_statement_may_take_longer_than_it_takes_to_begin(direct: Way) -> None:
+    connection = direct.connect(busy_timeout_s=0.1, limits=Limits(answer_s=1, statement_s=10))
     with connection.writing():
         assert connection.db.execute_sql("SELECT pg_sleep(1.5), 'done'").fetchone()[1] == "done"
+
+
+def test_an_answer_that_keeps_coming_is_waited_for(direct: Way) -> None:
+    connection = direct.connect()
+    with connection.writing():
+        connection.db.connection().silence_s = 1.0
+        parts = "SELECT repeat('x', 20000), pg_sleep(0.2) FROM generate_series(1, 8)"
+        assert len(connection.db.execute_sql(parts).fetchall()) == 8
 
 
 def test_an_idle_connection_is_kept_alive(direct: Way) -> None:

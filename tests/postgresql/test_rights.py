@@ -326,11 +326,26 @@ def test_the_hand_over_table_that_is_told_is_like_the_one_that_is_made(home: Hom
     assert (home.sql(sql), home.sql(key)) == told
 
 
-def test_a_hand_over_table_that_browsers_may_use_is_told(supabase: Home) -> None:
-    supabase.sql("GRANT SELECT ON reconciler_image_task TO anon")
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        (
+            "GRANT SELECT ON reconciler_image_task TO anon",
+            'REVOKE ALL ON "public"."reconciler_image_task" FROM anon;',
+        ),
+        (
+            "REVOKE INSERT ON reconciler_image_task FROM service_role",
+            'GRANT SELECT, INSERT ON "public"."reconciler_image_task" TO service_role;',
+        ),
+    ],
+)
+def test_a_hand_over_table_that_the_wrong_ones_may_use_is_told(supabase: Home, done: str, told: str) -> None:
+    supabase.sql(done)
     lines = supabase.check("reconciler")
-    assert said(lines, Outcome.WARNING, "rights")
-    assert statements(lines) == ['REVOKE ALL ON "public"."reconciler_image_task" FROM anon;']
+    assert len(said(lines, Outcome.WARNING, "rights")) == 1
+    assert statements(lines) == [told]
+    supabase.sql(told)
+    assert statements(supabase.check("reconciler")) == []
 
 
 def test_check_ends_with_78_and_changes_nothing(home: Home, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import peewee
 import pytest
 
 from reconciler.app import Narrowed, Preview, preview
@@ -182,7 +183,8 @@ def reachable(start: object) -> list[object]:
             continue
         seen[id(each)] = each
         waiting.extend(_inside(each))
-    return [each for each in seen.values() if type(each).__module__.startswith("reconciler")]
+    ours = (each for each in seen.values() if type(each).__module__.startswith("reconciler"))
+    return [each for each in ours if not isinstance(each, peewee.Database)]  # what that was opened for is tried below
 
 
 def _inside(each: object) -> list[object]:

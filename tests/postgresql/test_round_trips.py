@@ -1,0 +1,48 @@
+"""How often the database is asked: it may be far away, so what can be one message for several tracks is one."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.database import Where
+from reconciler.domain.policy import Policy, Target
+from reconciler.domain.states import State
+from reconciler.kie.simulated import Settings, Succeed
+from reconciler.testing.store import MemoryStore
+from reconciler.testing.world import PUBLIC_URL, World
+from tests.postgres import HOST, Bouncer, Server
+from tests.postgresql.worlds import AppServer
+from tests.proxy import Proxy
+
+pytestmark = pytest.mark.slow
+
+TRACKS = 64
+
+
+def round_trips(world: World, proxy: Proxy) -> float:
+    """For each track of a run that helps all of them."""
+    before = proxy.round_trips
+    assert world.run().states == {(State.OK, None): TRACKS}
+    return (proxy.round_trips - before) / TRACKS
+
+
+@pytest.mark.parametrize(("kind", "most"), [("rehosted", 5), ("generated", 32), ("known", 1)])
+def test_tracks_share_their_messages(
+    tmp_path: Path, postgres: Server, bouncer: Bouncer, kind: str, most: float
+) -> None:
+    """A purchase is decided alone, at the gate; nothing else is."""
+    app = AppServer(postgres, bouncer)
+    with Proxy(HOST, bouncer.port) as proxy:
+        app.where = Where(f"postgresql://postgres@{proxy.host}:{proxy.port}/{app.name}")
+        policy = Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000, target=Target(160, 90))
+        world = World(tmp_path, policy=policy, kie=Settings(credits=100_000), app=app)
+        world.store = MemoryStore()
+        world.kie.script.when(Succeed(width=160, height=90, run=timedelta(seconds=2)))
+        for number in range(TRACKS):
+            dying = world.kie.add_file(f"/p/{number}.jpg", size=(160, 90), text=str(number))
+            world.add(f"t{number}", **({"image_url": dying} if kind == "rehosted" else {}))
+        if kind == "known":
+            world.run()
+        assert round_trips(world, proxy) <= most
+    app.close()
