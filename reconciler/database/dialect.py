@@ -197,6 +197,8 @@ class Placed:
 
     def placed(self, sql: str) -> str:
         if sql not in self._spelled:
+            if len(self._spelled) >= REMEMBERED:
+                self._spelled = {}
             self._spelled[sql] = _OWN.sub(lambda name: self._places.get(name[1], name[0]), sql)
         return self._spelled[sql]
 
@@ -204,6 +206,9 @@ class Placed:
         execute = super().execute_sql  # type: ignore[misc]
         return execute(self.placed(sql), params)
 
+
+REMEMBERED = 1000
+"""Texts of statements: most are spelled once and run often."""
 
 _OWN = re.compile(r'(?<!AS )"(reconciler_[a-z_]+)"(?!\.)')
 

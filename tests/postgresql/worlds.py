@@ -1,9 +1,11 @@
-"""The engine's world on a real PostgreSQL, through a pooler. Ids are texts, so that tests may choose them."""
+"""The engine's world on a real PostgreSQL, through a pooler."""
 
 import re
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
@@ -14,14 +16,16 @@ from tests.postgres import Bouncer, Server
 
 SCHEMA = (Path(__file__).parents[1] / "schema" / "app-schema.sql").read_text()
 TEXT_IDS = SCHEMA.replace("uuid PRIMARY KEY DEFAULT gen_random_uuid()", "text PRIMARY KEY")
+"""Ids are texts, so that tests may choose them."""
+EMPTIED = "DROP SCHEMA IF EXISTS reconciler CASCADE; DROP TABLE IF EXISTS reconciler_image_task; TRUNCATE tracks"
 
 
 class AppServer:
     """`AppDatabase` of a world: a database of its own on the server. Close it in the end."""
 
-    def __init__(self, server: Server, bouncer: Bouncer) -> None:
+    def __init__(self, server: Server, bouncer: Bouncer, schema: str = TEXT_IDS) -> None:
         self._server, self.name = server, server.create()
-        server.sql(self.name, TEXT_IDS)
+        server.sql(self.name, schema)
         self.where = Where(bouncer.url(self.name))
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
@@ -34,12 +38,22 @@ class AppServer:
     def unhurried(self, database: Database) -> None:
         """As the server is."""
 
+    def empty(self) -> None:
+        """As it was at first, and sooner than a new one: for a world that nobody works any more."""
+        self._server.sql(self.name, EMPTIED)
+
     def close(self) -> None:
         self._server.drop(self.name)
 
 
 def as_in_a_file(value: Any) -> Any:
-    """Times as texts, so that one expectation does for both engines."""
-    if isinstance(value, datetime):
-        return own(value) if value.tzinfo else value.isoformat(" ")
-    return value
+    """As SQLite would hold it, so that one expectation does for both engines."""
+    match value:
+        case datetime():
+            return own(value) if value.tzinfo else value.isoformat(" ")
+        case UUID():
+            return str(value)
+        case bool() | Decimal():
+            return int(value)
+        case _:
+            return value

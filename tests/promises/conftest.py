@@ -11,6 +11,9 @@ import pytest
 from reconciler.domain.policy import Policy, Target
 from reconciler.kie.simulated import Settings, Succeed
 from reconciler.testing.world import PUBLIC_URL, World
+from tests.postgres import bouncer, postgres
+
+__all__ = ["bouncer", "postgres"]
 
 
 @pytest.fixture
