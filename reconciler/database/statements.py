@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol
 
 from peewee import BooleanField, Value
@@ -54,13 +54,21 @@ class Statement:
     """`result`: the fields of ours that are selected, in order; None leaves a value as the driver gives it."""
 
     def __init__(self, connection: Asked, query: Any, result: Sequence[Any]) -> None:
-        self._connection = connection
-        self.sql, self._values = connection.db.get_sql_context().sql(query).query()
+        self._connection, self._query = connection, query
         self._readers = [_reader(field) for field in result]
         self._names = [getattr(field, "name", None) for field in result]
 
+    @cached_property
+    def _spelled(self) -> tuple[str, list[Any]]:
+        sql, values = self._connection.db.get_sql_context().sql(self._query).query()
+        return sql, values
+
+    @property
+    def sql(self) -> str:
+        return self._spelled[0]
+
     def given(self, **given: Any) -> Question:
-        values = [_plain(given[value]) if type(value) is _Name else value for value in self._values]
+        values = [_plain(given[value]) if type(value) is _Name else value for value in self._spelled[1]]
         return Question(self, values)
 
     def run(self, **given: Any) -> int:

@@ -58,6 +58,7 @@ class AppFile:
         self.path, self.where = path, Where(f"sqlite:///{path}")
         schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text()
         with closing(sqlite3.connect(path)) as connection:
+            connection.execute(NO_SYNC)
             connection.executescript(schema)
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:

@@ -194,7 +194,7 @@ def _engine_of(item: pytest.Item) -> str | None:
     return getattr(item, "callspec", None) and item.callspec.params.get("engine")  # type: ignore[attr-defined]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.server])])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

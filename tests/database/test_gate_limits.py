@@ -26,6 +26,7 @@ answers = st.sampled_from(["at once", "late", "never", "nothing", "unknown", "no
 steps = st.lists(st.tuples(pauses, answers, st.integers(0, 14), st.booleans()), max_size=25)
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(steps)
@@ -98,6 +99,7 @@ def test_the_limits_are_also_used(app: Any) -> None:
     assert len(counts) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 def test_two_processes_share_one_gate(app: Any) -> None:
     """Real processes, begun together, on one file."""

@@ -95,7 +95,7 @@ def test_a_reader_sees_it(app: Any, book: Book) -> None:
 @pytest.mark.sqlite
 def test_a_long_history_is_not_read_to_add_to_it(book: Book) -> None:
     for statement in (book.history._newest, book.history._shown):
-        given = [9] * len(statement._values)
+        given = [9] * len(statement._spelled[1])
         plan = [row[3] for row in book.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {statement.sql}", given)]
         assert len(plan) == 1, plan
         assert "USING INDEX reconciler_attempt_track_id_id" in plan[0]

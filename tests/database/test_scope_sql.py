@@ -36,6 +36,7 @@ def leases(app: Any) -> SqlLeases:
     return app.leases()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.tuples(words, texts, titles, times), policies, ages, st.booleans())

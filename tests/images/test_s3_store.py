@@ -22,6 +22,8 @@ from reconciler.images.s3_store import S3Probe, S3Reader, S3Store
 from reconciler.ports import Prepared, StoreError
 from tests.s3 import LOOKER, LOOKERS_SECRET, Server, server
 
+pytestmark = pytest.mark.server
+
 Make = Callable[..., Prepared]
 Answer = tuple[int, bytes]
 MARKER = b'{"id": "ours"}'

@@ -18,7 +18,7 @@ from tests.s3 import server
 Make = Callable[..., Prepared]
 
 
-@pytest.fixture(params=["memory", "local", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["memory", "local", pytest.param("s3", marks=[pytest.mark.slow, pytest.mark.server])])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Not adopted yet."""
     match request.param:

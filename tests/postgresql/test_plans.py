@@ -28,7 +28,8 @@ def settled(postgres: Server, bouncer: Bouncer) -> Iterator[Connection]:
         app.name,
         f"""
         INSERT INTO tracks (id, title, prompt, status, image_url, created_at, updated_at)
-        SELECT 't' || n, 'T', 'P', 'completed', CASE WHEN n % 1000 = 0 THEN NULL ELSE 'https://covers.example/' || n END,
+        SELECT 't' || n, 'T', 'P', 'completed',
+            CASE WHEN n % 1000 = 0 THEN NULL ELSE 'https://covers.example/' || n END,
             now() - interval '1 year', now() - interval '1 year' FROM generate_series(1, {ROWS}) AS n;
         INSERT INTO reconciler.reconciler_memory
             (track_id, state, repeats, first_seen, seen, ignored, generation, doc, tried_at, due_at)

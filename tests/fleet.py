@@ -1,0 +1,112 @@
+"""Several processes of the program on one install behind a pooler: told apart by Kie, begun together, stopped, killed."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any
+
+from reconciler.kie.simulated import KieServer, Settings, SimulatedKie
+from reconciler.kie.simulated.wire import Request, Response
+from tests.daemons import Running, eventually, running
+from tests.postgres import Bouncer, Server
+from tests.postgresql.installs import PostgresInstall
+from tests.postgresql.ways import database_on
+
+PURCHASES = "reconciler.reconciler_purchase"
+MEMORY = "reconciler.reconciler_memory"
+GOOD = "160x90"
+
+_TELLS_ITS_NAME = 'import reconciler\nreconciler.__version__ += " ({name})"\n'
+_BARRIER = """
+import fcntl, sys
+import reconciler.app, reconciler.database
+print("at the barrier", file=sys.stderr, flush=True)
+with open({path!r}) as barrier:
+    fcntl.flock(barrier, fcntl.LOCK_SH)
+"""
+
+Heard = Callable[[str, str], object]
+"""The name of who asks, and the path."""
+
+
+@contextmanager
+def shared_install(server: Server, bouncer: Bouncer, folder: Path, **kie: Any) -> Iterator[PostgresInstall]:
+    """`kie`: the simulated account's settings."""
+    folder.mkdir(exist_ok=True)
+    rich = Settings(**{"credits": 100_000, "creation_limit": 1000, "max_running": 1000, **kie})
+    simulated = SimulatedKie(lambda: datetime.now(UTC), seed=1, settings=rich)
+    with KieServer(simulated) as at, database_on(server) as name:
+        install = PostgresInstall(folder, simulated, at.base_url, server, bouncer, name)
+        install.configure()
+        yield install
+
+
+def add_stuck(install: PostgresInstall, tracks: int) -> None:
+    """Their prompts name them t001, t002, …"""
+    born = datetime.now(UTC) - timedelta(days=2)
+    install.sql(
+        "INSERT INTO tracks (title, prompt, status, created_at, updated_at, extended_prompt_image) SELECT 'Song ' || n,"
+        " 'Generated Vibe', 'completed', ?::timestamptz, ?::timestamp,"
+        " 'a lighthouse called t' || to_char(n, 'FM000') || ' in morning mist' FROM generate_series(1, ?::int) n",
+        born,
+        born.replace(tzinfo=None),
+        tracks,
+    )
+
+
+class Fleet:
+    """`members`: by name, what runs under it, or ran last. `asked`: how often who asked Kie for which kind of thing.
+
+    `heard` is called when Kie has done what a member asks for, and before it answers.
+    """
+
+    def __init__(self, install: PostgresInstall, stack: ExitStack) -> None:
+        self.install, self.members = install, dict[str, Running]()
+        self.asked = Counter[str]()
+        self.heard: Heard = lambda *_: None
+        self._stack, self._commands = stack, dict[str, tuple[str, ...]]()
+        self._barrier = stack.enter_context((install.folder / "barrier").open("w"))
+        self._answer = install.kie.handle
+        install.kie.handle = self._handle  # type: ignore[method-assign]
+        flock(self._barrier, LOCK_EX)
+
+    def _handle(self, request: Request) -> Response:
+        response = self._answer(request)
+        name = re.search(r"\((.*)\)", request.headers.get("user-agent", ""))
+        if name is not None:
+            self.asked[name[1]] += 1
+            self.heard(name[1], request.url_path)
+        return response
+
+    def start(self, name: str, *arguments: str, before: str = "") -> Running:
+        """It waits at the barrier, unless `go` was called already. `before`: see `running`."""
+        whole = _TELLS_ITS_NAME.format(name=name) + before + _BARRIER.format(path=self._barrier.name)
+        # The watchdog of a process that is stopped would be of interest to systemd only.
+        started = running(self.install, *arguments, before=whole, ready=False, WATCHDOG_USEC="10000000")
+        self.members[name] = self._stack.enter_context(started)
+        self._commands[name] = arguments
+        return self.members[name]
+
+    def go(self) -> None:
+        """All that were started begin at once; later ones when they are started."""
+        eventually(lambda: all("at the barrier" in member.stderr() for member in self.members.values()))
+        self._barrier.close()
+
+    def again(self, name: str) -> None:
+        self.start(name, *self._commands[name])
+
+    def lives(self, name: str) -> bool:
+        return self.members[name].process.poll() is None
+
+    def signal(self, name: str, number: int) -> None:
+        self.members[name].process.send_signal(number)
+
+
+@contextmanager
+def fleet(install: PostgresInstall) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        yield Fleet(install, stack)
