@@ -190,7 +190,7 @@ def uninstall() -> Iterator[str]:
 
 def promises() -> Iterator[str]:
     rows = []
-    for path in sorted((ROOT / "tests" / "promises").glob("test_*.py")):
+    for path in sorted((ROOT / "tests" / "promises").glob("test_[0-9][0-9]_*.py")):
         number, _, said = first_sentence(path).removeprefix("Promise ").partition(": ")
         rows.append((str(int(number)), said[:1].upper() + said[1:], f"`{path.relative_to(ROOT)}`"))
     yield from table(("", "promise", "proof"), rows)

@@ -31,7 +31,7 @@ from reconciler.database.memories import usable_task_id
 from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
-from reconciler.database.schema import AppTable, Key, probe
+from reconciler.database.schema import AppTable, Key, probe, refuse_missing_rights
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
 from reconciler.ports import Held, Overview
@@ -166,6 +166,8 @@ def open_database(
     connection = connect(where.url, now, schema=where.schema, busy_timeout_s=busy_timeout_s)
     try:
         app = probe(connection, where.table, where.columns)
+        written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
+        refuse_missing_rights(connection, app, written)
         migrations.migrate(connection)
         look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner())

@@ -89,6 +89,12 @@ class Dialect(ABC):
     @abstractmethod
     def key(self, declared: str) -> Key: ...
 
+    @abstractmethod
+    def lacking(
+        self, db: Any, schema: str | None, table: str, read: Sequence[str], written: Sequence[str]
+    ) -> Sequence[str]:
+        """Rights that no run can do without and that we have not; the columns are the app's."""
+
     # -- our own tables ------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -4,7 +4,7 @@ A database without them gets the tables as they are now. Others get the steps fr
 `tables` comes with a step, which works on SQL and not on the models, since those move on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -63,6 +63,7 @@ def migrate(connection: Connection) -> None:
     if refuse_newer(connection) == VERSION:
         return
     with connection.writing() as now:
+        _execute(connection, connection.dialect.before_tables())
         # Somebody else may have migrated while we waited for the lock.
         found = refuse_newer(connection)
         if found == VERSION:
@@ -91,9 +92,13 @@ def refuse_other(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    for statement in _statements(connection.db, connection.dialect, _missing(connection)):
-        connection.db.execute_sql(statement)
+    _execute(connection, _statements(connection.db, connection.dialect, _missing(connection)))
     connection.run(GateRow.insert(id=1))
+
+
+def _execute(connection: Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.db.execute_sql(statement)
 
 
 def pretend(connection: Connection) -> None:
@@ -102,8 +107,9 @@ def pretend(connection: Connection) -> None:
 
 
 def schema_sql(db: Any, dialect: Dialect) -> str:
-    """The statements that `create` runs, in the database's dialect."""
-    return "".join(f"{db.placed(statement)};\n" for statement in _statements(db, dialect, ALL))
+    """The statements by which `migrate` makes them, in the database's dialect."""
+    statements = (*dialect.before_tables(), *_statements(db, dialect, ALL))
+    return "".join(f"{db.placed(statement)};\n" for statement in statements)
 
 
 def _missing(connection: Connection) -> list[type[Own]]:
@@ -112,7 +118,6 @@ def _missing(connection: Connection) -> list[type[Own]]:
 
 
 def _statements(db: Any, dialect: Dialect, models: Sequence[type[Own]]) -> Iterator[str]:
-    yield from dialect.before_tables()
     for model in models:
         manager: Any = peewee.SchemaManager(model, db)
         # peewee has no public way to the text of a statement that is not run.

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import peewee
 from peewee import Case, Column, Expression, Value, fn
 
-from reconciler.database import datetimes, guests
+from reconciler.database import datetimes, guests, rights
 from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
 from reconciler.database.errors import (
     DatabaseBroken,
@@ -150,6 +150,12 @@ class PostgresDialect(Dialect):
 
     def key(self, declared: str) -> Key:
         return _ID_TYPES[_behind(declared)]
+
+    def lacking(
+        self, db: Any, schema: str | None, table: str, read: Sequence[str], written: Sequence[str]
+    ) -> Sequence[str]:
+        wish = rights.Wish(schema, table, read, written, self.schema)
+        return [problem.what for problem in rights.missing(db, wish) if problem.fatal]
 
     # -- our own tables ------------------------------------------------------------------------------------------
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from peewee import Column, Table
 
-from reconciler.database import rights
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import Dialect, Key
 from reconciler.database.errors import DatabaseDenied, SchemaError
 from reconciler.database.guests import GENERATED, UNREADABLE
-from reconciler.database.postgres import ASK_CHECK, PostgresDialect
+from reconciler.database.postgres import ASK_CHECK
 
 __all__ = ["OPTIONAL", "REQUIRED", "AppTable", "Key", "probe"]
 
@@ -121,14 +120,11 @@ def probe(connection: Connection, table: str, columns: Mapping[str, str] | None 
 
 def refuse_missing_rights(connection: Connection, app: AppTable, written: Sequence[str]) -> None:
     """For those who are to write. DatabaseDenied tells all that is missing; `written` are fields."""
-    if not isinstance(connection.dialect, PostgresDialect):
-        return  # rights to a file are found out by using it
     columns = [app.names[field] for field in written if app.has(field)]
-    wish = rights.Wish(app.schema, app.name, list(app.names.values()), columns, connection.dialect.schema)
     with connection.reading():
-        problems = [problem for problem in rights.missing(connection.db, wish) if problem.fatal]
-    if problems:
-        raise DatabaseDenied("; ".join(problem.what for problem in problems), connection.place, ASK_CHECK)
+        lacking = connection.dialect.lacking(connection.db, app.schema, app.name, list(app.names.values()), columns)
+    if lacking:
+        raise DatabaseDenied("; ".join(lacking), connection.place, ASK_CHECK)
 
 
 def _refuse(

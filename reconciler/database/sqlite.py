@@ -87,6 +87,17 @@ class SqliteDialect(Dialect):
             return Key.UNTYPED
         return Key.UUID
 
+    def lacking(
+        self,
+        db: Any,  # noqa: ARG002
+        schema: str | None,  # noqa: ARG002
+        table: str,  # noqa: ARG002
+        read: Sequence[str],  # noqa: ARG002
+        written: Sequence[str],  # noqa: ARG002
+    ) -> Sequence[str]:
+        """Rights to a file are found out by using it."""
+        return ()
+
     def exists(self, db: Any, table: str) -> bool:
         return bool(db.table_exists(table))
 

@@ -16,7 +16,7 @@ from reconciler.app import inside
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
 
-COMMANDS = [("run", "--once"), ("run", "--once", "--dry-run"), ("explain", "a"), ("schema",)]
+COMMANDS = [("run", "--once"), ("run", "--once", "--dry-run"), ("explain", "a"), ("schema", "--apply")]
 
 
 def test_three_mistakes_in_the_configuration_are_three_lines(install: Install) -> None:

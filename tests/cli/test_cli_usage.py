@@ -38,7 +38,6 @@ HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_cli
         ("run --once --limit 0", "--limit"),
         ("run --once --max-purchases -1", "--max-purchases"),
         ("run --once --bogus", "--bogus"),
-        ("schema --dialect postgres", "not built yet"),
         ("schema --dialect oracle", "oracle"),
         ("explain", "TRACK"),
         ("retry", "one of the two"),

@@ -113,6 +113,15 @@ def troubled(daemon: Running) -> bool:
     return status == 503 and "sweep: postgresql://" in text and "snapshot: postgresql://" in text
 
 
+def fails_for_a_while(daemon: Running) -> None:
+    failed = daemon.gauges()[FAILED]
+    eventually(lambda: daemon.gauges()[FAILED] >= failed + 3)
+
+
+def is_ready(daemon: Running) -> bool:
+    return daemon.says("/readyz")[0] == 200
+
+
 @pytest.mark.timeout(300)
 def test_the_daemon_recovers_by_itself_and_leaks_no_connection(install: PostgresInstall) -> None:
     small(install, schedule__sweep_interval='"1s"')
@@ -121,14 +130,17 @@ def test_the_daemon_recovers_by_itself_and_leaks_no_connection(install: Postgres
         for name, restart in RESTARTS.items():
             restart(install)
             assert repairs(install, f"after {name}")
+        install.sql("ALTER TABLE tracks RENAME TO elsewhere")  # of which the connection itself comes to no harm
+        fails_for_a_while(daemon)
+        install.sql("ALTER TABLE elsewhere RENAME TO tracks")
+        eventually(lambda: is_ready(daemon))
         install.server.stop()
         eventually(lambda: troubled(daemon))
         assert daemon.says("/metrics")[0] == 200
-        failed = daemon.gauges()[FAILED]
-        eventually(lambda: daemon.gauges()[FAILED] >= failed + 3)
+        fails_for_a_while(daemon)
         assert install.bouncer.connections(install.name) <= 3
         install.server.start()
-        eventually(lambda: daemon.says("/readyz")[0] == 200)
+        eventually(lambda: is_ready(daemon))
         assert repairs(install, "last")
         eventually(lambda: install.bouncer.connections(install.name) == 2)
         assert daemon.stop() == 0

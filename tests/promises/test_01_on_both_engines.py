@@ -37,7 +37,7 @@ def world_with_every_way(app: AppServer, folder: Path) -> World:
     """One track to be bought for, one whose paid task is known, one whose own picture dies."""
     app.empty()
     policy = Policy(public_url=PUBLIC_URL, target=Target(*SIZE))
-    quick = Settings(credits=100_000, min_run=timedelta(seconds=5), max_run=timedelta(seconds=12))
+    quick = Settings(credits=100_000, min_run=timedelta(seconds=1), max_run=timedelta(seconds=2))
     world = World(folder, policy=policy, kie=quick, app=app)
     world.store = MemoryStore()
     good = Succeed(width=160, height=90)
