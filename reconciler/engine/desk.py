@@ -74,8 +74,11 @@ class Desk:
                 if isinstance(outcome, DatabaseError):
                     failed.append(outcome)
                     parting.failed()
-                else:
+                    continue
+                try:
                     parting.saved(outcome)
+                except DatabaseError as error:
+                    failed.append(error)
         if failed:
             raise failed[0]
 

@@ -15,7 +15,7 @@ from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
-from reconciler.ports import Clock, DatabaseLocked, Gate, Lease
+from reconciler.ports import Clock, DatabaseError, Gate, Lease
 
 FRESH_FOR = timedelta(seconds=1)
 
@@ -56,10 +56,10 @@ class Purse:
         return self._view
 
     def _look(self) -> GateView:
-        """While the database is locked, an older view will do to say where a track stands."""
+        """While the database cannot be asked, an older view will do to say where a track stands."""
         try:
             return self._gate.view()
-        except DatabaseLocked:
+        except DatabaseError:
             if self._last is None:
                 raise
             return self._last

@@ -216,21 +216,34 @@ class Steps:
 
     def finish(self, answers: Sequence[tuple[str, Finding | Exception]]) -> None:
         """Learn from what came back. Raises DatabaseError when something could not be saved: it is kept."""
+        failed: list[DatabaseError] = []
         for track_id, answer in answers:
             flight = self.flights.pop(track_id)
             if isinstance(flight.job, AskTask):
                 self.desk.ready.extend(self._waiting_for_task.pop(flight.job.task_id, ()))
             try:
-                if isinstance(answer, Exception):
-                    self._tell(Mistake(track_id, answer))
-                finding = told(flight.job, answer, provider_fails=self._purse.provider_fails)
-                self._tell(Found(track_id, flight.job, finding, _asked(flight, finding)))
-                self._learn(flight, finding)
-            except DatabaseError:
-                raise
+                self._hear(flight, answer)
+            except DatabaseError as error:
+                failed.append(error)
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
         self._save()
+        if failed:
+            raise failed[0]
+
+    def _hear(self, flight: Flight, answer: Finding | Exception) -> None:
+        if isinstance(answer, Exception):
+            self._tell(Mistake(flight.case.track.id, answer))
+        finding = told(flight.job, answer, provider_fails=self._provider_fails())
+        self._tell(Found(flight.case.track.id, flight.job, finding, _asked(flight, finding)))
+        self._learn(flight, finding)
+
+    def _provider_fails(self) -> bool:
+        """Where it cannot be told, what is not found is not believed."""
+        try:
+            return self._purse.provider_fails
+        except DatabaseError:
+            return True
 
     def save_again(self) -> None:
         """Save one answer that could not be saved when it came: it may have been paid for."""

@@ -1,31 +1,36 @@
 """What came back while the database was locked is saved once it is free: it may have been paid for."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from reconciler.database import DatabaseLocked
+from reconciler.database import DatabaseError, DatabaseGone, DatabaseLocked
+from reconciler.domain.model import Purchase
 from reconciler.domain.states import State
 from reconciler.engine.events import Found, Ordered
 from reconciler.testing.world import World
-from tests.engine.conftest import sweeping
+from tests.engine.conftest import slow_crew, sweeping
 
 MakeWorld = Callable[..., World]
+HOUR = timedelta(hours=1)
 LOCKED = DatabaseLocked("the database is locked by another program", "app.db", "Try again")
 
 
 class Locked:
     """A port whose `methods` fail so many times, once `begins` says so."""
 
-    def __init__(self, port: Any, methods: set[str], times: int, begins: Callable[[], bool]) -> None:
-        self._port, self._methods, self.times, self._begins = port, methods, times, begins
+    def __init__(
+        self, port: Any, methods: set[str], times: int, begins: Callable[[], bool], error: DatabaseError = LOCKED
+    ) -> None:
+        self._port, self._methods, self.times, self._begins, self._error = port, methods, times, begins, error
 
     def __getattr__(self, name: str) -> Any:
         if name in self._methods and self.times > 0 and self._begins():
             self.times -= 1
-            raise LOCKED
+            raise self._error
         return getattr(self._port, name)
 
 
@@ -50,6 +55,38 @@ def test_a_task_that_was_bought_is_known(make_world: MakeWorld, port: str, times
     assert len(world.kie.book.creations) == 1
     bought = [e for e in world.events if isinstance(e, Found) and type(e.job).__name__ == "Purchase"]
     assert len(bought) == 1, "told once, however often it was tried to be saved"
+
+
+@pytest.mark.parametrize("error", [LOCKED, DatabaseGone("the connection failed", "db", "It is tried again")])
+@pytest.mark.parametrize("method", ["view", "heard", "commit_all"])
+def test_of_answers_that_came_together_none_is_lost(make_world: MakeWorld, method: str, error: DatabaseError) -> None:
+    world = make_world(6)
+    world.run(only=("t000",))
+    slow_crew(world, 4)  # by then what was known of the gate is old
+    together = 0
+
+    def hearing() -> bool:
+        return together > 1
+
+    wrapped = sweeping(world, HOUR, lambda _, part: Locked(part, {method}, 2, hearing, error))
+    with wrapped as sweep, suppress(DatabaseError):
+        finish = sweep._steps.finish
+
+        def watched(answers: Any) -> None:
+            nonlocal together
+            ordered = any(isinstance(sweep._steps.flights[name].job, Purchase) for name, _ in answers)
+            together = len(answers) if ordered else 0
+            try:
+                finish(answers)
+            finally:
+                together = 0
+
+        sweep._steps.finish = watched  # type: ignore[method-assign]
+        sweep.run()
+    rows = world.sql("SELECT task_id FROM reconciler_purchase WHERE task_id IS NOT NULL")
+    assert {row["task_id"] for row in rows} == {purchase.task_id for purchase in world.kie.book.purchases}
+    world.settle()
+    assert len(world.kie.book.creations) == 6
 
 
 def test_a_picture_that_came_back_is_no_interruption(make_world: MakeWorld) -> None:

@@ -1,24 +1,36 @@
 """Promise 1 on PostgreSQL behind a pooler, where one run is cut at every call of every port; and on both engines, where
 real processes are killed."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
+from typing import Any
 
 import pytest
 
+from reconciler.database.datetimes import own, parse
+from reconciler.database.fields import InstantField
+from reconciler.database.tables import ALL
 from reconciler.domain.policy import Policy, Target
-from reconciler.kie.simulated import Settings, Succeed, belongs_to
+from reconciler.kie.simulated import Fault, Request, Response, Settings, Succeed, belongs_to
 from reconciler.testing.cutting import Scissors
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import PUBLIC_URL, World
+from tests.cli.conftest import Install, installed
+from tests.daemons import eventually, running, small
 from tests.postgres import Bouncer, Server
+from tests.postgresql.installs import PostgresInstall, id_of, installed_on
 from tests.postgresql.worlds import AppServer
 from tests.promises.test_01_never_pays_twice import _leaves_a_trace, bought, run_cut
 
 pytestmark = pytest.mark.slow
 
-SHARDS = 4
+SHARDS = 3
 SIZE = (160, 90)
 PICTURES = {"buy": "a lighthouse called buy in morning mist", "adopt": "adopted picture", "rehost": "dying picture"}
 
@@ -62,7 +74,7 @@ def places(app: AppServer, tmp_path_factory: pytest.TempPathFactory) -> list[tup
 def test_cut_at_every_call_of_every_port_each_attempt_is_bought_once(
     app: AppServer, tmp_path: Path, places: list[tuple[int, str]], shard: int
 ) -> None:
-    assert len(places) > 40
+    assert len(places) > 25
     for number, name in places[shard::SHARDS]:
         world = world_with_every_way(app, tmp_path)
         assert run_cut(world, number) == name
@@ -79,3 +91,196 @@ def check_end(world: World, where: str) -> None:
     for row in world.rows():
         assert row["resolution"] == "160x90", (where, row)
         assert belongs_to(world.picture(row["id"]) or b"", PICTURES[row["id"]]), (where, row)
+
+
+# -- real processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def install(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Install]:
+    def made() -> Any:
+        if request.param == "sqlite":
+            return installed(tmp_path)
+        return installed_on(*(request.getfixturevalue(name) for name in ("postgres", "bouncer")), tmp_path)
+
+    with made() as install:
+        small(install)
+        yield install
+
+
+GATE, LEASES = "reconciler.database.gate:SqlGate", "reconciler.database.leases:SqlLeases"
+ORDERED = "after reconciler.kie.client:KieClient.create"
+STORED = "after reconciler.images.local_store:LocalStore.put"
+WITHIN: Mapping[str, tuple[str, ...]] = {
+    "before the intent is committed": (f"before {GATE}._intend",),
+    "after the intent, before the POST": ("before reconciler.kie.client:KieClient.create",),
+    "answer read, task id not committed": (ORDERED,),
+    "task id committed": (ORDERED, f"after {LEASES}.commit_all"),
+    "stored, row not updated": (STORED,),
+    "row updated, not committed with our record": (STORED, f"before {LEASES}._end"),
+    "row updated, and committed with our record": (STORED, f"after {LEASES}.commit_all"),
+    "in the middle of a snapshot": ("after reconciler.database.overview:SqlOverview._times",),
+}
+"""Places in the process itself."""
+ASKED = {
+    "POST written, no answer": "createTask",
+    "task asked for, no answer": "recordInfo",
+    "result known, download half done": "/files/",
+}
+"""What Kie was asked for and has not answered yet, or not wholly."""
+LOST = {"after the intent, before the POST", "POST written, no answer", "answer read, task id not committed"}
+"""Where nobody can know any more whether there is a task."""
+LEASE, HOLD = timedelta(seconds=26), timedelta(hours=2)
+"""Longer than those of an install."""
+TRACK = "buy"
+
+
+@pytest.mark.parametrize("window", [*WITHIN, *ASKED])
+def test_a_process_that_is_killed_pays_once_and_its_successor_finishes(install: Install, window: str) -> None:
+    install.add(TRACK)
+    before = install.rows()
+    killed(install, window)
+    lost = has_lost_an_answer(install)
+    assert lost == (window in LOST)
+
+    finish(install, LEASE)
+    assert is_fixed(install, TRACK) is not lost
+    assert sum(bought_by(install).values()) == (window != "after the intent, before the POST")
+
+    finish(install, HOLD)
+    assert is_fixed(install, TRACK)
+    repeats = sum(repeated(install).values())
+    assert repeats == lost
+    assert sum(bought_by(install).values()) == 1 + repeats - (window == "after the intent, before the POST")
+    assert all_but_the_picture(install.rows()) == all_but_the_picture(before)
+
+
+@pytest.mark.parametrize("deaths", [(3, 21), (10, 15)])
+def test_two_deaths_at_any_commit_do_not_buy_twice(install: Install, deaths: tuple[int, int]) -> None:
+    install.kie.add_task("a" * 32, prompt=prompt_of("adopt"), behaviour=Succeed(width=160, height=90))
+    dying = install.kie.add_file("p/dying.jpg", text=prompt_of("rehost"), size=SIZE)
+    tracks: Mapping[str, dict[str, str]] = {
+        "buy": {},
+        "buy another": {},
+        "adopt": {"extended_prompt": f"calm | Visual: x | image_task_id: {'a' * 32}"},
+        "rehost": {"image_url": dying, "resolution": "160x90"},
+    }
+    for track, columns in tracks.items():
+        install.add(track, **columns)
+    before = install.rows()
+    for number in deaths:
+        dies(install, f"die_after_transaction({number})")
+        pass_time(install, LEASE)
+    finish(install, LEASE)
+    finish(install, HOLD)
+    repeats = repeated(install)
+    assert set(bought_by(install)) == {prompt_of("buy"), prompt_of("buy another")}
+    for prompt, count in bought_by(install).items():
+        assert count <= 1 + repeats[prompt] <= 2, prompt
+    assert [track for track in tracks if not is_fixed(install, track)] == []
+    assert all_but_the_picture(install.rows()) == all_but_the_picture(before)
+
+
+# -- killing -----------------------------------------------------------------------------------------------------------
+
+
+def killed(install: Install, window: str) -> None:
+    if window in ASKED:
+        dies(install, "", at_request=ASKED[window])
+    else:
+        dies(install, f"die_at{WITHIN[window]!r}")
+
+
+def dies(install: Install, how: str, at_request: str = "") -> None:
+    """One run, killed by itself or when Kie gets such a request."""
+    arguments = ("run", "--once", "--timeout", "20s", "--metrics-file", str(install.folder / "metrics"))
+    victims: list[Any] = []
+    if at_request:
+        on_request(install, at_request, lambda: eventually(lambda: victims)[0].kill())
+    with running(install, *arguments, before=f"from tests.promises.dying import *\n{how}", ready=False) as run:
+        victims.append(run.process)
+        assert run.ended() == -9, run.stderr()
+
+
+def on_request(install: Install, part: str, kill: Callable[[], None]) -> None:
+    """Kie has done what it was asked, and dies away while it answers; a file comes a byte at a time."""
+    answer = install.kie.handle
+
+    def handle(request: Request) -> Response:
+        response = answer(request)
+        if part not in request.url_path:
+            return response
+        install.kie.handle = answer  # type: ignore[method-assign]
+        if response.body.startswith(b"{"):
+            kill()
+            return response
+        Timer(0.2, kill).start()
+        return replace(response, fault=Fault.DRIP)
+
+    install.kie.handle = handle  # type: ignore[method-assign]
+
+
+# -- afterwards --------------------------------------------------------------------------------------------------------
+
+
+def finish(install: Install, after: timedelta) -> None:
+    pass_time(install, after)
+    run = install.call("run", "--once", "--timeout", "20s")
+    assert run.exit_code in (0, 3), run.output
+
+
+def pass_time(install: Install, length: timedelta) -> None:
+    """All that we remember was so much earlier."""
+    for model in ALL:
+        instants = [field.column_name for field in model.columns() if isinstance(field, InstantField)]
+        if not instants or model.table_name() == "reconciler_image_task":
+            continue
+        if isinstance(install, PostgresInstall):
+            earlier = ", ".join(f"{name} = {name} - interval '{length.total_seconds()} s'" for name in instants)
+            install.sql(f"UPDATE reconciler.{model.table_name()} SET {earlier}")
+        else:
+            earlier = ", ".join(f"{name} = earlier({name})" for name in instants)
+            update_file(install, f"UPDATE {model.table_name()} SET {earlier}", length)
+
+
+def update_file(install: Install, statement: str, length: timedelta) -> None:
+    def earlier(text: str | None) -> str | None:
+        at = parse(text)
+        return own(at - length) if at is not None else None
+
+    with closing(sqlite3.connect(install.database)) as connection, connection:
+        connection.create_function("earlier", 1, earlier)
+        connection.execute(statement)
+
+
+def prompt_of(track: str) -> str:
+    return f"a lighthouse called {track} in morning mist"
+
+
+def purchases(install: Install, condition: str) -> list[dict[str, Any]]:
+    schema = "reconciler." if isinstance(install, PostgresInstall) else ""
+    return install.sql(f"SELECT * FROM {schema}reconciler_purchase WHERE {condition}")
+
+
+def has_lost_an_answer(install: Install) -> bool:
+    return bool(purchases(install, "outcome = 'open'"))
+
+
+def repeated(install: Install) -> Counter[str]:
+    return Counter(row["prompt"] for row in purchases(install, "repeat_of IS NOT NULL"))
+
+
+def bought_by(install: Install) -> Counter[str]:
+    return Counter(purchase.prompt for purchase in install.kie.book.purchases)
+
+
+def is_fixed(install: Install, track: str) -> bool:
+    """Its picture is in the store, its own, and of the right size."""
+    track_id = id_of(track) if isinstance(install, PostgresInstall) else track
+    (row,) = (row for row in install.rows() if str(row["id"]) == track_id)
+    _, found, key = (row["image_url"] or "").partition("/images/")
+    return row["resolution"] == "160x90" and bool(found) and belongs_to(install.pictures()[key], prompt_of(track))
+
+
+def all_but_the_picture(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | dict.fromkeys(("image_url", "resolution", "updated_at")) for row in rows]

@@ -208,18 +208,29 @@ def test_four_that_are_killed_and_stopped_at_random_buy_each_attempt_once(instal
         havoc = Havoc(ships, chance, deeds)
         ships.heard = havoc
         last = 0.0
+
         def over() -> bool:
             nonlocal last
             if time.monotonic() - last > 1:
                 last = time.monotonic()
-                print(round(last - began, 1), good(install), len(install.kie.book.creations), len(havoc.deeds), havoc.stopped, {n: m.process.poll() for n, m in ships.members.items()}, flush=True)
+                print(
+                    round(last - began, 1),
+                    good(install),
+                    len(install.kie.book.creations),
+                    len(havoc.deeds),
+                    havoc.stopped,
+                    {n: m.process.poll() for n, m in ships.members.items()},
+                    flush=True,
+                )
             havoc.mend()
             return havoc.over and good(install) == 299
+
         try:
             eventually(over, 150)
         finally:
             for f in sorted(install.folder.glob("stderr-*")):
-                print(f.name); print(f.read_text()[-600:])
+                print(f.name)
+                print(f.read_text()[-600:])
             print(install.sql(f"SELECT state, reason, count(*) FROM {MEMORY} group by 1,2"))
     check_purchases(install, before)
     check_rows(install, before)
