@@ -156,13 +156,15 @@ class Sweep:
         self._ask_credits()
         if self._credit_asked_at is not None and self._purse.key_refused_until is not None:
             return False
-        for _ in range(LOOKS):
+        begun = 0
+        while begun < LOOKS:
             if self._over() or not self._has_room():
                 return False
             found = self._several()
             if not found:
                 return not self._walk_over
             self._steps.start(found)
+            begun += len(found)
         return True
 
     def _several(self) -> list[str]:
