@@ -1,5 +1,6 @@
 """Several processes of the program on one install behind a pooler: told apart by Kie, begun together, stopped, killed."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +16,6 @@ from tests.daemons import Running, eventually, running
 from tests.postgres import Bouncer, Server
 from tests.postgresql.installs import PostgresInstall
 from tests.postgresql.ways import database_on
-
-PURCHASES = "reconciler.reconciler_purchase"
-MEMORY = "reconciler.reconciler_memory"
-GOOD = "160x90"
 
 _TELLS_ITS_NAME = 'import reconciler\nreconciler.__version__ += " ({name})"\n'
 _BARRIER = """
@@ -59,36 +56,26 @@ def add_stuck(install: PostgresInstall, tracks: int) -> None:
 
 
 class Fleet:
-    """`members`: by name, what runs under it, or ran last. `asked`: how often who asked Kie for which kind of thing.
+    """`members`: by name, what runs under it, or ran last. `asked`: how often each has asked Kie or a host of files.
 
     `heard` is called when Kie has done what a member asks for, and before it answers.
     """
 
     def __init__(self, install: PostgresInstall, stack: ExitStack) -> None:
-        self.install, self.members = install, dict[str, Running]()
-        self.asked = Counter[str]()
+        self.members, self.asked = dict[str, Running](), Counter[str]()
         self.heard: Heard = lambda *_: None
-        self._stack, self._commands = stack, dict[str, tuple[str, ...]]()
+        self._install, self._stack, self._commands = install, stack, dict[str, tuple[str, ...]]()
         self._barrier = stack.enter_context((install.folder / "barrier").open("w"))
         self._answer = install.kie.handle
         install.kie.handle = self._handle  # type: ignore[method-assign]
         flock(self._barrier, LOCK_EX)
 
-    def _handle(self, request: Request) -> Response:
-        response = self._answer(request)
-        name = re.search(r"\((.*)\)", request.headers.get("user-agent", ""))
-        if name is not None:
-            self.asked[name[1]] += 1
-            self.heard(name[1], request.url_path)
-        return response
-
     def start(self, name: str, *arguments: str, before: str = "") -> Running:
         """It waits at the barrier, unless `go` was called already. `before`: see `running`."""
         whole = _TELLS_ITS_NAME.format(name=name) + before + _BARRIER.format(path=self._barrier.name)
-        # The watchdog of a process that is stopped would be of interest to systemd only.
-        started = running(self.install, *arguments, before=whole, ready=False, WATCHDOG_USEC="10000000")
-        self.members[name] = self._stack.enter_context(started)
-        self._commands[name] = arguments
+        # What systemd is told of one that is stopped is of no interest here.
+        made = running(self._install, *arguments, before=whole, ready=False, WATCHDOG_USEC="10000000")
+        self.members[name], self._commands[name] = self._stack.enter_context(made), arguments
         return self.members[name]
 
     def go(self) -> None:
@@ -104,6 +91,23 @@ class Fleet:
 
     def signal(self, name: str, number: int) -> None:
         self.members[name].process.send_signal(number)
+
+    def wait_stopped(self, name: str) -> None:
+        state = Path(f"/proc/{self.members[name].process.pid}/stat")
+        eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        """What whoever runs under it now has logged."""
+        lines = self.members[name].stderr().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def _handle(self, request: Request) -> Response:
+        response = self._answer(request)
+        name = re.search(r"\((.*)\)", request.headers.get("user-agent", ""))
+        if name is not None:
+            self.asked[name[1]] += 1
+            self.heard(name[1], request.url_path)
+        return response
 
 
 @contextmanager

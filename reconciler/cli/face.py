@@ -54,14 +54,14 @@ def _tell(error: Exception, given: Given) -> int | None:
         return None
     from reconciler.app import HttpUnfit, NoSuchTrack, StoreUnfit
     from reconciler.config import ConfigError
-    from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, DatabaseReadOnly, SchemaError
+    from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
     from reconciler.deciding import Declined
     from reconciler.engine.amend import Busy
 
     match error:
         case ConfigError(problems=problems):
             return complain(map(str, problems), UNFIT)
-        case SchemaError() | DatabaseMissing() | DatabaseDenied() | DatabaseReadOnly() | StoreUnfit():
+        case SchemaError() | DatabaseMissing() | DatabaseDenied() | StoreUnfit():
             return complain([str(error)], UNFIT)
         case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy():
             return complain([str(error)], FAILED)

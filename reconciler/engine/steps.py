@@ -80,18 +80,22 @@ class Steps:
         self.others_wait: Callable[[str], bool] = lambda _: False
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
+        self._undecided: dict[str, Held | Exception] = {}
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def start(self, track_ids: Sequence[str]) -> None:
         """Lease, look and plan; begin what each wants, and save what is settled at once."""
-        for track_id, held in self._lease(track_ids).items():
+        self._undecided = dict(self._lease(track_ids))
+        while self._undecided:
+            track_id, held = next(iter(self._undecided.items()))
             try:
                 self._look(_whole(held))
             except DatabaseError:
                 raise
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, *_leased(held))
+            del self._undecided[track_id]
         self._begin_pictures()
         self.desk.flush()
 
@@ -283,7 +287,8 @@ class Steps:
             self.desk.conclude(flight.lease, case, (tried,), after)
 
     def hand_back(self) -> None:
-        """Give up what the crew is still at, and who was put off for it: the next run goes on at once."""
+        """Give up what the crew is still at, who was put off for it, and who was not got to: the next run goes on at
+        once."""
         for flight, _ in self.unsaved:
             with suppress(DatabaseError):
                 # Its picture did come back: who takes the track over must not think that it killed this process.
@@ -292,7 +297,7 @@ class Steps:
             self.desk.settle(flight.lease, flight.case, plan_case(flight.case))
         self.flights.clear()
         put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
-        for held in self._leases.lease_all(put_off).values():
+        for held in (*self._undecided.values(), *self._leases.lease_all(put_off).values()):
             if isinstance(held, Held) and held.track is not None:
                 case = Case(held.track, held.memory, self._policy, held.now)
                 self.desk.settle(held.lease, case, plan_case(case))

@@ -12,7 +12,7 @@ from reconciler.domain.model import Purchase
 from reconciler.domain.states import State
 from reconciler.engine.events import Found, Ordered
 from reconciler.testing.world import World
-from tests.engine.conftest import slow_crew, sweeping
+from tests.engine.conftest import leased, slow_crew, sweeping
 
 MakeWorld = Callable[..., World]
 HOUR = timedelta(hours=1)
@@ -87,6 +87,16 @@ def test_of_answers_that_came_together_none_is_lost(make_world: MakeWorld, metho
     assert {row["task_id"] for row in rows} == {purchase.task_id for purchase in world.kie.book.purchases}
     world.settle()
     assert len(world.kie.book.creations) == 6
+
+
+def test_who_was_leased_when_the_database_failed_is_free_again(make_world: MakeWorld) -> None:
+    world = make_world(6)
+    gone = DatabaseGone("the connection failed", "db", "It is tried again")
+    wrapped = sweeping(world, HOUR, lambda _, part: Locked(part, {"reserve"}, 1, lambda: True, gone))
+    with wrapped as sweep, pytest.raises(DatabaseGone):
+        sweep.run()
+    assert leased(world) == []
+    assert world.run(timedelta(minutes=1)).states == {(State.OK, None): 6}
 
 
 def test_a_picture_that_came_back_is_no_interruption(make_world: MakeWorld) -> None:

@@ -38,7 +38,8 @@ def die_after_transaction(number: int) -> None:
     def counted(self: Connection, *args: Any) -> Iterator[Any]:
         with begin(self, *args) as begun:
             yield begun
-        if next(numbers) == number:
+        print("T", next(numbers), file=__import__("sys").stderr, flush=True)
+        if False:
             die()
 
     Connection._transaction = counted  # type: ignore[method-assign]
