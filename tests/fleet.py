@@ -1,4 +1,4 @@
-"""Several processes of the program on one install behind a pooler: told apart by Kie, begun together, stopped, killed."""
+"""Several processes of the program on one install behind a pooler: Kie tells them apart, and they begin together."""
 
 import json
 import re

@@ -38,8 +38,7 @@ def die_after_transaction(number: int) -> None:
     def counted(self: Connection, *args: Any) -> Iterator[Any]:
         with begin(self, *args) as begun:
             yield begun
-        print("T", next(numbers), file=__import__("sys").stderr, flush=True)
-        if False:
+        if next(numbers) == number:
             die()
 
     Connection._transaction = counted  # type: ignore[method-assign]

@@ -1,27 +1,31 @@
 """Promise 7: two at once are as good as one. Daemons and one-off sweeps share the work: no track twice, none forgotten,
-no limit exceeded by all of them together; one that was stopped past its lease writes nothing.
+no limit exceeded by all of them together; one that was stopped past its lease writes nothing, and sends no purchase
+after its `send_before`.
 
 Real processes of the program on a real PostgreSQL behind a real PgBouncer. The judge is the simulated Kie's book.
 """
 
+import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
+from socket import gethostname
 from threading import Lock
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from reconciler.images.local_store import LocalStore
 from reconciler.kie.simulated import LOST, Creation, Succeed, belongs_to
 from tests.daemons import eventually
-from tests.fleet import GOOD, MEMORY, PURCHASES, Fleet, add_stuck, fleet, shared_install
+from tests.fleet import Fleet, add_stuck, fleet, shared_install
 from tests.postgres import Bouncer, Server, bouncer, postgres
 from tests.postgresql.installs import PostgresInstall
 
@@ -30,9 +34,28 @@ __all__ = ["bouncer", "postgres"]
 pytestmark = pytest.mark.slow
 
 SECOND = timedelta(seconds=1)
+WINDOW, LEASE_S = SECOND, 5 * 1.5
 DAEMON, ONCE = ("run",), ("run", "--once", "--timeout", "2m")
 FOUR = {"daemon-1": DAEMON, "daemon-2": DAEMON, "once-1": ONCE, "once-2": ONCE}
+GOOD = "160x90"
 WRITTEN = {"image_url", "resolution", "updated_at"}
+PURCHASES, MEMORY, ATTEMPTS = (f"reconciler.reconciler_{name}" for name in ("purchase", "memory", "attempt"))
+SWIFT = {
+    "target__width": "160",
+    "target__height": "90",
+    "http__port": "0",
+    "schedule__sweep_interval": '"4s"',
+    "schedule__snapshot_interval": '"1s"',
+    "kie__purchase_limit": "20",
+    "kie__purchase_window": '"1s"',
+    "kie__max_concurrent_tasks": "100",
+    "kie__request_timeout": '"1500ms"',
+    "budget__per_hour": "360",
+    "budget__per_day": "360",
+    "budget__hold_unknown": '"10s"',
+}
+BRIEF = {"kie__request_timeout": '"1s"', "budget__hold_unknown": '"7s"'}
+"""A lease takes five seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,36 +67,25 @@ def _untraced(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def install(postgres: Server, bouncer: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
     with shared_install(postgres, bouncer, tmp_path / "install") as made:
+        made.kie.script.when(Succeed(width=160, height=90, run=SECOND))
         yield made
 
 
-def prepared(install: PostgresInstall, tracks: int, run: timedelta = SECOND, **changes: str) -> None:
-    """So many stuck tracks; limits as high as they go, unless `changes` say otherwise."""
-    install.kie.script.when(Succeed(width=160, height=90, run=run))
-    install.configure(
-        **{
-            "target__width": "160",
-            "target__height": "90",
-            "http__port": "0",
-            "schedule__sweep_interval": '"4s"',
-            "schedule__snapshot_interval": '"1s"',
-            "schedule__retry_min": '"200ms"',
-            "schedule__retry_max": '"1s"',
-            "kie__purchase_limit": "20",
-            "kie__purchase_window": '"1s"',
-            "kie__max_concurrent_tasks": "100",
-            "kie__request_timeout": '"2s"',
-            "budget__per_hour": "10000",
-            "budget__per_day": "10000",
-            "budget__hold_unknown": '"13s"',
-            **changes,
-        }
-    )
+def prepared(install: PostgresInstall, tracks: int, **changes: str) -> list[dict[str, Any]]:
+    """So many stuck tracks, and limits as high as they go, unless `changes` say otherwise."""
+    install.configure(**{**SWIFT, **changes})
     add_stuck(install, tracks)
+    return install.rows()
 
 
 def good(install: PostgresInstall) -> int:
     return sum(row["resolution"] == GOOD for row in install.rows())
+
+
+def stand(install: PostgresInstall) -> dict[tuple[str, str | None], int]:
+    """How many tracks stand where."""
+    found = install.sql(f"SELECT state, reason, count(*) AS tracks FROM {MEMORY} GROUP BY state, reason")
+    return {(row["state"], row["reason"]): row["tracks"] for row in found}
 
 
 # -- the judge ---------------------------------------------------------------------------------------------------------
@@ -93,77 +105,67 @@ def intents(install: PostgresInstall) -> list[dict[str, Any]]:
     return install.sql(f"SELECT * FROM {PURCHASES} ORDER BY at")
 
 
-def by_prompt(found: Sequence[Any], prompt_of: Callable[[Any], str]) -> dict[str, list[Any]]:
-    sorted_ = defaultdict[str, list[Any]](list)
-    for each in found:
-        sorted_[prompt_of(each)].append(each)
-    return sorted_
+def check_purchases(install: PostgresInstall) -> None:
+    """Each attempt was bought once at most; a track twice at most, and then the second one is the counted repeat."""
+    intended = defaultdict[str, list[dict[str, Any]]](list)
+    for intent in intents(install):
+        intended[intent["prompt"]].append(intent)
+    assert all(len({intent["track_id"] for intent in several}) == 1 for several in intended.values())
+    left = {prompt: list(several) for prompt, several in intended.items()}
+    for creation in install.kie.book.creations:
+        assert take(left.get(creation.prompt, []), creation), f"nobody intended it: {creation}"
+    for several in intended.values():
+        sent = [intent for intent in several if intent["outcome"] != "nothing"]
+        assert [intent["repeat_of"] for intent in sent] in ([], [None], [None, sent[0]["token"]]), several
 
 
-def check_purchases(install: PostgresInstall, before: Sequence[dict[str, Any]]) -> None:
-    """Each attempt was bought once at most; a track twice at most, and then the second is the counted repeat."""
-    bought = by_prompt(install.kie.book.creations, lambda creation: str(creation.prompt))
-    intended = by_prompt(intents(install), lambda intent: str(intent["prompt"]))
-    assert len({row["extended_prompt_image"] for row in before}) == len(before)
-    assert bought.keys() <= intended.keys()
-    for prompt, creations in bought.items():
-        sendable = list(intended[prompt])
-        for creation in creations:
-            assert any(took(intent, creation, sendable) for intent in tuple(sendable)), (prompt, creations)
-        sent = [intent for intent in intended[prompt] if intent["outcome"] != "nothing"]
-        assert len(creations) <= len(sent) <= 2
-        assert [intent["repeat_of"] for intent in sent] == [None, sent[0]["token"]][: len(sent)]
-
-
-def took(intent: dict[str, Any], creation: Creation, left: list[dict[str, Any]]) -> bool:
-    """It may have been this intent's order, which then was no other's."""
-    may = bool(intent["at"] <= creation.arrived_at <= intent["deadline"])
-    if may:
-        left.remove(intent)
-    return may
+def take(left: list[dict[str, Any]], creation: Creation) -> bool:
+    """It was the order of one of these intents, which then was no other's."""
+    fitting = [intent for intent in left if intent["at"] <= creation.arrived_at <= intent["deadline"]]
+    if fitting:
+        left.remove(fitting[0])
+    return bool(fitting)
 
 
 def check_rows(install: PostgresInstall, before: Sequence[dict[str, Any]]) -> None:
     """Nothing but the picture was touched, and each picture is there, of the right size, painted for its track."""
     for old, new in zip(before, install.rows(), strict=True):
-        assert {name: old[name] for name in old.keys() - WRITTEN} == {name: new[name] for name in new.keys() - WRITTEN}
+        assert all(new[name] == old[name] for name in old.keys() - WRITTEN)
         if new["resolution"] is None:
             assert new == old
             continue
-        picture = (install.store / new["image_url"].removeprefix("http://127.0.0.1:1/images/")).read_bytes()
-        with Image.open(BytesIO(picture)) as opened:
-            assert opened.size == (160, 90)
-            assert belongs_to(opened, new["extended_prompt_image"])
+        key = new["image_url"].removeprefix("http://127.0.0.1:1/images/")
+        with Image.open(BytesIO((install.store / key).read_bytes())) as picture:
+            assert picture.size == (160, 90)
+            assert belongs_to(picture, new["extended_prompt_image"])
 
 
 # -- sharing -----------------------------------------------------------------------------------------------------------
 
 
 def test_two_daemons_and_a_one_off_share_the_work(install: PostgresInstall) -> None:
-    prepared(install, 60)
-    before = install.rows()
+    before = prepared(install, 60)
     with fleet(install) as ships:
         for name in ("daemon-1", "daemon-2", "once-1"):
             ships.start(name, *FOUR[name])
         ships.go()
         assert ships.members["once-1"].ended() == 0
-        eventually(lambda: good(install) == 60)
         told = {name: Counter(line["event"] for line in ships.told(name)) for name in ships.members}
-        for name in ("daemon-1", "daemon-2"):
-            assert ships.members[name].stop() == 0
-    check_purchases(install, before)
+        assert {ships.members[name].stop() for name in ("daemon-1", "daemon-2")} == {0}
+    check_purchases(install)
     check_rows(install, before)
+    assert good(install) == len(install.kie.book.creations) == 60
     for event in ("purchase", "written"):
         assert all(events[event] for events in told.values()), told
         assert sum(events[event] for events in told.values()) == 60
-    assert not [event for events in told.values() for event in events if event in ("lease_lost", "expired", "conflict")]
+    assert not {"lease_lost", "expired", "conflict"}.intersection(*told.values())
     tried = Counter((row["track_id"], row["step"]) for row in install.sql(f"SELECT * FROM {ATTEMPTS}"))
     assert {tried[str(row["id"]), step] for row in before for step in ("buy", "fetch", "write")} == {1}
-    assert install.sql(f"SELECT 1 FROM {ATTEMPTS} WHERE step <> 'ask_task' AND times > 1") == []
+    assert install.sql(f"SELECT * FROM {ATTEMPTS} WHERE step <> 'ask_task' AND times > 1") == []
 
 
 def test_limits_are_one_for_all(install: PostgresInstall) -> None:
-    """Neither the hour's budget nor the tasks that may run at once are exceeded by three together."""
+    """Three together exceed neither the hour's budget nor the tasks that may run at once."""
     prepared(install, 20, budget__per_hour="12", kie__max_concurrent_tasks="5")
     with fleet(install) as ships:
         for name in ("once-1", "once-2", "once-3"):
@@ -172,7 +174,7 @@ def test_limits_are_one_for_all(install: PostgresInstall) -> None:
         assert {member.ended() for member in ships.members.values()} == {3}
     assert len(arrivals(install)) == good(install) == 12
     assert most(arrivals(install), SECOND) <= 5
-    assert where_they_stand(install) == {("ok", None): 12, ("missing", "budget"): 8}
+    assert stand(install) == {("ok", None): 12, ("missing", "budget"): 8}
 
 
 # -- killed and stopped at random --------------------------------------------------------------------------------------
@@ -190,14 +192,13 @@ class Havoc:
     stopped: dict[str, float] = field(default_factory=dict)
     """By name, when it goes on, by the steady clock."""
     _left: int = 40
-    """So many requests are spared; a model that is unproven yet would wait for those that were killed."""
+    """Requests until the next. At first a model is unproven, and all wait for the few that may be bought."""
     _lock: Any = field(default_factory=Lock)
 
     def __call__(self, asker: str, path: str) -> None:
         with self._lock:
             self._left -= 1
-            others = sorted(self.fleet.members)
-            victim = asker if self.chance.random() < 0.6 else self.chance.choice(others)
+            victim = asker if self.chance.random() < 0.6 else self.chance.choice(sorted(self.fleet.members))
             if self._left <= 0 and self.deeds and victim not in self.stopped and self.fleet.lives(victim):
                 self._left = self.chance.randrange(5, 60)
                 self._do(victim, self.deeds.pop())
@@ -208,46 +209,177 @@ class Havoc:
             self.stopped[victim] = time.monotonic() + LEASE_S + 0.5
 
     def mend(self) -> bool:
-        """Who was killed is begun anew, and who was stopped for long enough goes on. True: there is nothing to come."""
+        """Who was killed is begun anew, who was stopped for long enough goes on. True: nothing is to come."""
         with self._lock:
             for name in [name for name, until in self.stopped.items() if until <= time.monotonic()]:
                 self.fleet.signal(name, SIGCONT)
                 del self.stopped[name]
-            for name, member in tuple(self.fleet.members.items()):
-                if member.process.poll() == -SIGKILL:
-                    self.fleet.again(name)
+            for name in [name for name, member in self.fleet.members.items() if member.process.poll() == -SIGKILL]:
+                self.fleet.again(name)
             return not (self.deeds or self.stopped)
 
 
 @pytest.mark.timeout(300)
 def test_four_that_are_killed_and_stopped_at_random_buy_each_attempt_once(install: PostgresInstall) -> None:
-    prepared(install, 300)
+    before = prepared(install, 300)
     install.kie.script.when(LOST, operation="create", prompt_contains="t007", times=1)
     install.kie.script.when(LOST, operation="create", prompt_contains="t008", times=2)
-    before, chance = install.rows(), random.Random(7)
-    deeds = [SIGKILL] * 12 + [SIGSTOP] * 2
+    chance, deeds = random.Random(7), [SIGKILL] * 12 + [SIGSTOP] * 2
     chance.shuffle(deeds)
     with fleet(install) as ships:
-        havoc = Havoc(ships, chance, deeds)
+        havoc = Havoc(ships, chance, list(map(int, deeds)))
         ships.heard = havoc
         for name, command in FOUR.items():
             ships.start(name, *command)
         ships.go()
-        eventually(lambda: havoc.mend() and is_settled(install, 300), 200)
+        settled = {("ok", None), ("failed", "unknown_purchase")}
+        eventually(lambda: havoc.mend() and stand(install).keys() == settled, 200)
         assert {ships.members[name].ended() for name in ("once-1", "once-2")} <= {0, 3}
-        eventually(lambda: install.bouncer.connections(install.name) == 4)
+        eventually(lambda: install.bouncer.connections(install.name) == 2 * len((DAEMON, DAEMON)))
         assert {ships.members[name].stop() for name in ("daemon-1", "daemon-2")} == {0}
-    assert install.program(*ONCE).returncode == 3, "one was given up at least"
     eventually(lambda: install.bouncer.connections(install.name) == 0)
-    check_purchases(install, before)
-    check_rows(install, before)
+    bought = len(arrivals(install))
+    assert install.program(*ONCE).returncode == 3, "t008 is given up"
+    assert len(arrivals(install)) == bought <= 360
     assert most(arrivals(install), WINDOW) <= 20
-    assert len(arrivals(install)) <= 360
-    stood = where_they_stand(install)
-    assert stood.keys() == {("ok", None), ("failed", "unknown_purchase")}
+    check_purchases(install)
+    check_rows(install, before)
+    stood = stand(install)
     assert sum(stood.values()) == 300
-    assert good(install) == stood["ok", None] >= 250
-    assert [row["resolution"] for row in before_and_after(install, "t007", "t008")] == [GOOD, None]
+    assert good(install) == stood["ok", None] >= 280
+    assert [len(install.kie.book.purchases_for(prompt)) for prompt in ("t007", "t008")] == [2, 2]
 
 
 # -- stopped past the lease --------------------------------------------------------------------------------------------
+
+STOPS_WHEN_STORED = """
+import os, signal
+from reconciler.images.local_store import LocalStore
+put = LocalStore.put
+def put_and_stop(*given):
+    key, LocalStore.put = put(*given), put
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return key
+LocalStore.put = put_and_stop
+"""
+STOPS_BEFORE_IT_SENDS = """
+import os, signal
+from reconciler import transport
+may_write = transport._Call.may_write
+def stop_first(call):
+    if call.not_after is not None:
+        transport._Call.may_write = may_write
+        os.kill(os.getpid(), signal.SIGSTOP)
+    may_write(call)
+transport._Call.may_write = stop_first
+"""
+
+
+def stopped(install: PostgresInstall, ships: Fleet, before: str = "") -> None:
+    """`slow` works one track, and has stopped."""
+    prepared(install, 1, **BRIEF)
+    ships.start("slow", *ONCE, before=before)
+    ships.go()
+    ships.wait_stopped("slow")
+
+
+def passed(install: PostgresInstall, column: str, table: str) -> None:
+    eventually(lambda: install.sql(f"SELECT 1 FROM {table} WHERE {column} < clock_timestamp()"))
+
+
+def events(ships: Fleet) -> list[str]:
+    return [line["event"] for line in ships.told("slow")]
+
+
+@pytest.mark.parametrize("moment", ["downloading", "stored"])
+def test_who_was_stopped_past_its_lease_writes_nothing_over_who_took_over(
+    install: PostgresInstall, moment: str
+) -> None:
+    with fleet(install) as ships:
+        if moment == "downloading":
+            stop = iter([lambda: ships.signal("slow", SIGSTOP)])
+            ships.heard = lambda asker, path: "/files/" in path and next(stop, lambda: None)()
+        stopped(install, ships, STOPS_WHEN_STORED if moment == "stored" else "")
+        assert ships.start("quick", *ONCE).ended() == 0
+        rows, remembered = install.rows(), install.sql(f"SELECT * FROM {MEMORY}")
+        assert good(install) == 1
+        ships.signal("slow", SIGCONT)
+        assert ships.members["slow"].ended() == 0
+        assert ("lease_lost" in events(ships)) is (moment == "stored")
+        assert "written" not in events(ships)
+    assert (install.rows(), install.sql(f"SELECT * FROM {MEMORY}")) == (rows, remembered)
+    assert len(arrivals(install)) == 1
+
+
+def test_whose_track_nobody_took_over_writes_under_a_new_lease(install: PostgresInstall) -> None:
+    with fleet(install) as ships:
+        stopped(install, ships, STOPS_WHEN_STORED)
+        passed(install, "lease_until", MEMORY)
+        (held,) = install.sql(f"SELECT generation FROM {MEMORY}")
+        ships.signal("slow", SIGCONT)
+        assert ships.members["slow"].ended() == 0
+        assert [event for event in events(ships) if event in ("expired", "written")] == ["expired", "written"]
+    assert good(install) == len(arrivals(install)) == 1
+    assert install.sql(f"SELECT generation FROM {MEMORY}")[0]["generation"] > held["generation"]
+
+
+def test_no_order_is_sent_after_its_time(install: PostgresInstall) -> None:
+    with fleet(install) as ships:
+        stopped(install, ships, STOPS_BEFORE_IT_SENDS)
+        passed(install, "send_before", PURCHASES)
+        assert arrivals(install) == []
+        ships.signal("slow", SIGCONT)
+        assert ships.members["slow"].ended() == 0
+    first, second = intents(install)
+    assert (first["outcome"], first["sent"], second["outcome"]) == ("nothing", False, "accepted")
+    (arrived,) = arrivals(install)
+    assert second["at"] <= arrived <= second["send_before"]
+    assert good(install) == 1
+
+
+def test_an_order_that_others_hold_for_lost_is_not_sent_any_more(install: PostgresInstall) -> None:
+    with fleet(install) as ships:
+        stopped(install, ships, STOPS_BEFORE_IT_SENDS)
+        assert ships.start("quick", *ONCE).ended() == 0
+        first, repeat = intents(install)
+        assert (first["outcome"], repeat["outcome"], repeat["repeat_of"]) == ("open", "accepted", first["token"])
+        ships.signal("slow", SIGCONT)
+        assert ships.members["slow"].ended() == 0
+    assert intents(install) == [first, repeat]
+    assert good(install) == len(arrivals(install)) == 1
+
+
+# -- seen by others ----------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_who_holds_what(install: PostgresInstall) -> None:
+    with fleet(install) as ships:
+        stopped(install, ships, STOPS_WHEN_STORED)
+        (row,) = install.rows()
+        (held,) = install.sql(f"SELECT lease_until FROM {MEMORY}")
+        owner = f"{gethostname()}:{ships.members['slow'].process.pid}:"
+        (working,) = json.loads(install.call("status", "--json").stdout)["working"]
+        assert working["owner"].startswith(owner)
+        until = datetime.fromisoformat(working["until"])
+        assert (working["track"], working["step"], until) == (str(row["id"]), "picture", held["lease_until"])
+        text = install.call("status").stdout
+        assert all(word in text for word in (str(row["id"]), "picture", owner, f"{until:%H:%M:%S}Z"))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_another_host_with_a_directory_of_its_own_is_refused(install: PostgresInstall, begun: bool) -> None:
+    """`begun`: its directory is a store already."""
+    prepared(install, 1)
+    assert install.program(*ONCE).returncode == 0
+    before, other = install.rows(), install.folder / "other-host"
+    what = "" if begun else "read the store's marker: "
+    if begun:
+        LocalStore(other).adopt(None)
+    install.configure(**SWIFT, storage__path=f'"{other}"')
+    for command in (DAEMON, ONCE):
+        run = install.program(*command)
+        assert run.returncode == 78
+        assert f"storage.path: {what}{other}" in run.stderr
+        assert 'Daemons on several hosts need a directory that all of them mount, or storage.kind = "s3"' in run.stderr
+    assert install.rows() == before
+    assert not list(other.glob("tracks/*"))
