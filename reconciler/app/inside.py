@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database, Reader, Where, open_database, open_reader, printed_schema
 from reconciler.ports import Held
 
-Heard = Callable[[datetime, datetime, datetime], None]
+Heard = Callable[[datetime, timedelta], None]
 
 
 def utc_now() -> datetime:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import peewee
@@ -22,12 +23,12 @@ class Connection:
     """A peewee database with our kind of transactions. Everything raises DatabaseError and nothing of the driver's.
 
     `now`: the time; None: the server's, or this machine's where the database has no server. `heard` is told the
-    server's time, and when by this machine's clock it was asked for and came.
+    server's time, and how long it took to come.
     """
 
     def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool = False) -> None:
         self.db, self.place, self.dialect, self._now, self._readonly = db, place, dialect, now, readonly
-        self.heard: Callable[[datetime, datetime, datetime], None] = lambda *_: None
+        self.heard: Callable[[datetime, timedelta], None] = lambda *_: None
         self._in_transaction = self._is_over = False
 
     @contextmanager
@@ -90,10 +91,10 @@ class Connection:
         return self._begun(kind, first)
 
     def _begun(self, kind: Kind, first: Sequence[Question]) -> tuple[datetime, list[Answer]]:
-        asked = _utc_now()
+        asked = monotonic()
         server, answers = self.dialect.begin(self.db, kind, _spelled(first))
         if server is not None:
-            self.heard(server, asked, _utc_now())
+            self.heard(server, timedelta(seconds=monotonic() - asked))
         now = self._now() if self._now is not None else server or _utc_now()
         return now, _read(first, answers)
 

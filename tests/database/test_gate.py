@@ -177,6 +177,15 @@ def test_credits_count_every_intent_that_the_balance_may_not_know(app: Any, till
     assert till.gate.view().balance == 400, "an old answer that came late"
 
 
+def test_what_an_order_changes_is_known_without_asking(app: Any, till: Till) -> None:
+    for track_id in ("a", "b"):
+        before = till.gate.view()
+        purchase = till.bought(track_id)
+        assert before.with_intent(purchase, till.policy) == till.gate.view()
+        till.answered(purchase, Task(f"task of {track_id}", app.clock()), task_id=f"task of {track_id}")
+        app.clock.on(seconds=1)
+
+
 def test_pausing(till: Till) -> None:
     till.gate.pause(paused=True)
     assert till.gate.view().paused

@@ -11,7 +11,7 @@ from reconciler.domain.gate import Closure, GateName, GateView, Proof
 from reconciler.domain.look import is_picture
 from reconciler.domain.model import Ailment, Memory, Song, Track
 from reconciler.domain.plan import plan_case
-from reconciler.domain.standing import Standing, classify, newcomer, reason_at, standing
+from reconciler.domain.standing import Standing, Stood, classify, newcomer, reason_at, standing
 from reconciler.domain.states import AT_REST, Reason, State
 from tests.domain.builders import (
     COVER,
@@ -142,6 +142,18 @@ def test_a_track_that_the_gate_holds_back_still_asks_its_overdue_task() -> None:
     late = memory(tasks=tasks(task(created_at=LONG_AGO, next_poll=NOW + MINUTE)), handed=(TASK,))
     held = stands(track(), late, SHUT[Reason.PAUSED])
     assert (held.due_at, held.held) == (NOW + MINUTE, SHAPE)
+
+
+def test_who_would_buy_stands_as_the_gate_says_now() -> None:
+    shut = replace(GateView(NOW), paused=True)
+    waiting = Stood(State.MISSING, Reason.BUDGET, SHAPE, False)
+    assert waiting.stands(shut, POLICY) == (State.MISSING, Reason.PAUSED)
+    for other in (
+        waiting._replace(wants=None),
+        waiting._replace(wants="a shape of other days"),
+        waiting._replace(reason=None),
+    ):
+        assert other.stands(shut, POLICY) == (State.MISSING, other.reason)
 
 
 def test_a_repeat_waits_for_a_time_of_its_own_since_others_may_pass() -> None:

@@ -533,16 +533,16 @@ def shows(server: Server, database: str, value: str) -> bool:
 # -- whose time counts -------------------------------------------------------------------------------------------------
 
 
-def test_the_servers_time_is_told_with_ours(direct: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_servers_time_is_told_and_how_long_it_took(direct: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = direct.connect()
-    heard: list[tuple[datetime, datetime, datetime]] = []
-    connection.heard = lambda *times: heard.append(times)
-    ours = iter([datetime(2031, 1, 1, 0, 0, 0, tzinfo=UTC), datetime(2031, 1, 1, 0, 0, 1, tzinfo=UTC)])
-    monkeypatch.setattr(connecting, "_utc_now", lambda: next(ours))
+    heard: list[tuple[datetime, timedelta]] = []
+    connection.heard = lambda *told: heard.append(told)
+    ours = iter([100.0, 101.5])
+    monkeypatch.setattr(connecting, "monotonic", lambda: next(ours))
     with connection.writing() as now:
         pass
-    ((server, asked, came_at),) = heard
-    assert (asked, came_at) == (datetime(2031, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, 0, 0, 1, tzinfo=UTC))
+    ((server, took),) = heard
+    assert took == timedelta(seconds=1.5)
     assert server == now
     ((theirs,),) = direct.server.sql("postgres", "SELECT clock_timestamp()")
     assert theirs - timedelta(minutes=5) < server < theirs
