@@ -84,9 +84,12 @@ class App:
     def row(self, track_id: Any = "a") -> dict[str, Any]:
         return self.rows("SELECT * FROM tracks WHERE id = ?", track_id)[0]
 
-    def own(self, table: str) -> str:
-        """How the app would have to name a table of ours."""
-        return table
+    def refuse(self, track_id: str) -> None:
+        """From now on this row's picture can be changed by nobody."""
+        self.sql(
+            f"CREATE TRIGGER refusing BEFORE UPDATE OF image_url ON tracks WHEN NEW.id = '{track_id}' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
 
     def connect(self, **options: Any) -> Connection:
         connection = connect(self.url, self.clock, **options)
@@ -144,8 +147,8 @@ class PostgresApp(App):
             found = connection.execute(self._theirs(statement), values).fetchall()
         return [{name: _as_in_a_file(value) for name, value in row.items()} for row in found]
 
-    def own(self, table: str) -> str:
-        return f"reconciler.{table}"
+    def refuse(self, track_id: str) -> None:
+        self.sql(f"ALTER TABLE tracks ADD CONSTRAINT refusing CHECK (id <> '{track_id}' OR image_url IS NULL)")
 
     def unhurried(self, connection: Connection) -> None:
         """As the server is."""
@@ -170,7 +173,12 @@ def _as_in_a_file(value: Any) -> Any:
     return value
 
 
-EMPTIED = "DROP SCHEMA IF EXISTS reconciler CASCADE; DROP TABLE IF EXISTS reconciler_image_task; TRUNCATE tracks"
+EMPTIED = """
+    DROP SCHEMA IF EXISTS reconciler CASCADE;
+    DROP TABLE IF EXISTS reconciler_image_task;
+    ALTER TABLE tracks DROP CONSTRAINT IF EXISTS refusing;
+    TRUNCATE tracks
+"""
 _USUAL: dict[int, str] = {}
 """By version, the database that tests use one after the other: emptied in a moment, unlike a new one."""
 _TAKEN: dict[int, bool] = {}

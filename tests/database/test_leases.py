@@ -11,7 +11,7 @@ from reconciler.domain.model import Memory, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, Held, RowWrite, Step
+from reconciler.ports import Change, Commit, Ending, Held, RowWrite, Step
 
 STUCK = Standing(State.MISSING, Reason.DUE, None)
 URL = "https://covers.example/new.jpg"
@@ -90,6 +90,64 @@ def test_what_was_paid_for_is_saved_even_late(app: Any) -> None:
     change = Change(replace(held.memory, purchases=(purchase("p", held.now),)), STUCK)
     assert leases.commit(held.lease, change) is Commit.COMMITTED
     assert leases.peek("a").memory.purchases[0].token == "p"
+
+
+def test_a_row_is_not_written_under_a_lease_that_ran_out(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    app.clock.at = held.lease.until
+    change = Change(replace(held.memory, purchases=(purchase("p", held.now),)), STUCK)
+    assert leases.commit(held.lease, change, row_write(held)) is Commit.EXPIRED
+    assert app.row()["image_url"] is None
+    assert leases.peek("a").memory.purchases == ()
+    assert leases.commit(held.lease, change) is Commit.COMMITTED, "it still is this one's to end"
+
+
+def test_several_are_leased_and_ended_together_each_by_itself(app: Any) -> None:
+    for name in "abcd":
+        app.put(name)
+    one, other = app.leases("one"), app.leases("other")
+    taken = lease(other, "b")
+    held = one.lease_all(["c", "b", "a", "d", "c"])
+    assert list(held) == ["c", "a", "d"]
+    mine = [each for each in held.values() if isinstance(each, Held)]
+    app.sql("UPDATE tracks SET image_url = 'by another' WHERE id = 'd'")
+    endings = [Ending(each.lease, Change(each.memory, STUCK), row_write(each)) for each in mine]
+    lost = Ending(taken.lease, Change(taken.memory, STUCK))
+    outcomes = one.commit_all([*endings[:1], lost, *endings[1:]])
+    assert outcomes == [Commit.COMMITTED, Commit.COMMITTED, Commit.COMMITTED, Commit.CONFLICT]
+    assert one.commit_all(endings) == [Commit.LEASE_LOST] * 3
+    assert one.commit_all([]) == []
+    assert one.lease_all([]) == {}
+    assert one.begin_all([], Step.PICTURE) == frozenset()
+
+
+def test_a_memory_that_cannot_be_read_costs_the_others_nothing(app: Any) -> None:
+    app.put("a")
+    app.put("b")
+    leases = app.leases()
+    for name in "ab":
+        leases.commit(lease(leases, name).lease, Change(leases.peek(name).memory, STUCK))
+    app.sql("UPDATE reconciler_memory SET doc = 'broken' WHERE track_id = 'a'")
+    held = leases.lease_all(["a", "b"])
+    assert isinstance(held["a"], ValueError)
+    assert isinstance(held["b"], Held)
+    with pytest.raises(ValueError, match=r"doc|json|JSON"):
+        leases.lease("a")
+    with pytest.raises(ValueError, match=r"doc|json|JSON"):
+        leases.peek("a")
+
+
+def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any) -> None:
+    for name in "abc":
+        app.put(name)
+    leases = app.leases()
+    app.refuse("b")
+    held = [each for each in leases.lease_all(["a", "b", "c"]).values() if isinstance(each, Held)]
+    outcomes = leases.commit_all([Ending(each.lease, Change(each.memory, STUCK), row_write(each)) for each in held])
+    assert outcomes == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
+    assert [app.row(name)["image_url"] is None for name in "abc"] == [False, True, False]
 
 
 @pytest.mark.parametrize(("step", "count"), [(None, 0), (Step.ASK, 0), (Step.BUY, 0), (Step.PICTURE, 1)])

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_tracks_share_their_messages(
         world.kie.script.when(Succeed(width=160, height=90, run=timedelta(seconds=2)))
         for number in range(TRACKS):
             dying = world.kie.add_file(f"/p/{number}.jpg", size=(160, 90), text=str(number))
-            world.add(f"t{number}", **({"image_url": dying} if kind == "rehosted" else {}))
+            columns: dict[str, Any] = {"image_url": dying} if kind == "rehosted" else {}
+            world.add(f"t{number}", **columns)
         if kind == "known":
             world.run()
         assert round_trips(world, proxy) <= most

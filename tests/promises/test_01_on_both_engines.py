@@ -1,10 +1,8 @@
 """Promise 1 on PostgreSQL behind a pooler, where one run is cut at every call of every port; and on both engines, where
 real processes are killed."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +12,6 @@ from typing import Any
 
 import pytest
 
-from reconciler.database.datetimes import own, parse
-from reconciler.database.fields import InstantField
-from reconciler.database.tables import ALL
 from reconciler.domain.policy import Policy, Target
 from reconciler.kie.simulated import AnswerPicture, Fault, Request, Response, Settings, Succeed, belongs_to
 from reconciler.testing.cutting import Scissors
@@ -27,6 +22,7 @@ from tests.daemons import running, small
 from tests.postgres import Bouncer, Server
 from tests.postgresql.installs import PostgresInstall, id_of, installed_on
 from tests.postgresql.worlds import AppServer
+from tests.promises.later import pass_time
 from tests.promises.test_01_never_pays_twice import _leaves_a_trace, bought, run_cut
 
 pytestmark = pytest.mark.slow
@@ -231,30 +227,6 @@ def finish(install: Install, after: timedelta) -> None:
     pass_time(install, after)
     run = install.call("run", "--once", "--timeout", "20s")
     assert run.exit_code in (0, 3), run.output
-
-
-def pass_time(install: Install, length: timedelta) -> None:
-    """All that we remember was so much earlier."""
-    for model in ALL:
-        instants = [field.column_name for field in model.columns() if isinstance(field, InstantField)]
-        if not instants or model.table_name() == "reconciler_image_task":
-            continue
-        if isinstance(install, PostgresInstall):
-            earlier = ", ".join(f"{name} = {name} - interval '{length.total_seconds()} s'" for name in instants)
-            install.sql(f"UPDATE reconciler.{model.table_name()} SET {earlier}")
-        else:
-            earlier = ", ".join(f"{name} = earlier({name})" for name in instants)
-            update_file(install, f"UPDATE {model.table_name()} SET {earlier}", length)
-
-
-def update_file(install: Install, statement: str, length: timedelta) -> None:
-    def earlier(text: str | None) -> str | None:
-        at = parse(text)
-        return own(at - length) if at is not None else None
-
-    with closing(sqlite3.connect(install.database)) as connection, connection:
-        connection.create_function("earlier", 1, earlier)
-        connection.execute(statement)
 
 
 def prompt_of(track: str) -> str:
