@@ -39,13 +39,12 @@ class AppTracks:
         self.connection, self.app = connection, app
         self._fields, self._columns = zip(*_columns(app), strict=True)
         self._rows = Several(self._spell_rows)
-        key = app.dialect.as_text(app.id)
         this = app.id == Slot("id")
         updated_at = app.dialect.timestamp(app.column("updated_at"))
         self._image = connection.statement(app.table.select(app.column("image_url")).where(this).limit(1), None)
         self._written = connection.statement(app.table.select(stamp(app), updated_at).where(this).limit(1), None, None)
         self._updated_at = Several(
-            lambda ids: connection.statement(app.table.select(key, updated_at).where(app.id.in_(ids)), None, None)
+            lambda ids: connection.statement(app.table.select(app.id, updated_at).where(app.id.in_(ids)), None, None)
         )
         self._writing = cache(self._spell_write)
 
@@ -109,7 +108,7 @@ class AppTracks:
     # -- spelling ------------------------------------------------------------------------------------------------
 
     def _spell_rows(self, ids: list[Slot]) -> Statement:
-        query = self.app.table.select(self.app.dialect.as_text(self.app.id), *self._columns)
+        query = self.app.table.select(self.app.id, *self._columns)
         return self.connection.statement(query.where(self.app.id.in_(ids)), None, *(None for _ in self._columns))
 
     def _spell_write(self, fields: tuple[str, ...], is_long: bool) -> Statement:

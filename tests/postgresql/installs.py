@@ -45,7 +45,8 @@ class PostgresInstall(Install):
     def bouncer_answers(self) -> bool:
         """It may take a while to see that the server is back."""
         try:
-            psycopg.connect(self.bouncer.url(self.name)).close()
+            with psycopg.connect(self.bouncer.url(self.name)) as connection:
+                connection.execute("SELECT 1")  # a client is let in before there is a server
         except psycopg.OperationalError:
             return False
         return True

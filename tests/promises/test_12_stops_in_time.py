@@ -121,8 +121,15 @@ def test_one_run_ended_at_any_call(tmp_path: Path) -> None:
 
 
 DAEMONS = (
-    *("LocalStore.adopt", "SqlFinder.due", "SqlFinder.page", "SqlLeases.lease", "SqlLeases.commit", "SqlGate.reserve"),
-    *("KieReader.credit", "KieClient.create", "KieReader.task", "WebPictures.fetch", "LocalStore.put"),
+    *("LocalStore.adopt", "SqlFinder.due", "SqlFinder.page", "SqlLeases.lease_all", "SqlLeases.commit_all"),
+    *(
+        "SqlGate.reserve",
+        "KieReader.credit",
+        "KieClient.create",
+        "KieReader.task",
+        "WebPictures.fetch",
+        "LocalStore.put",
+    ),
 )
 
 
@@ -136,6 +143,7 @@ def test_the_daemon_ended_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pl
     with filled(tmp_path / "install") as install:
         with inside(install, monkeypatch, at) as daemon:
             daemon.thread.join(LONG_S)
+            assert not daemon.thread.is_alive(), "it was met"
         assert daemon.of(Stopped) == [Stopped(in_order=True)]
         check(install, place)
 
