@@ -93,8 +93,14 @@ class Fleet:
         self.members[name].process.send_signal(number)
 
     def wait_stopped(self, name: str) -> None:
-        state = Path(f"/proc/{self.members[name].process.pid}/stat")
-        eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        member = self.members[name]
+        state = Path(f"/proc/{member.process.pid}/stat")
+
+        def has_stopped() -> bool:
+            assert self.lives(name), member.stderr()
+            return state.read_text().rpartition(")")[2].split()[0] == "T"
+
+        eventually(has_stopped)
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """What whoever runs under it now has logged."""

@@ -32,16 +32,17 @@ def die_at(*places: str) -> None:
 
 def die_after_transaction(number: int) -> None:
     """Once so many were committed, of whatever thread."""
-    begin, numbers = Connection._transaction, count(1)
+    begin: Any = Connection._transaction
+    numbers = count(1)
 
     @contextmanager
-    def counted(self: Connection, *args: Any) -> Iterator[Any]:
-        with begin(self, *args) as begun:
+    def counted(*args: Any) -> Iterator[Any]:
+        with begin(*args) as begun:
             yield begun
         if next(numbers) == number:
             die()
 
-    Connection._transaction = counted  # type: ignore[method-assign]
+    Connection._transaction = counted  # type: ignore[method-assign,assignment]
 
 
 def _watch(method: str, pass_by: Callable[[str], None]) -> None:

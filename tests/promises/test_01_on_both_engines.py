@@ -1,5 +1,5 @@
-"""Promise 1 on PostgreSQL behind a pooler, where one run is cut at every call of every port; and on both engines, where
-real processes are killed."""
+"""Promise 1: never pays twice, on both engines. On PostgreSQL behind a pooler one run is cut at every call of every
+port; on both, real processes are killed in each window that has a name."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def install(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Install]
     def made() -> Any:
         if request.param == "sqlite":
             return installed(tmp_path)
-        return installed_on(*(request.getfixturevalue(name) for name in ("postgres", "bouncer")), tmp_path)
+        return installed_on(request.getfixturevalue("postgres"), request.getfixturevalue("bouncer"), tmp_path)
 
     with made() as install:
         small(install)

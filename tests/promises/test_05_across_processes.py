@@ -1,5 +1,5 @@
-"""Promise 5 across processes on PostgreSQL: two of them buy as fast as they can through a pooler, their orders late on
-the way, and the clock of one an hour fast. All that counts is what Kie saw, and the server's time."""
+"""Promise 5: the limits hold across processes. Two of them buy on PostgreSQL as fast as they can through a pooler, their
+orders late on the way, and the clock of one an hour fast. All that counts is what Kie saw, and the server's time."""
 
 import sys
 from collections import Counter
@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.kie.simulated import AnswerPicture, Stall, Succeed
 from tests.cli.conftest import clean_environment
-from tests.daemons import small
+from tests.daemons import QUICK, small
 from tests.postgres import Bouncer, Server
 from tests.postgresql.installs import PostgresInstall, id_of, installed_on
 from tests.promises.later import pass_time
@@ -20,8 +20,8 @@ from tests.promises.test_05_the_limits_hold import DAY, HOUR, SECOND, most
 
 pytestmark = pytest.mark.slow
 
-HALVES = [f"a{number}" for number in range(11)], [f"b{number}" for number in range(11)]
-"""What either process works: more than half of what an hour allows, so that both must have bought."""
+HALVES = [f"a{number}" for number in range(7)], [f"b{number}" for number in range(7)]
+"""What either process works: less than what an hour allows, so that both must have bought."""
 HOPELESS = "a0"
 START = """
 from pathlib import Path
@@ -37,9 +37,20 @@ main()
 @pytest.fixture
 def install(postgres: Server, bouncer: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
     with installed_on(postgres, bouncer, tmp_path) as made:
+        small(made)
+        prove_the_model(made)
         for track in (*HALVES[0], *HALVES[1]):
             made.add(track)
         yield made
+
+
+def prove_the_model(install: PostgresInstall) -> None:
+    """Else a process ends that waits for the first good result of another's."""
+    install.add("proof")
+    install.kie.script.next("create", AnswerPicture())
+    assert install.call("run", "--once").exit_code == 0
+    install.kie.script.clear()
+    pass_time(install, 2 * DAY)
 
 
 def run_both(install: PostgresInstall, timeout: str) -> None:
@@ -53,12 +64,12 @@ def run_both(install: PostgresInstall, timeout: str) -> None:
         command = [*program, "run", "--once", "--timeout", timeout, *tracks]
         both.append(Popen(command, cwd=install.folder, env=clean_environment(), stdout=PIPE, stderr=PIPE))
     said = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [3, 3], said
+    assert {process.returncode for process in both} <= {0, 3}, said
 
 
 def arrivals(install: PostgresInstall) -> list[datetime]:
-    """Of every order, as Kie saw it."""
-    return sorted(creation.arrived_at for creation in install.kie.book.creations)
+    """Of every order but the proof, as Kie saw it."""
+    return sorted(creation.arrived_at for creation in install.kie.book.creations[1:])
 
 
 def intents(install: PostgresInstall) -> Sequence[datetime]:
@@ -67,33 +78,32 @@ def intents(install: PostgresInstall) -> Sequence[datetime]:
 
 
 def test_windows_and_budgets_are_used_up_and_never_exceeded(install: PostgresInstall) -> None:
-    small(
-        install,
-        kie__purchase_limit="4",
+    install.configure(
+        **QUICK,
+        kie__purchase_limit="3",
         kie__purchase_window='"1s"',
-        budget__per_hour="12",
-        budget__per_day="20",
+        budget__per_hour="8",
+        budget__per_day="12",
         budget__per_track="2",
     )
-    install.kie.script.clear()
     install.kie.script.when(AnswerPicture(), operation="create")  # so that nobody waits for a task
     install.kie.script.when(Succeed(width=80, height=45), prompt_contains=f"called {HOPELESS} ")
     install.kie.script.when(Succeed(width=160, height=90))
-    for bought in (12, 20, 20):
+    for bought, then in ((8, HOUR), (12, DAY), (15, DAY)):
         run_both(install, "20s")
         assert len(arrivals(install)) == bought
-        assert most(arrivals(install), SECOND) == 4
-        assert (most(intents(install), HOUR), most(intents(install), DAY)) == (12, bought)
-        pass_time(install, HOUR)
-    tracks = Counter(purchase.prompt for purchase in install.kie.book.purchases)
+        assert most(arrivals(install), SECOND) <= 3
+        assert (most(intents(install), HOUR), most(intents(install), DAY)) == (8, min(bought, 12))
+        pass_time(install, then)
+    assert most(arrivals(install), SECOND) == 3
+    tracks = Counter(purchase.prompt for purchase in install.kie.book.purchases)  # the proof's too
     hopeless = f"a lighthouse called {HOPELESS} in morning mist"
     assert {count for prompt, count in tracks.items() if prompt != hopeless} == {1}
     assert tracks[hopeless] == 2
 
 
 def test_no_more_tasks_run_at_once_than_configured(install: PostgresInstall) -> None:
-    small(install, kie__max_concurrent_tasks="2")
-    install.kie.script.clear()
+    install.configure(**QUICK, kie__max_concurrent_tasks="2")
     install.kie.script.when(Stall())
     run_both(install, "3s")
     assert len(arrivals(install)) == 2

@@ -1,0 +1,245 @@
+"""Promise 15: survives its surroundings. Database away and back, a pooler that restarts, disk full, storage refusing,
+provider down for hours, clock jumping: it says what is wrong, goes on by itself, and buys nothing twice.
+
+Real parts, but for the time that hours and jumps take. More of the database: tests/postgresql/test_restarts.py.
+"""
+
+import json
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.states import State
+from reconciler.engine.events import Moved
+from reconciler.kie.simulated import page
+from reconciler.kie.simulated.wire import Request, Response
+from reconciler.testing.world import World
+from tests import s3
+from tests.app.test_keeping import in_bucket
+from tests.cli.conftest import PROGRAM, Install, clean_environment, installed
+from tests.daemons import eventually, running, small
+from tests.living import living
+from tests.postgres import Bouncer, Server, postgres
+from tests.postgresql.installs import installed_on
+from tests.proxy import Proxy
+from tests.tools import _give_up
+
+__all__ = ["postgres"]
+
+pytestmark = pytest.mark.slow
+
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+GOOD = "160x90"
+OFTEN = {"schedule__sweep_interval": '"1s"'}
+HASTY = {**OFTEN, "kie__request_timeout": '"2s"'}
+RUN = ("run", "--once", "--timeout", "30s")
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Iterator[Install]:
+    with installed(tmp_path) as made:
+        yield made
+
+
+def good(install: Install) -> int:
+    return sum(row["resolution"] == GOOD for row in install.rows())
+
+
+def reasons(install: Install) -> set[str]:
+    """Why tracks are stuck."""
+    told = json.loads(install.call("status", "--json").stdout)
+    return {each["reason"] for each in told["states"] if each["reason"] is not None}
+
+
+def bought(kie: Install | World) -> list[int]:
+    """How often for each prompt."""
+    return list(Counter(purchase.prompt for purchase in kie.kie.book.purchases).values())
+
+
+# -- the database ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hasty(postgres: Server) -> Iterator[Bouncer]:
+    """It says soon that the server is away."""
+    with Bouncer(postgres, query_wait_timeout="2") as made:
+        yield made
+
+
+def test_the_database_goes_away_and_comes_back(postgres: Server, hasty: Bouncer, tmp_path: Path) -> None:
+    with installed_on(postgres, hasty, tmp_path) as install:
+        small(install, **HASTY)
+        with running(install) as daemon:
+            install.when("/files/", postgres.stop)
+            install.add("a")
+            eventually(lambda: "sweep: postgresql://" in daemon.says("/readyz")[1])
+            assert daemon.says("/metrics")[0] == 200
+            postgres.start()
+            eventually(lambda: install.bouncer_answers() and good(install) == 1)
+            eventually(lambda: daemon.says("/readyz")[0] == 200)
+            assert daemon.stop() == 0
+        assert bought(install) == [1]
+
+
+def test_the_pooler_in_between_is_restarted(postgres: Server, hasty: Bouncer, tmp_path: Path) -> None:
+    """While an order is on its way: its answer is saved by another connection."""
+    with installed_on(postgres, hasty, tmp_path) as install:
+        small(install, **OFTEN)
+        with running(install) as daemon:
+            install.when("createTask", hasty.restart)
+            install.add("a")
+            eventually(lambda: good(install) == 1)
+            assert daemon.stop() == 0
+        assert bought(install) == [1]
+
+
+# -- the store ---------------------------------------------------------------------------------------------------------
+
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=64k none "$1" && shift && exec "$@"'
+
+
+@contextmanager
+def on_a_small_disk(install: Install) -> Iterator[Path]:
+    """A daemon whose store is a file system of its own; where that is reached from here."""
+    install.store.mkdir()
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", str(install.store)]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        _give_up("no file system may be mounted here, even in a name space of its own")
+    command, log = [*apart, *PROGRAM, "--config", str(install.config), "run"], install.folder / "log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, cwd=install.folder, env=clean_environment(), stderr=errors)
+    try:
+        eventually(lambda: '"started"' in log.read_text())
+        yield Path(f"/proc/{process.pid}/root{install.store}")
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_the_disk_is_full_and_then_is_not(install: Install) -> None:
+    small(install, **OFTEN)
+    with on_a_small_disk(install) as disk:
+        filler = fill(disk)
+        install.add("a")
+        eventually(lambda: reasons(install) == {"storage_failed"})
+        assert "No space left on device; make room on the disk" in install.call("explain", "a").stdout
+        assert not list(disk.rglob("*.part"))
+        filler.unlink()
+        eventually(lambda: good(install) == 1)
+        assert [path.stat().st_size > 0 for path in disk.rglob("*.jpg")] == [True]
+    assert bought(install) == [1]
+
+
+def test_storage_refuses_and_then_takes_pictures_again(install: Install) -> None:
+    """The server is out of reach from when a picture is downloaded."""
+    real = s3.server()
+    bucket = real.empty_bucket()
+    with Proxy("127.0.0.1", int(real.endpoint.rpartition(":")[2])) as network:
+        there = f'"http://127.0.0.1:{network.port}"'
+        small(install, **{**in_bucket(real, bucket), **HASTY, "storage__endpoint": there})
+        with running(install) as daemon:
+            cut_off(install, network)
+            install.add("a")
+            eventually(lambda: reasons(install) == {"storage_failed"})
+            eventually(lambda: "sweep: storage.bucket: " in daemon.says("/readyz")[1])
+            network.refuse = False
+            eventually(lambda: good(install) == 1)
+            eventually(lambda: daemon.says("/readyz")[0] == 200)
+            assert daemon.stop() == 0
+    assert bought(install) == [1]
+
+
+def cut_off(install: Install, network: Proxy) -> None:
+    """When the next picture is downloaded."""
+    answer = install.kie.handle
+
+    def handle(request: Request) -> Response:
+        if "/files/" in request.url_path:
+            install.kie.handle = answer  # type: ignore[method-assign]
+            network.refuse = True
+            network.cut()
+        return answer(request)
+
+    install.kie.handle = handle  # type: ignore[method-assign]
+
+
+def test_storage_that_takes_no_such_key_is_told_and_nothing_is_bought(install: Install) -> None:
+    real = s3.server()
+    given = in_bucket(real, real.empty_bucket())
+    small(install, **given)
+    assert install.call(*RUN).exit_code == 0
+    install.add("a")
+    small(install, **{**given, "storage__secret_key": '"another"'})
+    refused = install.call(*RUN)
+    assert refused.exit_code == 78
+    assert "the signature does not match; set storage.secret_key" in refused.stderr
+    assert bought(install) == []
+    small(install, **given)
+    assert install.call(*RUN).exit_code == 0
+    assert (good(install), bought(install)) == (1, [1])
+
+
+# -- the provider, and time --------------------------------------------------------------------------------------------
+
+
+def test_the_provider_is_down_for_hours(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    for number in range(20):
+        world.add(f"t{number:02}")
+    begins = world.clock() + 10 * SECOND
+    world.kie.script.outage(begins, begins + 5 * HOUR, page(502))
+    with living(world, sweep_interval=10 * MINUTE, audit_interval=None) as daemon:
+        daemon.live(5 * HOUR)
+        assert 0 < len(bought(world)) < 20
+        refused = len(world.kie.book.creations) - len(bought(world))
+        assert refused <= 20, "it was left alone"
+        daemon.live(2 * HOUR)
+    assert {state for (state, _), tracks in world.overview().tracks.items() if tracks} == {State.OK}
+    assert bought(world) == [1] * 20
+    assert not [event for event in world.events if isinstance(event, Moved) and event.state is State.FAILED]
+
+
+JUMPS = [MINUTE, 3 * HOUR, 3650 * DAY]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_clock_jumps_forth_and_back_in_the_middle_of_runs(make_world: Callable[..., World], seed: int) -> None:
+    """Our clock; Kie's goes on as ever."""
+    world = make_world(purchase_limit=3)
+    for number in range(30):
+        world.add(f"t{number:02}", age=30 * DAY)
+    chance, jumped = random.Random(seed), [timedelta(0)]
+    steady, answer = world.clock, world.kie.handle
+    world.kie._clock = lambda: steady() - jumped[0]
+
+    def handle(request: Request) -> Response:
+        response = answer(request)
+        if chance.random() < 0.1:
+            jump = chance.choice(JUMPS) * chance.choice((-1, 1))
+            jumped[0] += jump
+            world.clock.advance(jump)
+        return response
+
+    world.kie.handle = handle  # type: ignore[method-assign]
+    for _ in range(10):
+        world.run(2 * MINUTE)
+    world.kie.handle = answer  # type: ignore[method-assign]
+    assert world.run(2 * DAY).states == {(State.OK, None): 30}
+    assert bought(world) == [1] * 30
