@@ -19,7 +19,7 @@ class Lines:
         self._known: dict[tuple[str, Only], tuple[bool, datetime]] = {}
 
     def waits(self, line: str) -> bool:
-        """Whether anybody waits there, besides those just taken out."""
+        """Whether anybody waits there."""
         known = self._fresh(line)
         return known if known is not None else bool(self._ask(line, 1))
 
@@ -30,10 +30,17 @@ class Lines:
     def entered(self, line: str) -> None:
         self._known = {key: value for key, value in self._known.items() if key[0] != line}
 
+    def forget(self) -> None:
+        """What others did meanwhile is to be known."""
+        self._known.clear()
+
     def _ask(self, line: str, limit: int, taken: int = 0) -> Sequence[str]:
-        only = self._only()
-        found = self._finder.held_back(line, limit, only)
-        self._known[line, only] = len(found) > taken, self._clock()
+        key = line, self._only()
+        found = self._finder.held_back(line, limit, key[1])
+        if 0 < len(found) <= taken:
+            self._known.pop(key, None)  # they may be back in line at once, or be had by somebody else
+        else:
+            self._known[key] = bool(found), self._clock()
         return found
 
     def _fresh(self, line: str) -> bool | None:

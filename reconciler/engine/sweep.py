@@ -170,13 +170,15 @@ class Sweep:
     def _several(self) -> list[str]:
         """Tracks to begin together: no more than there are free hands, and a risky one alone."""
         found: list[str] = []
+        met: set[str] = set()
         while len(found) < self._crew.size - len(self._steps.flights):
             is_risky = bool(self._steps.alone)
             if is_risky and found:
                 break
             track_id = self._next()
-            if track_id is None or track_id in found:
-                break
+            if track_id is None or track_id in met:
+                break  # whose lease ran out on the way is in line again and again, until it comes back
+            met.add(track_id)
             if track_id not in self._steps.flights:
                 found.append(track_id)
                 self._note(track_id)
@@ -336,6 +338,7 @@ class Sweep:
         result.states = self._tally.touched() if self._bounds.narrowed else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
+        self._lines.forget()
         result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -216,30 +217,47 @@ def test_the_provider_is_down_for_hours(make_world: Callable[..., World]) -> Non
     assert not [event for event in world.events if isinstance(event, Moved) and event.state is State.FAILED]
 
 
-JUMPS = [MINUTE, 3 * HOUR, 3650 * DAY]
+def jumping(world: World, jump: Callable[[str], timedelta]) -> None:
+    """Our clock jumps when Kie has done what it was asked, and before it answers. Kie's own goes on as ever."""
+    ahead, ours, answer = [timedelta(0)], world.clock, world.kie.handle
+    world.kie._clock = lambda: ours() - ahead[0]
+
+    def handle(request: Request) -> Response:
+        response, length = answer(request), jump(request.url_path)
+        ahead[0] += length
+        ours.advance(length)
+        return response
+
+    world.kie.handle = handle  # type: ignore[method-assign]
+
+
+STILL = timedelta(0)
+JUMPS = (MINUTE, 3 * HOUR, 2 * DAY)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_clock_jumps_forth_and_back_in_the_middle_of_runs(make_world: Callable[..., World], seed: int) -> None:
-    """Our clock; Kie's goes on as ever."""
-    world = make_world(purchase_limit=3)
+    patient = {"task_timeout": 100 * DAY, "hold_unknown": 100 * DAY}  # a jump is not to be taken for either
+    world, chance = make_world(purchase_limit=3, **patient), random.Random(seed)
     for number in range(30):
         world.add(f"t{number:02}", age=30 * DAY)
-    chance, jumped = random.Random(seed), [timedelta(0)]
-    steady, answer = world.clock, world.kie.handle
-    world.kie._clock = lambda: steady() - jumped[0]
-
-    def handle(request: Request) -> Response:
-        response = answer(request)
-        if chance.random() < 0.1:
-            jump = chance.choice(JUMPS) * chance.choice((-1, 1))
-            jumped[0] += jump
-            world.clock.advance(jump)
-        return response
-
-    world.kie.handle = handle  # type: ignore[method-assign]
-    for _ in range(10):
+    wild = [chance.choice(JUMPS) * chance.choice((-1, 1)) if chance.random() < 0.2 else STILL for _ in range(30)]
+    jumps = iter([*wild, 2 * DAY, *[STILL] * 20, -2 * DAY])  # what was bought last lies ahead, and fills the window
+    jumping(world, lambda _: next(jumps, STILL))
+    for _ in range(20):
         world.run(2 * MINUTE)
-    world.kie.handle = answer  # type: ignore[method-assign]
-    assert world.run(2 * DAY).states == {(State.OK, None): 30}
+    assert next(jumps, None) is None
+    assert world.run(12 * HOUR).states == {(State.OK, None): 30}
     assert bought(world) == [1] * 30
+
+
+@pytest.mark.timeout(20)
+def test_an_order_whose_lease_ran_out_on_its_way_keeps_nobody_busy(make_world: Callable[..., World]) -> None:
+    """It waited in line, where it is found again."""
+    world = make_world(purchase_limit=1)
+    for track in "abc":
+        world.add(track, age=30 * DAY)
+    orders = count()
+    jumping(world, lambda path: HOUR if "createTask" in path and next(orders) else STILL)
+    assert world.run(DAY).states == {(State.OK, None): 3}
+    assert bought(world) == [1] * 3
