@@ -35,7 +35,7 @@ from tests.cli.conftest import Install, clean_environment
 
 T = TypeVar("T")
 
-LONG_S = 30.0
+LONG_S = 60.0
 """Nothing here takes so long, unless it never happens."""
 QUICK = {
     "target__width": "160",

@@ -42,6 +42,8 @@ WITHOUT_SUCCESS = 5
 CREDITS_EVERY = 0.9 * CREDITS_FRESH_FOR
 """So that a sweep need not ask."""
 PRUNE_EVERY = timedelta(days=1)
+AUDIT_AFTER = timedelta(milliseconds=500)
+"""The first sweep takes what is due: what an audit has in hand it would have to wait for."""
 _SOON = frozenset({"sweep", "snapshot", "audit"})
 """Jobs that run again within a minute or so, and so find out when what they failed of is over."""
 
@@ -94,7 +96,7 @@ class Daemon:
         yield Job("sweep", jobs.sweep, schedule.sweep_interval, schedule.sweep_interval + slack, "sweep", first)
         yield Job("snapshot", jobs.snapshot, schedule.snapshot_interval, timedelta(minutes=10), "snapshot")
         tick = tick_of(schedule.audit_interval)
-        yield Job("audit", jobs.audit, tick, tick + slack, "aside", 2 * first)
+        yield Job("audit", jobs.audit, tick, tick + slack, "aside", first + AUDIT_AFTER)
         if self._policy.per_day:
             yield Job("credits", jobs.credits, CREDITS_EVERY, slack, "aside", 3 * first)
         yield Job("prune", jobs.prune, PRUNE_EVERY, timedelta(minutes=10), "aside", timedelta(minutes=5))

@@ -87,6 +87,8 @@ class Steps:
     def start(self, track_ids: Sequence[str]) -> None:
         """Lease, look and plan; begin what each wants, and save what is settled at once."""
         self._undecided = dict(self._lease(track_ids))
+        if len(self._undecided) < len(track_ids):
+            self.desk.soonest = self._clock()  # somebody else has one of them: until when is to be found out
         while self._undecided:
             track_id, held = next(iter(self._undecided.items()))
             try:

@@ -168,12 +168,13 @@ class Sweep:
         return True
 
     def _several(self) -> list[str]:
-        """Tracks to begin together: no more than there are free hands, and a risky one alone."""
+        """Tracks to begin together: no more than there are free hands, and a risky one alone. Who was found is begun
+        before more are looked for, lest somebody else is faster."""
         found: list[str] = []
         met: set[str] = set()
         while len(found) < self._crew.size - len(self._steps.flights):
             is_risky = bool(self._steps.alone)
-            if is_risky and found:
+            if found and (is_risky or not (self._queue or self._desk.ready)):
                 break
             track_id = self._next()
             if track_id is None or track_id in met:
