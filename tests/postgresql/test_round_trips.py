@@ -28,7 +28,7 @@ def round_trips(world: World, proxy: Proxy) -> float:
     return (proxy.round_trips - before) / TRACKS
 
 
-@pytest.mark.parametrize(("kind", "most"), [("rehosted", 5), ("generated", 32), ("known", 1)])
+@pytest.mark.parametrize(("kind", "most"), [("rehosted", 5), ("generated", 32), ("known", 2)])
 def test_tracks_share_their_messages(
     tmp_path: Path, postgres: Server, bouncer: Bouncer, kind: str, most: float
 ) -> None:
