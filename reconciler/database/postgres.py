@@ -357,9 +357,13 @@ def _answer(cursor: Any) -> tuple[list[Any], int]:
 _Kind = tuple[type[DatabaseError], str, str]
 
 _LOCKED = (DatabaseLocked, "the database is busy", "Try again, or end what holds its lock")
-_SHORT = (DatabaseLocked, "the server is short of means", "See the server's log; it is tried again")
-_CROWDED = (DatabaseGone, "no connection is left", "Raise the limit, or end what holds the others; it is tried again")
-_GONE = (DatabaseGone, "the connection failed", "See whether the server runs and can be reached; it is tried again")
+_SHORT = (DatabaseLocked, "the server is short of means", "See the server's log; a daemon tries again")
+_CROWDED = (
+    DatabaseGone,
+    "no connection is left",
+    "Raise the limit, or end what holds the others; a daemon tries again",
+)
+_GONE = (DatabaseGone, "the connection failed", "See whether the server runs and can be reached; a daemon tries again")
 _LOGIN = (DatabaseMissing, "the login was refused", "Check database.url: user, password and name of the database")
 _REFUSED = (RowRefused, "the row was refused", "See the table's constraints, triggers and indexes")
 _BROKEN = (DatabaseBroken, "the database is damaged", "See the server's log")

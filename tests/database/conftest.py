@@ -15,7 +15,6 @@ import pytest
 from psycopg.rows import dict_row
 
 from reconciler.database.connection import Connection, connect
-from reconciler.database.datetimes import own
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
@@ -23,6 +22,7 @@ from reconciler.database.migrations import migrate
 from reconciler.database.schema import probe
 from reconciler.domain.policy import Policy
 from tests.postgres import Bouncer, Server, bouncer, postgres
+from tests.postgresql.worlds import as_in_a_file
 
 __all__ = ["bouncer", "postgres"]
 
@@ -140,12 +140,12 @@ class PostgresApp(App):
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         rows = self.server.sql(self.name, self._theirs(statement), *values)
-        return [tuple(map(_as_in_a_file, row)) for row in rows]
+        return [tuple(map(as_in_a_file, row)) for row in rows]
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.server.url(self.name), autocommit=True, row_factory=dict_row) as connection:
             found = connection.execute(self._theirs(statement), values).fetchall()
-        return [{name: _as_in_a_file(value) for name, value in row.items()} for row in found]
+        return [{name: as_in_a_file(value) for name, value in row.items()} for row in found]
 
     def refuse(self, track_id: str) -> None:
         self.sql(f"ALTER TABLE tracks ADD CONSTRAINT refusing CHECK (id <> '{track_id}' OR image_url IS NULL)")
@@ -164,13 +164,6 @@ class PostgresApp(App):
     def _theirs(self, statement: str) -> str:
         """Our tables where they are, and `%s` for values."""
         return re.sub(r"\breconciler_(?!image_task)(\w+)", r"reconciler.reconciler_\1", statement).replace("?", "%s")
-
-
-def _as_in_a_file(value: Any) -> Any:
-    """Times as texts, so that one expectation does for both."""
-    if isinstance(value, datetime):
-        return own(value) if value.tzinfo else value.isoformat(" ")
-    return value
 
 
 EMPTIED = """

@@ -82,7 +82,7 @@ def test_reading_goes_on_after_a_loss(way: Way) -> None:
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "restarted in front"])
 def test_nothing_is_kept_of_a_transaction_that_was_lost(way: Way, loss: str) -> None:
     connection = way.connect()
-    with pytest.raises(DatabaseGone, match="it is tried again"):
+    with pytest.raises(DatabaseGone, match="a daemon tries again"):
         transact(connection, "half", partial(LOSSES[loss], way), "done")
     say(connection, "again")
     assert way.words() == ["again"]
