@@ -61,14 +61,14 @@ def _limits(case: Case) -> Action | None:
     mine, granted = case.memory.purchases, case.memory.granted
     spent_up = purchases.spent(mine) >= case.policy.per_track + granted
     if spent_up or purchases.attempts(mine) >= case.policy.attempts_per_track + granted:
-        return _give_up(case, purchases.why_spent(mine))
+        return GiveUp(purchases.why_spent(mine))
     failed = purchases.recent_failures(p for p in mine if not _forgiven(case, p))
     if not failed:
         return None
     reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
     nothing_made = all(p.outcome is Outcome.NOTHING and p.refusal is not Reason.STORAGE_FAILED for p in failed)
     if nothing_made and case.long_faulty(failed[0].at):
-        return _give_up(case, reason)
+        return GiveUp(reason)
     pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
     until = (failed[-1].ended_at or failed[-1].at) + pause
     return Wait(until, State.BACKING_OFF, reason) if until > case.now else None
@@ -84,11 +84,11 @@ def _replacement(case: Case) -> Action | None:
 def _order(case: Case, repeat_of: str | None = None) -> Action:
     options = ladder(case.track, case.policy)
     if not options:
-        return _give_up(case, Reason.NO_PROMPT)
+        return GiveUp(Reason.NO_PROMPT)
     refused = purchases.refused_prompts(p for p in case.memory.purchases if not _forgiven(case, p))
     choice = next((option for option in options if option not in refused), None)
     if choice is None:
-        return _give_up(case, Reason.CONTENT_REJECTED)
+        return GiveUp(Reason.CONTENT_REJECTED)
     return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
 
 
@@ -106,8 +106,3 @@ def _suspended(case: Case) -> Wait | None:
 
 def _purchase(case: Case, model: Model, prompt: str, repeat_of: str | None) -> Buy:
     return Buy(model.name, prompt, model.shape(case.policy.target), model.price, case.track.task_id, repeat_of)
-
-
-def _give_up(case: Case, reason: Reason) -> GiveUp:
-    """A task that still runs is asked on: a late result re-opens the track."""
-    return GiveUp(reason, recheck=case.next_poll)

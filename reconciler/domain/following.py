@@ -62,7 +62,7 @@ def _follow(case: Case, task: Task) -> Action | None:
     if task.next_poll is None or task.next_poll <= case.now:
         return AskTask(task.id)
     if case.long_faulty(task.first_fault):
-        return GiveUp(Reason.PROVIDER_FAILED, recheck=task.next_poll)
+        return GiveUp(Reason.PROVIDER_FAILED)
     if purchases.overdue(task, case.policy, case.now):
         return None
     return Wait(task.next_poll, State.AWAITING, Reason.IN_FLIGHT)

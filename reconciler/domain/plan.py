@@ -106,11 +106,11 @@ def _rehost(case: Case, source: Place) -> Action | None:
 
 
 def _replace(case: Case) -> Action:
-    for rung in _RUNGS:
-        action = rung(case)
-        if action is not None:
-            return action
-    return buy(case)
+    """Whatever it is given up for, a task that still runs is asked on: a late result re-opens the track."""
+    action = next((found for rung in _RUNGS if (found := rung(case)) is not None), None) or buy(case)
+    if isinstance(action, GiveUp) and case.next_poll is not None and case.next_poll > case.now:
+        return replace(action, recheck=_sooner(action.recheck, case.next_poll))
+    return action
 
 
 _RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, follow_music)

@@ -8,16 +8,25 @@ from reconciler.engine.crew import Answer, Done, done
 
 
 class VirtualClock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is moved. `true` is the time on everybody else's."""
 
     def __init__(self, start: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) -> None:
         self.time = start
+        self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
         return self.time
 
+    def true(self) -> datetime:
+        return self.time - self._ahead
+
     def advance(self, length: timedelta) -> None:
         self.time += length
+
+    def jump(self, length: timedelta) -> None:
+        """It is set forward, or back where `length` is negative; nothing took that long."""
+        self.time += length
+        self._ahead += length
 
 
 class InlineCrew:

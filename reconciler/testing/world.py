@@ -86,7 +86,7 @@ class World:
     ) -> None:
         self.clock = VirtualClock()
         self.policy = policy or Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000)
-        self.kie = SimulatedKie(self.clock, seed=seed, settings=kie or Settings(credits=100_000))
+        self.kie = SimulatedKie(self.clock.true, seed=seed, settings=kie or Settings(credits=100_000))
         self.kie.files_url = FILES_URL
         self.path = folder / "app.db"
         self.app: AppDatabase = app or AppFile(self.path)

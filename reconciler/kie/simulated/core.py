@@ -118,6 +118,11 @@ class SimulatedKie:
             self._shelf.put([file])
         return self.files_url + path
 
+    def ends_at(self, task_id: str) -> datetime | None:
+        """When this task ends or has ended; None: never."""
+        with self._lock:
+            return self._shop.tasks[task_id].ends_at
+
     def report(self, error: str) -> None:
         """Puts an error of the server into the book."""
         self._book.errors.append(error)
