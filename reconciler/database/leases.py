@@ -16,7 +16,7 @@ from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
-from reconciler.domain.model import Memory, Track
+from reconciler.domain.model import Memory, Outcome, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason
@@ -112,6 +112,7 @@ class SqlLeases(Peek):
         self._remember = connection.statement(R.update(slots(_MEMORY)).where(this))
         self._begin = connection.statement(R.update({R.lease_step: Slot("step")}).where(MINE))
         self._save = connection.statement(R.update(saved).where(MINE))
+        self._look_again = connection.statement(R.update({R.due_at: Slot("due_at"), R.held: None}).where(this))
         self._holders = Several(lambda ids: connection.statement(holders.where(R.track_id.in_(ids)), *_HOLDER))
 
     # -- leasing -------------------------------------------------------------------------------------------------
@@ -200,6 +201,7 @@ class SqlLeases(Peek):
             before = self._before(endings, answers)
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
+            self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
             settled = {**verdicts, **self._write_rows(rows, before)}
             self._end([(ending.lease, settled[ending.lease.track_id]) for ending in endings], before, now)
         return [verdict.outcome for verdict in settled.values() if verdict is not None]
@@ -222,6 +224,15 @@ class SqlLeases(Peek):
             {ending.lease.track_id: newest for ending, newest in zip(endings, rest, strict=False)},
             rest[len(endings)] if len(rest) > len(endings) else None,
         )
+
+    def _save_answers(self, memories: Sequence[Memory], now: datetime) -> None:
+        """Of orders that nobody knows the answers to yet, though the leases are lost: they may have been paid for. Who
+        took the tracks over took the orders for lost."""
+        purchases = [purchase for memory in memories for purchase in memory.purchases]
+        asked = [self.memories.answer_saved(purchase) for purchase in purchases if purchase.outcome is not Outcome.OPEN]
+        answers = self.connection.ask(*asked)
+        if any(answer.written for answer in answers):
+            self.connection.ask(*(self._look_again.given(id=memory.track_id, due_at=now) for memory in memories))
 
     def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
         answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))
@@ -287,6 +298,10 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
     return None
+
+
+def _is_lost(verdict: _Verdict | None) -> bool:
+    return verdict is not None and verdict.outcome is Commit.LEASE_LOST
 
 
 def _was_lifted(standing: Standing, before: _Before) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from peewee import Model
+from peewee import EXCLUDED, Model
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
@@ -15,7 +15,7 @@ from reconciler.database.hosts import SUSPECT
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
 from reconciler.database.tables import Bought, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
-from reconciler.domain.model import Memory, Purchase, Task, TaskState, Track
+from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 
 _LONGEST_TASK_ID = 200
@@ -44,7 +44,11 @@ class Memories:
         self._tasks_locked = spelled(dialect.locked(task.order_by(Polled.id)), Polled.id, *codec.TASK_COLUMNS)
         self._suspects = connection.statement(LosingHost.select(LosingHost.host).where(SUSPECT), None)
         self._paused = connection.statement(GateRow.select(GateRow.paused), GateRow.paused)
-        self._save_purchase = _upsert(connection, Bought, (*codec.PURCHASE_COLUMNS, Bought.over_at), Bought.token)
+        purchase = (*codec.PURCHASE_COLUMNS, Bought.over_at)
+        no_step_back = (Bought.outcome == Outcome.OPEN) | (EXCLUDED.outcome != Outcome.OPEN)
+        unanswered = (Bought.token == Slot("token")) & (Bought.outcome == Outcome.OPEN)
+        self._save_purchase = _upsert(connection, Bought, purchase, Bought.token, where=no_step_back)
+        self._save_answer = connection.statement(Bought.update(slots(purchase)).where(unanswered))
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 
     # -- loading: in two messages, whatever else is asked in the first -------------------------------------------------
@@ -134,7 +138,12 @@ class Memories:
                     asked.append(self._save_task.given(**codec.task_row(newer)))
         return asked
 
+    def answer_saved(self, purchase: Purchase) -> Question:
+        """Written where its order is not answered yet."""
+        return self._save_answer.given(**codec.purchase_row(purchase))
+
     def purchase_saved(self, purchase: Purchase) -> Question:
+        """An answer that somebody else heard since is not forgotten."""
         return self._save_purchase.given(**codec.purchase_row(purchase))
 
 
@@ -163,9 +172,11 @@ def _host(track: Track | None) -> str | None:
     return (urls.host_of(track.image.text or "") or None) if track else None
 
 
-def _upsert(connection: Connection, model: type[Model], columns: Iterable[Any], key: Any) -> Statement:
+def _upsert(
+    connection: Connection, model: type[Model], columns: Iterable[Any], key: Any, where: Any = None
+) -> Statement:
     row: Mapping[Any, Slot] = slots(columns)
-    return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=row))
+    return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=row, where=where))
 
 
 def _known(memory: Memory) -> tuple[str, ...]:

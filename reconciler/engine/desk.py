@@ -111,8 +111,9 @@ class Desk:
     def stand(
         self, lease: Lease, memory: Memory, where: Standing, tried: Attempts = (), after: After = NOTHING
     ) -> None:
-        def saved(_: Commit) -> None:
-            self._tell(Moved(lease.track_id, where.state, where.reason))
+        def saved(outcome: Commit) -> None:
+            if outcome is Commit.COMMITTED:
+                self._tell(Moved(lease.track_id, where.state, where.reason))
             self._due(where)
             after.saved()
 
@@ -149,8 +150,8 @@ class Desk:
         where = standing(case, action, self._purse.view())
 
         def saved(outcome: Commit) -> None:
-            self._tell(Moved(case.track.id, where.state, where.reason))
             if outcome is Commit.COMMITTED:
+                self._tell(Moved(case.track.id, where.state, where.reason))
                 self._go_on(case, where)
             after.saved()
 

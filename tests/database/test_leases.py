@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import Write
-from reconciler.domain.model import Memory, Purchase, Task, TaskState
+from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
@@ -90,6 +90,41 @@ def test_what_was_paid_for_is_saved_even_late(app: Any) -> None:
     change = Change(replace(held.memory, purchases=(purchase("p", held.now),)), STUCK)
     assert leases.commit(held.lease, change) is Commit.COMMITTED
     assert leases.peek("a").memory.purchases[0].token == "p"
+
+
+def ordered(leases: Any) -> Held:
+    """A lease whose order was sent; its memory holds the answer, which nobody saved yet."""
+    held = lease(leases)
+    sent = replace(held.memory, purchases=(purchase("p", held.now),))
+    assert leases.commit(held.lease, Change(sent, STUCK)) is Commit.COMMITTED
+    held = lease(leases)
+    heard = replace(held.memory.purchases[0], outcome=Outcome.ACCEPTED, task_id="task", answered_at=held.now)
+    return replace(held, memory=held.memory.with_purchase(heard))
+
+
+def test_the_answer_to_an_order_is_saved_though_another_has_taken_the_track_over(app: Any) -> None:
+    app.put("a")
+    slow, quick = app.leases("slow"), app.leases("quick")
+    old = ordered(slow)
+    app.clock.at = old.lease.until
+    new, later = lease(quick), replace(STUCK, due_at=app.clock() + timedelta(hours=1), held="shape")
+    assert quick.commit(new.lease, Change(new.memory, later)) is Commit.COMMITTED
+    assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+    assert quick.peek("a").memory.purchases == old.memory.purchases
+    assert app.finder().due(9) == ("a",), "and it is looked at again at once"
+
+
+def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app: Any) -> None:
+    app.put("a")
+    slow, quick = app.leases("slow"), app.leases("quick")
+    old = ordered(slow)
+    app.clock.at = old.lease.until
+    new = lease(quick)
+    assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+    assert quick.commit(new.lease, Change(new.memory, STUCK)) is Commit.COMMITTED
+    assert quick.peek("a").memory.purchases == old.memory.purchases
+    assert slow.commit(old.lease, Change(new.memory, STUCK)) is Commit.LEASE_LOST, "nor does who knows less"
+    assert quick.peek("a").memory.purchases == old.memory.purchases
 
 
 def test_a_row_is_not_written_under_a_lease_that_ran_out(app: Any) -> None:
