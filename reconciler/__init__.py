@@ -1,5 +1,3 @@
 """Repairs the missing and undersized cover pictures of a music app's tracks, at the least cost."""
 
-from importlib.metadata import version
-
-__version__ = version("reconciler")
+__version__ = "0.1.0"
