@@ -213,8 +213,6 @@ class AuditPage:
     """One page of the walk over the app's table by key. `work`: ids that need a look. `last` None: the walk is over."""
 
     work: tuple[str, ...]
-    settled: int
-    """Rows in scope that stand as they were: measured, unchanged, good."""
     last: str | None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.app.daemon import PRUNE_EVERY
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database
 from reconciler.database.datetimes import own, parse
 from reconciler.domain.gate import CREDITS_FRESH_FOR
@@ -36,7 +37,7 @@ class Living:
     ) -> None:
         self.world, self.swept = world, list[Result]()
         self._database, self._sweep_interval, self._seen = database, sweep_interval, seen
-        jobs: list[Callable[[], datetime]] = [self._sweep, self._credits]
+        jobs: list[Callable[[], datetime]] = [self._sweep, self._credits, self._prune]
         if audit_interval is not None:
             jobs.append(partial(self._audit, audit_interval))
         self._due = dict.fromkeys(jobs, world.clock())
@@ -73,6 +74,10 @@ class Living:
         purse = Purse(self._database.gate, world.policy, world.clock, world.events.append)
         purse.credit_answer(kie.credit(), asked_at)
         return asked_at + CREDITS_FRESH_FOR
+
+    def _prune(self) -> datetime:
+        self._database.prune()
+        return self.world.clock() + PRUNE_EVERY
 
     def _work(self, bounds: Bounds) -> Result:
         sweep = Sweep(self.world._parts(self._database, _bare), bounds, self.world.events.append)

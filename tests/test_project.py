@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,11 @@ def project() -> dict[str, str]:
 
 
 def test_the_version_is_the_installed_one() -> None:
-    assert reconciler.__version__ == project()["version"]
+    assert version("reconciler") == reconciler.__version__
+
+
+def test_no_private_key_is_tracked(tracked: list[Path]) -> None:
+    assert not [path for path in tracked if b"PRIVATE " + b"KEY-----" in path.read_bytes()]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

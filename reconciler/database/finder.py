@@ -12,7 +12,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.dialect import first_nulls, flag
 from reconciler.database.memories import usable_task_id
 from reconciler.database.schema import AppTable
-from reconciler.database.scope_sql import TRUE, in_scope, in_scope_before, unfinished_with_audio
+from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, Polled, Remembered
 from reconciler.domain.policy import Policy
@@ -58,6 +58,9 @@ class SqlFinder:
         self.connection, self.app, self.policy = connection, app, policy
         self._urgent = lru_cache(maxsize=8)(self._by_urgency)
         self._holding = lru_cache(maxsize=8)(self._held)
+        self._soonest = lru_cache(maxsize=8)(self._next)
+        self._walking = lru_cache(maxsize=8)(self._walk)
+        self._rowless = lru_cache(maxsize=8)(self._without_row)
 
     def due(self, limit: int, only: Only = None) -> Sequence[str]:
         with self.connection.snapshot() as now:
@@ -79,29 +82,29 @@ class SqlFinder:
         return tuple(str(key) for (key,) in answer.rows)
 
     def next_due(self, only: Only = None) -> datetime | None:
-        # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
-        free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
-        leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
-        asked = [self.connection.statement(query, R.due_at).given() for query in (free, leased)]
         with self.connection.snapshot():
-            answers = self.connection.ask(*asked, last=True)
+            answers = self.connection.ask(*(each.given() for each in self._soonest(_fixed(only))), last=True)
         return min((time for answer in answers for (time,) in answer.rows if time is not None), default=None)
 
     def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
+        walk = self._walking(after is None, _fixed(only))
+        key = None if after is None else self.app.parse_id(after)
         with self.connection.snapshot() as now:
-            found = self.connection.rows(self._walk(now, after, limit, only))
-            rows = [(str(key), _Seen(*facts)) for key, *facts in found]
+            asked = walk.given(**self._times(now), now=now, after=key, limit=limit)
+            (found,) = self.connection.ask(asked)
+            rows = [(str(key), _Seen(*facts)) for key, *facts in found.rows]
             work = [key for key, seen in rows if seen.wants_a_look]
-            settled = sum(bool(seen.in_scope) and seen.stands and seen.state == State.OK for _, seen in rows)
             if len(rows) == limit:
-                return AuditPage(tuple(work), settled, rows[-1][0])
-            return AuditPage((*work, *self._without_row(only)), settled, None)
+                return AuditPage(tuple(work), rows[-1][0])
+            (gone,) = self.connection.ask(self._rowless(_fixed(only)).given())
+            return AuditPage((*work, *(str(key) for (key,) in gone.rows)), None)
 
     def standing(self, state: State, reason: Reason) -> Sequence[str]:
         """Ids of remembered tracks that stand so, longest in need first."""
         with self.connection.reading():
             query = R.select(R.track_id).where((R.state == state) & (R.reason == reason))
-            return self._ids(query.order_by(R.needy_since, R.track_id))
+            found = self.connection.rows(query.order_by(R.needy_since, R.track_id))
+            return tuple(str(track_id) for (track_id,) in found)
 
     def rows_after(self, after: str | None) -> int:
         """How many rows an audit still has to walk."""
@@ -117,12 +120,18 @@ class SqlFinder:
             query = R.select(*kept, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
             return {Stood(*stood): count for *stood, count in self.connection.rows(query.group_by(*kept))}
 
-    # -- due: statements with slots for `limit` and times, spelled once -----------------------------------------------
+    # -- due: statements with slots for limits, keys and times, spelled once -------------------------------------------
 
     def _times(self, now: datetime) -> dict[str, datetime | str | int]:
         stale = now - self.policy.stale_after
         oldest = stale - self.policy.grace
         return {"stale": stale, "oldest": oldest, "day": self._day_before(oldest)}
+
+    def _next(self, only: Only) -> tuple[Statement, Statement]:
+        # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
+        free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
+        leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
+        return self.connection.statement(free, R.due_at), self.connection.statement(leased, R.due_at)
 
     def _held(self, only: Only) -> Statement:
         query = R.select(R.track_id).where((R.held == Slot("shape")) & _free(NOW) & _among(only))
@@ -185,36 +194,37 @@ class SqlFinder:
         on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.id).join(R, JOIN.LEFT_OUTER, on=on)
         usable = self.app.dialect.usable_id(self.app.column("id"))
-        return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
+        return query.where(in_scope(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
 
     # -- audit -----------------------------------------------------------------------------------------------------
 
-    def _walk(self, now: datetime, after: str | None, limit: int, only: Only) -> Any:
+    def _walk(self, is_first: bool, only: Only) -> Statement:
         """Every row with a usable id after the key, with what `_Seen` tells."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
-        query = self.app.table.select(self.app.id, *self._facts(now)).join(R, JOIN.LEFT_OUTER, on=on)
+        query = self.app.table.select(self.app.id, *self._facts()).join(R, JOIN.LEFT_OUTER, on=on)
         query = query.where(self.app.dialect.usable_id(self.app.column("id")) & self._rows_among(only))
-        if after is not None:
-            query = query.where(self.app.id > self.app.parse_id(after))
-        return query.order_by(self.app.id).limit(limit)
+        if not is_first:
+            query = query.where(self.app.id > Slot("after"))
+        return self._spelled(query.order_by(self.app.id), 1 + len(_Seen._fields))
 
-    def _facts(self, now: datetime) -> list[Any]:
+    def _facts(self) -> list[Any]:
         dialect = self.app.dialect
         changed = dialect.differ(R.stamp, stamp(self.app)) | dialect.differ(R.seen, dialect.identity(self._image))
         return [
-            in_scope(self.app, self.policy, now),
+            in_scope(self.app, self.policy, Slot("stale")),
             unfinished_with_audio(self.app, self.policy),
             R.track_id.is_null(False),
             R.state,
-            (R.due_at <= now) | (R.tried_at > now),
+            (R.due_at <= NOW) | (R.tried_at > NOW),
             # Long pictures are hashed to be compared: only where it matters.
             Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]
 
-    def _without_row(self, only: Only) -> Sequence[str]:
+    def _without_row(self, only: Only) -> Statement:
         """Remembered tracks that the app deleted since they were last looked at."""
         gone = R.gone_since.is_null() & ~self._exists(R.track_id)
-        return self._ids(R.select(R.track_id).where(gone & _among(only)).order_by(R.track_id))
+        query = R.select(R.track_id).where(gone & _among(only)).order_by(R.track_id)
+        return self.connection.statement(query, None)
 
     # -- common ----------------------------------------------------------------------------------------------------
 
@@ -223,9 +233,6 @@ class SqlFinder:
 
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])
-
-    def _ids(self, query: Any) -> tuple[str, ...]:
-        return tuple(str(track_id) for (track_id,) in self.connection.rows(query))
 
 
 def _free(now: Any) -> Any:

@@ -12,7 +12,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.dialect import flag
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Polled, Shape
-from reconciler.domain.gate import Closure, GateView, Proof, Usage
+from reconciler.domain.gate import Closure, GateName, GateView, Proof, Usage
 from reconciler.domain.model import Outcome, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
@@ -87,9 +87,10 @@ class GateReader:
         )
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
+        """Those that hold, and the last rate limit: the next is measured by it."""
         named = (self._closed.named(row) for row in rows)
         found = (Closure(**{**row, "shape": row["shape"] or None}) for row in named)
-        return tuple(closure for closure in found if closure.active(now))
+        return tuple(c for c in found if c.active(now) or c.name is GateName.RATE_LIMIT)
 
     def _outstanding(self, rows: Rows, now: datetime) -> tuple[int, int, Counter[str]]:
         """How many tasks run or may run, how many answers are awaited, how many purchases are out by shape."""

@@ -1,6 +1,9 @@
 """Single values that outlive the process: the store's marker, the key that an audit reached."""
 
+from typing import Any
+
 from reconciler.database.connection import Connection
+from reconciler.database.statements import Slot, slots
 from reconciler.database.tables import Note
 
 MARKER = "store_marker"
@@ -11,17 +14,22 @@ AUDIT_BEGAN = "audit_began"
 class Notes:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        named = Note.name == Slot("name")
+        row: Any = slots((Note.name, Note.value))
+        put = Note.insert(row).on_conflict(conflict_target=[Note.name], update=row)
+        self._get = connection.statement(Note.select(Note.value).where(named), None)
+        self._put = connection.statement(put)
+        self._forget = connection.statement(Note.delete().where(named))
 
     def get(self, name: str) -> str | None:
         with self.connection.reading():
-            row = self.connection.one(Note.select(Note.value).where(Note.name == name))
+            row = self._get.one(name=name)
             return None if row is None else str(row[0])
 
     def put(self, name: str, value: str | None) -> None:
         """None forgets it."""
         with self.connection.writing():
             if value is None:
-                self.connection.delete(Note, Note.name == name)
-                return
-            row = {Note.name: name, Note.value: value}
-            self.connection.run(Note.insert(row).on_conflict(conflict_target=[Note.name], update=row))
+                self._forget.run(name=name)
+            else:
+                self._put.run(name=name, value=value)

@@ -25,7 +25,7 @@ from reconciler.database.gate_view import GateReader
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
 from reconciler.database.schema import AppTable, Key
-from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope_before
+from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
 from reconciler.domain.case import Case as TrackCase
@@ -193,7 +193,7 @@ class SqlOverview:
         """An id that cannot be named may read like one that can."""
         mine = (R.track_id == self.app.dialect.as_text(self.app.id)) & self.app.dialect.usable_id(self.app.column("id"))
         query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
-        return query.where(in_scope_before(self.app, self.policy, Slot("stale")) & self._within(ends))
+        return query.where(in_scope(self.app, self.policy, Slot("stale")) & self._within(ends))
 
     def _within(self, ends: _Ends) -> Any:
         key, (has_low, has_high) = self.app.column("id"), ends

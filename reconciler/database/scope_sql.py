@@ -1,13 +1,11 @@
 """`domain.scope` in SQL, for finding rows; a test holds the two together."""
 
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
 
 from peewee import SQL, Value, fn
 
-from reconciler.database import datetimes
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Remembered
@@ -19,11 +17,7 @@ TEXTS = ("image_url", *CAPS)
 TRUE, FALSE = SQL("TRUE"), SQL("FALSE")
 
 
-def in_scope(app: AppTable, policy: Policy, now: datetime) -> Any:
-    return in_scope_before(app, policy, datetimes.own(now - policy.stale_after))
-
-
-def in_scope_before(app: AppTable, policy: Policy, stale: Any) -> Any:
+def in_scope(app: AppTable, policy: Policy, stale: Any) -> Any:
     """Of a row of the app's, with the row of our memory joined to it (NULL where there is none).
 
     `stale`: `stale_after` ago, in the form of our own tables; unfinished rows older than that are left behind.

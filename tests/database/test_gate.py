@@ -12,7 +12,7 @@ from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import FAULTS_TO_OPEN, Stage
-from reconciler.domain.gate import Closure, GateName, Proof, Refusal
+from reconciler.domain.gate import Closure, GateName, Proof, Refusal, Usage
 from reconciler.domain.model import Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
@@ -173,6 +173,9 @@ def test_credits_count_every_intent_that_the_balance_may_not_know(app: Any, till
     app.clock.on(seconds=1)
     till.gate.balance(400, app.clock())
     assert till.gate.view().credits_left() == 400
+    till.gate.balance(401, app.clock())
+    assert till.gate.view().balance == 401
+    till.gate.balance(400, app.clock())
     till.gate.balance(999, settled.at)
     assert till.gate.view().balance == 400, "an old answer that came late"
 
@@ -203,11 +206,13 @@ def test_closures(app: Any, till: Till) -> None:
         till.gate.close(closure)
     assert set(till.gate.view().closures) == {key, rate, replace(model, detail="again"), replace(model, shape="other")}
     refused(till.order(), Reason.UNAUTHORIZED)
+    till.gate.reopen(GateName.REQUEST_REJECTED, "shape")
+    assert set(till.gate.view().closures) == {key, rate, replace(model, shape="other")}
     till.gate.reopen(GateName.KEY)
     till.gate.reopen(GateName.REQUEST_REJECTED)
     refused(till.order(), Reason.GATE_CLOSED, now + SECOND)
     app.clock.on(seconds=1)
-    assert till.gate.view().closures == ()
+    assert till.gate.view().closures == (rate,), "it tells how soon the next one came"
     till.bought()
 
 
@@ -227,7 +232,9 @@ def test_the_window_is_left_after_the_answer(app: Any, till: Till) -> None:
     app.clock.on(seconds=2)
     till.answered(till.bought("b"))
     till.answered(till.bought("c"), outcome=Outcome.NOTHING, sent=False)
-    assert till.gate.view().window == (app.clock() + window, first.deadline + window)
+    view, hour, day = till.gate.view(), timedelta(hours=1), timedelta(days=1)
+    assert view.window == (app.clock() + window, first.deadline + window)
+    assert (view.hour, view.day) == (Usage(2, app.clock() + hour), Usage(2, app.clock() + day))
     app.clock.at = first.deadline + timedelta(hours=2)
     till.answered(first)
     assert till.gate.view().window == (), "an answer that comes hours later prolongs nothing"
@@ -246,11 +253,16 @@ def test_running_tasks(app: Any, till: Till) -> None:
     till.answered(first, task_id="t")
     till.answered(second, Task("u", app.clock(), state=TaskState.SUCCEEDED), task_id="u")
     till.answered(third, urls=("https://x/at-once.png",))
+    for name, hours in (("d", 5), ("e", 7)):
+        old = Task(f"task of {name}", app.clock(), created_at=app.clock() - timedelta(hours=hours))
+        till.answered(till.bought(name, shape="other"), old, task_id=old.id)
+    assert (till.gate.view().running, till.gate.view().proofs["other"].out) == (2, 1)
+    till.answered(till.leases.peek("d").memory.purchases[0], task_id="task of d", verdict=Verdict.LOST)
     assert (till.gate.view().running, till.gate.view().open) == (1, 0)
-    assert till.gate.view().proofs == {"shape": Proof(out=3)}
+    assert till.gate.view().proofs == {"shape": Proof(out=3), "other": Proof()}
     app.clock.at += till.policy.task_timeout + SECOND
     assert till.gate.view().running == 0
-    assert till.gate.view().proofs == {"shape": Proof(out=2)}, "an overdue one does not count"
+    assert till.gate.view().proofs["shape"] == Proof(out=2), "an overdue one does not count"
 
 
 def test_proofs(app: Any, till: Till) -> None:
@@ -289,6 +301,41 @@ def test_a_locked_database_buys_nothing(app: Any) -> None:
         with pytest.raises(DatabaseLocked):
             till.gate.reserve(held.lease, ORDER)
     assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
+
+
+@pytest.mark.sqlite
+def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
+    app: Any, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What that keeps out, and whom it does not, is asked of a server: in a file, any two writers wait."""
+    writing, locks = till.gate.connection.writing, []
+
+    def told(*, gate: bool = False) -> Any:
+        locks.append(gate)
+        return writing(gate=gate)
+
+    held = till.lease()
+    monkeypatch.setattr(till.gate.connection, "writing", told)
+    app.clock.on(seconds=1)
+    till.gate.reserve(held.lease, ORDER)
+    till.gate.balance(1, app.clock())
+    till.gate.close(Closure(GateName.REQUEST_REJECTED, app.clock(), shape="shape"))
+    till.gate.try_once("shape")
+    till.gate.reopen(GateName.REQUEST_REJECTED)
+    till.gate.grant("shape")
+    till.gate.pause(paused=True)
+    till.gate.heard(healthy=False, bought=True)
+    app.clock.on(seconds=-1)
+    till.gate.view()
+    assert locks == [True] * 9
+
+
+@pytest.mark.sqlite
+def test_health_waits_for_no_lock(app: Any, till: Till) -> None:
+    till.gate.connection.db.execute_sql("PRAGMA busy_timeout = 5")
+    with closing(sqlite3.connect(app.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        till.gate.heard(healthy=True, bought=True)
 
 
 # -- a clock that is set back ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peewee import JOIN
 
+from reconciler.database.datetimes import own
 from reconciler.database.leases import SqlLeases
 from reconciler.database.schema import probe
 from reconciler.database.scope_sql import in_scope
@@ -71,7 +72,7 @@ def found(leases: SqlLeases, policy: Policy) -> bool:
     joined = table.table.select(table.id).join(
         Remembered, JOIN.LEFT_OUTER, on=Remembered.track_id == table.dialect.as_text(table.id)
     )
-    return bool(leases.connection.rows(joined.where(in_scope(table, policy, START))))
+    return bool(leases.connection.rows(joined.where(in_scope(table, policy, own(START - policy.stale_after)))))
 
 
 def test_without_the_optional_columns_only_the_status_counts(make_app: Any) -> None:

@@ -51,19 +51,20 @@ class RowWitness:
             changed.discard("status")
         assert changed <= OURS, (before, after)
         if "image_url" in changed:
-            size = self._size(after["image_url"])
-            assert size is not None, ("it is not in our store", after)
-            assert after["resolution"] == "{}x{}".format(*size), after
-            assert self._better(before["image_url"], size), (before, after)
+            self._judge_picture(before, after)
         elif "resolution" in changed:
-            assert after["resolution"] == "{}x{}".format(*self._size(after["image_url"]) or ()), after
+            assert after["resolution"] == _spelled(self._size(after["image_url"])), after
 
-    def _better(self, before: str | None, size: Size) -> bool:
-        target = self._world.policy.target
-        if size == (target.width, target.height):
-            return True
-        old = self._size(before)
-        return self._world.policy.interim_thumbnail and (old is None or old[0] < size[0])
+    def _judge_picture(self, before: Row, after: Row) -> None:
+        size, policy = self._size(after["image_url"]), self._world.policy
+        assert size is not None, ("it is not in our store", after)
+        if size == (policy.target.width, policy.target.height):
+            assert after["resolution"] == _spelled(size), after
+        else:
+            old = self._size(before["image_url"])
+            assert policy.interim_thumbnail, (before, after)
+            assert old is None or old[0] < size[0], (before, after)
+            assert after["resolution"] == before["resolution"], "a stand-in does not pass for more"
 
     def _size(self, url: str | None) -> Size | None:
         key = self._world.policy.key_of(url or "")
@@ -74,6 +75,10 @@ class RowWitness:
         with Image.open(BytesIO(self._store.pictures[key])) as picture:
             picture.load()
             return picture.size
+
+
+def _spelled(size: Size | None) -> str | None:
+    return size and "{}x{}".format(*size)
 
 
 @dataclass(frozen=True)
