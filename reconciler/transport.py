@@ -11,6 +11,7 @@ asked is what was vetted); SSL_CERT_FILE and SSL_CERT_DIR are.
 """
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ for _name in ("httpx", "httpcore"):
 
 _KEEPALIVE_S = 5.0
 """Short, since a pooled connection that the server is about to close loses the answer to a purchase."""
+_STATUS_LINE = re.compile(rb"HTTP/\d\.\d \d{3}")
 
 
 class TransportError(Exception):
@@ -274,9 +276,13 @@ class _Stream(httpcore.NetworkStream):
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
+        self._more_came = False
+        """Within what was read a second answer begins, or seems to: it would be taken for that to the next request."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        return self._inner.read(max_bytes, _current.get().left())
+        data = self._inner.read(max_bytes, _current.get().left())
+        self._more_came = self._more_came or _STATUS_LINE.search(data, 1) is not None
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         call = _current.get()
@@ -305,4 +311,6 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, _current.get().left()))
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._more_came:
+            return True  # which the pool asks of idle connections, to close those on which something came unasked
         return self._inner.get_extra_info(info)
