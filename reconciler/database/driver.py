@@ -8,6 +8,9 @@ import psycopg
 
 T = TypeVar("T")
 
+SILENCES = 6
+"""An answer that comes in drips is waited for as long as so many silences."""
+
 
 class Silence(psycopg.OperationalError, TimeoutError):
     """Nothing came. What was asked may have been done."""
@@ -22,17 +25,22 @@ class Patient(psycopg.Connection[tuple[Any, ...]]):
 
     def _limited(self, waiting: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """`waiting` goes on when its socket is ready, and is asked every now and then when it is not."""
-        heard = monotonic()
+        begun = heard = monotonic()
         try:
             wanted = next(waiting)
             while True:
                 ready = yield wanted
-                if ready:
-                    heard = monotonic()
-                elif monotonic() - heard > self.silence_s:
-                    self.pgconn.finish()
-                    raise Silence(f"no answer within {self.silence_s:g} s")
+                now = monotonic()
+                heard = now if ready else heard
+                if now - heard > self.silence_s:
+                    raise self._left(f"no answer within {self.silence_s:g} s")
+                if now - begun > SILENCES * self.silence_s:
+                    raise self._left(f"no whole answer within {SILENCES * self.silence_s:g} s")
                 wanted = waiting.send(ready)
         except StopIteration as ended:
             result: T = ended.value
             return result
+
+    def _left(self, why: str) -> Silence:
+        self.pgconn.finish()
+        return Silence(why)

@@ -125,10 +125,14 @@ def _nothing(refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[
 # -- queries -------------------------------------------------------------------------------------------------------
 
 
-def task(raw: Raw) -> Heard[TaskAnswer]:
+def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
+    """A record that names another task than the one `asked` for answers another question."""
     envelope = raw.envelope()
     if envelope is not None:
         record = wire.Record.read(envelope.data)
+        if record is not None and asked and record.task_id not in ("", asked):
+            detail = wire.said(f"this is task {record.task_id}")
+            return _trouble(Call.MALFORMED, Refusal.OUTAGE, detail, raw, Odd.SHAPE)
         if record is not None:
             return _judged(record)
         if envelope.code in _FAILED_CODES:

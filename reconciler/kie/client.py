@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
@@ -85,7 +86,7 @@ class KieReader:
 
     def task(self, task_id: str) -> TaskAnswer:
         request = self._query(f"/api/v1/jobs/recordInfo?taskId={_quoted(task_id)}", self._key)
-        return self._ask("record", request, answers.task, _query_unheard)
+        return self._ask("record", request, partial(answers.task, asked=task_id), _query_unheard)
 
     def song(self, song_id: str) -> SongAnswer:
         request = self._query(f"/api/v1/generate/record-info?taskId={_quoted(song_id)}", self._suno_key)

@@ -111,6 +111,7 @@ class Record(_Wire):
     """An image task. `state` decides; nothing else does."""
 
     state: str
+    task_id: Text = Field("", alias="taskId")
     result: Any = Field(None, alias="resultJson")
     response: Any = None
     fail_code: Text = Field("", alias="failCode")

@@ -363,6 +363,13 @@ def test_not_found_has_its_faces_and_no_others(body: object, status: int, absent
     assert isinstance(answers.credit(raw(body, status)).answer, Trouble)
 
 
+def test_a_record_of_another_task_answers_nothing() -> None:
+    other = answers.task(record(taskId="other", resultJson=[URL]), "asked").answer
+    assert other == Trouble(Call.MALFORMED, "this is task other", Refusal.OUTAGE, None)
+    assert answers.task(record(taskId="asked", resultJson=[URL]), "asked").answer == Succeeded((URL,), CREATED)
+    assert answers.task(record(taskId=None, resultJson=[URL]), "asked").answer == Succeeded((URL,), CREATED)
+
+
 @pytest.mark.parametrize("word", ["running", "processing", "pending", "queued", "SUCCESS", "failed", ""])
 def test_an_unknown_state_is_running_and_counted(word: str) -> None:
     assert answers.task(record(state=word, resultJson={"resultUrls": [URL]})) == Heard(

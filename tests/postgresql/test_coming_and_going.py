@@ -214,6 +214,19 @@ def test_an_answer_that_keeps_coming_is_waited_for(direct: Way) -> None:
         assert len(connection.db.execute_sql(parts).fetchall()) == 8
 
 
+def dripping(connection: Connection, silence_s: float) -> None:
+    connection.db.connection().silence_s = silence_s
+    connection.db.execute_sql("SELECT repeat('x', 20000), pg_sleep(0.1) FROM generate_series(1, 100)").fetchall()
+
+
+def test_an_answer_that_drips_for_ever_is_left(direct: Way) -> None:
+    connection = direct.connect()
+    with pytest.raises(DatabaseGone, match=r"no whole answer within 1\.8 s"), connection.writing():
+        dripping(connection, silence_s=0.3)
+    say(connection, "after")
+    assert direct.words() == ["after"]
+
+
 def test_an_idle_connection_is_kept_alive(direct: Way) -> None:
     connection = direct.connect()
     with socket.socket(fileno=os.dup(connection.db.connection().fileno())) as wire:
