@@ -13,13 +13,26 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def is_untraced(item: pytest.Item) -> bool:
     """Lines are counted while quick tests run, and by those against a server, since no others run what speaks to it:
     tracing doubles the time of slow ones, which prove more than lines."""
-    traces = sys.gettrace(), threading.gettrace()
     marks = {mark.name for mark in item.iter_markers()}
-    if marks & {"slow", "untraced"} and "server" not in marks:
+    return bool(marks & {"slow", "untraced"}) and "server" not in marks
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Nor are those of processes that are started."""
+    with pytest.MonkeyPatch.context() as patch:
+        if is_untraced(item):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    traces = sys.gettrace(), threading.gettrace()
+    if is_untraced(item):
         sys.settrace(None)
         threading.settrace(None)
     try:

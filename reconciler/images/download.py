@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from reconciler.domain.findings import Fault, Flawed, Refused
 from reconciler.domain.policy import Policy
@@ -18,7 +18,10 @@ MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CLEAR = frozenset({403, 404, 410})
 _REMOTE = frozenset({Kind.SUNO_COVER, Kind.KIE_FILE, Kind.PRESIGNED, Kind.PUBLIC})
-_RANGE = re.compile(r"bytes 0-\d+/(\d+|\*)")
+_RANGE = re.compile(r"bytes 0-\d{1,19}/(\d{1,19}|\*)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,19}", re.ASCII)
+_LONGEST_DETAIL = 300
+"""What a server said instead of HTTP is quoted in it, and may be long."""
 _ACCEPT = {"accept": "image/jpeg, image/png, image/webp, */*;q=0.1"}
 
 
@@ -87,9 +90,14 @@ class Downloader:
         kind, host = classify(url, self._policy), host_of(url)
         if kind not in _REMOTE:
             return Fault(Reason.HOST_REFUSED, f"{host or 'the URL'}: not an https URL of a public host")
-        if bound and host not in self._policy.insecure_hosts and not under(host, self._policy.file_hosts):
+        if bound and not self._is_file_host(url, host):
             return Fault(Reason.HOST_REFUSED, f"{host}: not one of kie.file_hosts")
         return None
+
+    def _is_file_host(self, url: str, host: str) -> bool:
+        """A name beyond ASCII is none: those who ask for it may translate it to another than we do."""
+        named = host in self._policy.insecure_hosts or under(host, self._policy.file_hosts)
+        return named and urlsplit(url).netloc.isascii()
 
     def _send(self, request: Request, max_bytes: int, ends: float) -> Reply | Fault:
         self._pace(host_of(request.url))
@@ -99,9 +107,9 @@ class Downloader:
         try:
             return self._transport.send(request, deadline=left, max_bytes=max_bytes)
         except Forbidden as error:
-            return Fault(Reason.HOST_REFUSED, error.detail)
+            return Fault(Reason.HOST_REFUSED, error.detail[:_LONGEST_DETAIL])
         except TransportError as error:
-            return Fault(Reason.DOWNLOAD_FAILED, error.detail)
+            return Fault(Reason.DOWNLOAD_FAILED, error.detail[:_LONGEST_DETAIL])
 
 
 def _target(url: str, reply: Reply) -> str | None:
@@ -125,7 +133,8 @@ def _judged(reply: Reply | Fault, wanted: int, url: str) -> Answer:
         return Fault(Reason.DOWNLOAD_FAILED, f"{host} sent it encoded, though asked not to")
     declared = reply.headers.get("content-type", "").lower()
     if not is_image(reply.body, declared):
-        return Refused(f"{host} answered with {declared[:60] or 'bytes'} that is no picture")
+        told = "".join(filter(str.isprintable, declared[:60]))
+        return Refused(f"{host} answered with {told or 'bytes'} that is no picture")
     if total > MAX_BYTES or (not reply.complete and wanted == MAX_BYTES):
         return Flawed(Flaw.TOO_LARGE, f"over {MAX_BYTES} bytes")
     return Head(reply.body, whole=reply.complete and total <= len(reply.body))
@@ -135,8 +144,8 @@ def _total(reply: Reply) -> int | None:
     """Length of the whole file as far as it is told; None: neither the file nor its beginning."""
     if reply.status == 200:
         told = reply.headers.get("content-length", "")
-        return int(told) if told.isdecimal() and told.isascii() else len(reply.body)
-    span = _RANGE.match(reply.headers.get("content-range", "")) if reply.status == 206 else None
+        return int(told) if _LENGTH.fullmatch(told) else len(reply.body)
+    span = _RANGE.fullmatch(reply.headers.get("content-range", "")) if reply.status == 206 else None
     if span is None:
         return None
     return len(reply.body) + 1 if span[1] == "*" else int(span[1])

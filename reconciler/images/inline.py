@@ -15,7 +15,7 @@ def decoded(uri: str) -> bytes | Flawed:
     head, comma, body = uri[len(SCHEME) :].partition(",")
     if not comma:
         return Flawed(Flaw.UNDECODABLE, "a data: URI without a comma")
-    data = unquote_to_bytes(body)
+    data = unquote_to_bytes(body.encode("utf-8", "replace"))
     if not head.lower().rstrip().endswith(";base64"):
         return data
     try:

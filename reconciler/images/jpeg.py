@@ -42,15 +42,16 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def header(head: bytes) -> Header | Short | None:
-    """None: no picture can come of it."""
-    turn, reached = 1, len(head)
+    """None: no picture can come of it. Of several EXIF blocks the first is heard."""
+    turn: int | None = None
+    reached = len(head)
     for segment in segments(head):
         body = head[segment.start : segment.end]
-        if segment.marker == _APP1 and body.startswith(b"Exif\0\0") and turn == 1 and segment.end <= len(head):
+        if turn is None and _is_exif(head, segment) and segment.end <= len(head):
             turn = orientation(body[6:])
         if segment.marker in _FRAMES and len(body) >= 5:
             height, width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
-            return Header(Format.JPEG, width, height, turn) if width and height else None
+            return Header(Format.JPEG, width, height, turn or 1) if width and height else None
         if segment.marker in {_EOI, _SOS}:
             return None
         reached = max(reached, segment.end)
@@ -61,6 +62,14 @@ def scans(data: bytes) -> int | None:
     """How often the decoder goes over the picture; None when its end is missing. Bytes may follow the end."""
     markers = [segment.marker for segment in segments(data)]
     return markers.count(_SOS) if markers and markers[-1] == _EOI else None
+
+
+def exif_blocks(data: bytes) -> int:
+    return sum(_is_exif(data, segment) for segment in segments(data))
+
+
+def _is_exif(data: bytes, segment: Segment) -> bool:
+    return segment.marker == _APP1 and data.startswith(b"Exif\0\0", segment.start)
 
 
 def ends_there(data: bytes) -> bool:

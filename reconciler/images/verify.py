@@ -17,6 +17,8 @@ from reconciler.images.probe import probe_whole
 
 MAX_DECODED_PIXELS = 1_500_000_000
 """Pixels times scans: a progressive JPEG can make the decoder go over the whole picture thousands of times."""
+MAX_EXIF_BLOCKS = 100
+"""Honest files have one. Pillow joins them, in time by the square of their number."""
 BLANK_RANGE = 8
 
 _PIL_NAMES = {Format.JPEG: "JPEG", Format.PNG: "PNG", Format.WEBP: "WEBP"}
@@ -65,10 +67,14 @@ def _unfit(header: Header, target: Target | None) -> Flawed | None:
 
 
 def _costly(header: Header, data: bytes) -> Flawed | None:
-    scans = (jpeg.scans(data) or 0) if header.format is Format.JPEG else 1
-    if scans * header.width * header.height <= MAX_DECODED_PIXELS:
+    if header.format is not Format.JPEG:
         return None
-    return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans", *header.upright)
+    scans, blocks = jpeg.scans(data) or 0, jpeg.exif_blocks(data)
+    if scans * header.width * header.height > MAX_DECODED_PIXELS:
+        return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans", *header.upright)
+    if blocks > MAX_EXIF_BLOCKS:
+        return Flawed(Flaw.TOO_LARGE, f"{blocks} blocks of EXIF", *header.upright)
+    return None
 
 
 def _decoded(header: Header, data: bytes) -> Sound | Flawed:

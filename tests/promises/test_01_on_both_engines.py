@@ -5,34 +5,33 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import groupby
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from subprocess import Popen
 from threading import Timer
 from typing import Any
 
 import pytest
 
-from reconciler.domain.policy import Policy, Target
-from reconciler.kie.simulated import AnswerPicture, Fault, Request, Response, Settings, Succeed, belongs_to
-from reconciler.testing.cutting import Scissors
+from reconciler.kie.simulated import AnswerPicture, Fault, Request, Response, Succeed, belongs_to
 from reconciler.testing.store import MemoryStore
-from reconciler.testing.world import PUBLIC_URL, World
 from tests.cli.conftest import Install, installed
-from tests.daemons import running, small
+from tests.daemons import LONG_S, small
 from tests.postgres import Bouncer, Server
 from tests.postgresql.installs import PostgresInstall, id_of, installed_on
 from tests.postgresql.worlds import AppServer
+from tests.promises.forks import alone, command, started
 from tests.promises.later import pass_time
-from tests.promises.test_01_never_pays_twice import _leaves_a_trace, bought, run_cut
+from tests.promises.matrix import CutWorld, Place, die_on_server
 
 pytestmark = pytest.mark.slow
 
-SHARDS = 3
 SIZE = (160, 90)
-PICTURES = {"buy": "a lighthouse called buy in morning mist", "adopt": "adopted picture", "rehost": "dying picture"}
+COMMITS = 8
+"""At so many of the places around them a process is killed, or some more."""
 
 
-# -- every call of every port ------------------------------------------------------------------------------------------
+# -- every call of every port, and commits -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -42,52 +41,51 @@ def app(postgres: Server, bouncer: Bouncer) -> Iterator[AppServer]:
     made.close()
 
 
-def world_with_every_way(app: AppServer, folder: Path) -> World:
-    """One track to be bought for, one whose paid task is known, one whose own picture dies."""
+def world(app: AppServer, folder: Path) -> CutWorld:
     app.empty()
-    policy = Policy(public_url=PUBLIC_URL, target=Target(*SIZE))
-    quick = Settings(credits=100_000, min_run=timedelta(seconds=1), max_run=timedelta(seconds=2))
-    world = World(folder, policy=policy, kie=quick, app=app)
-    world.store = MemoryStore()
-    good = Succeed(width=160, height=90)
-    world.kie.script.when(good)
-    world.add("buy")
-    world.kie.add_task("a" * 32, prompt=PICTURES["adopt"], created_at=world.clock(), behaviour=good)
-    world.add("adopt", extended_prompt=f"calm | Visual: x | image_task_id: {'a' * 32}")
-    dying = world.kie.add_file("/p/dying.jpg", text=PICTURES["rehost"], size=SIZE)
-    world.add("rehost", image_url=dying, resolution="160x90")
-    return world
+    made = CutWorld(folder, app)
+    made.store = MemoryStore()
+    return made
 
 
 @pytest.fixture(scope="module")
-def places(app: AppServer, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
-    """Where a death leaves a state behind that none before did."""
-    scissors = Scissors()
-    world_with_every_way(app, tmp_path_factory.mktemp("whole")).run(wrap=scissors.wrap)
-    return [(number, place) for number, place in enumerate(scissors.places) if not number or _leaves_a_trace(place)]
+def places(app: AppServer, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Place]:
+    """Where a death leaves behind what none before did."""
+    whole = world(app, tmp_path_factory.mktemp("whole") / "world")
+    whole.run()
+    found = [Place(number, name) for number, name in enumerate(whole.scissors.places)]
+    traces = [place for place in found if place.name in TRACES]
+    assert {place.name for place in traces} == TRACES
+    return [*found[:1], *traces]
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+TRACES = {
+    f"after {call}"
+    for call in (
+        *("leases.lease_all", "leases.begin_all", "leases.commit_all", "gate.balance", "gate.reopen", "gate.reserve"),
+        *("kie.create", "store.put"),
+    )
+}
+
+
+@pytest.mark.parametrize("shard", range(2))
 def test_cut_at_every_call_of_every_port_each_attempt_is_bought_once(
-    app: AppServer, tmp_path: Path, places: list[tuple[int, str]], shard: int
+    app: AppServer, tmp_path: Path, places: Sequence[Place], shard: int
 ) -> None:
-    assert len(places) > 25
-    for number, name in places[shard::SHARDS]:
-        world = world_with_every_way(app, tmp_path)
-        assert run_cut(world, number) == name
-        world.pass_time(timedelta(seconds=1))
-        world.settle()
-        check_end(world, f"cut {number}: {name}")
+    for number, name in places[shard::2]:
+        dying = world(app, tmp_path / str(number))
+        assert dying.cut(number) == name
+        dying.finish()
+        assert dying.end(f"{number}: {name}").bought in {1, dying.intents()}
 
 
-def check_end(world: World, where: str) -> None:
-    repeats = world.sql("SELECT count(*) AS n FROM reconciler_purchase WHERE repeat_of IS NOT NULL")[0]["n"]
-    counts = bought(world)
-    assert set(counts) == {PICTURES["buy"]}, where
-    assert counts.total() <= 1 + repeats <= 2, where
-    for row in world.rows():
-        assert row["resolution"] == "160x90", (where, row)
-        assert belongs_to(world.picture(row["id"]) or b"", PICTURES[row["id"]]), (where, row)
+def test_killed_before_or_after_a_commit_each_attempt_is_bought_once(
+    postgres: Server, bouncer: Bouncer, tmp_path: Path
+) -> None:
+    ends = alone(tmp_path / "log", die_on_server, tmp_path, (postgres.port, bouncer.port), COMMITS)
+    assert len(ends) >= COMMITS
+    assert {place for end in ends for place in end.places} == {"before database.commit", "after database.commit"}
+    assert [intents for intents, _ in groupby(end.intents for end in ends)] == [1, 2, 1]
 
 
 # -- real processes ----------------------------------------------------------------------------------------------------
@@ -146,7 +144,8 @@ def test_a_process_that_is_killed_pays_once_and_its_successor_finishes(install: 
     assert is_fixed(install, TRACK) is not lost
     assert sum(bought_by(install).values()) == (window != "after the intent, before the POST")
 
-    finish(install, HOLD)
+    if lost:
+        finish(install, HOLD)
     assert is_fixed(install, TRACK)
     repeats = sum(repeated(install).values())
     assert repeats == lost
@@ -168,7 +167,7 @@ def test_two_deaths_in_the_middle_of_everything_do_not_buy_twice(install: Instal
         install.add(track, **columns)
     before = install.rows()
     for number in (25, 20):
-        dies(install, f"die_after_transaction({number})")
+        dies(install, "die_after_transaction", number)
         pass_time(install, LEASE)
     finish(install, LEASE)
     finish(install, HOLD)
@@ -185,23 +184,25 @@ def test_two_deaths_in_the_middle_of_everything_do_not_buy_twice(install: Instal
 
 def killed(install: Install, window: str) -> None:
     if window in ASKED:
-        dies(install, "", at_request=ASKED[window])
+        dies(install, at_request=ASKED[window])
     else:
-        dies(install, f"die_at{WITHIN[window]!r}")
+        dies(install, "die_at", *WITHIN[window])
 
 
-def dies(install: Install, how: str, at_request: str = "") -> None:
+def dies(install: Install, how: str = "", *given: object, at_request: str = "") -> None:
     """One run, killed by itself or when Kie gets such a request."""
-    arguments = ("run", "--once", "--timeout", "20s", "--metrics-file", str(install.folder / "metrics"))
-    victims: list[Popen[bytes]] = []
+    options = ("run", "--once", "--timeout", "20s", "--metrics-file", str(install.folder / "metrics"))
+    arguments = ("--config", str(install.config), *options)
+    victims: list[ForkServerProcess] = []
     if at_request:
         on_request(install, at_request, victims)
-    with running(install, *arguments, before=f"from tests.promises.dying import *\n{how}", ready=False) as run:
-        victims.append(run.process)
-        assert run.ended() == -9, run.stderr()
+    log = install.folder / "log"
+    victims.append(started(log, command, str(install.folder), arguments, how, given))
+    victims[0].join(LONG_S)
+    assert victims[0].exitcode == -9, log.read_text()
 
 
-def on_request(install: Install, part: str, victims: Sequence["Popen[bytes]"]) -> None:
+def on_request(install: Install, part: str, victims: Sequence[ForkServerProcess]) -> None:
     """Kie has done what it was asked, and the one who asked is killed before it is answered, or while a file comes
     byte by byte."""
     answer = install.kie.handle

@@ -6,9 +6,6 @@ what is told of it can be printed.
 
 import io
 import random
-import resource
-import struct
-import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
@@ -19,7 +16,7 @@ import pytest
 from PIL import Image
 
 from reconciler.domain.states import Reason, State
-from reconciler.engine.events import Event, Result
+from reconciler.engine.events import Event, Mistake, Result
 from reconciler.images.addresses import vetting
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.simulated import Refuse, Reply, Song, Succeed, belongs_to, paint
@@ -27,11 +24,14 @@ from reconciler.testing.handler import handler_for
 from reconciler.testing.world import World
 from reconciler.transport import Reply as Answer
 from reconciler.transport import Request, Transport
+from tests.hostile.bodies import BODIES, DEAR, PAINTING, SIZE
+from tests.hostile.bounds import memory, processor_time
 
-TASK, SONG = "a1" * 16, "c3" * 16
 MEGABYTE = 1_000_000
-MEMORY = 400_000_000
-"""Bytes that one run may take beyond what was taken before; the worst picture that is decoded needs some."""
+MEMORY = 250_000_000
+"""Bytes that one run may take beyond what was taken before."""
+SECONDS = 90
+"""Of the processor, likewise."""
 CONTROLS = "".join(map(chr, [*range(32), 127, 0x85, 0x9B, 0x2028, 0x202E, 0xFEFF]))
 
 
@@ -40,10 +40,9 @@ def honest(world: World) -> None:
 
 
 def survived(world: World, length: timedelta = timedelta(minutes=30)) -> Result:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = world.run(length)
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
-    assert result.mistakes == 0
+    with memory(MEMORY), processor_time(SECONDS):
+        result = world.run(length)
+    assert result.mistakes == 0, [event for event in world.events if isinstance(event, Mistake)]
     assert world.row("honest")["resolution"] == "640x360"
     assert belongs_to(world.picture("honest") or b"", "an honest lake")
     assert not [text for event in world.events for text in details(event) if not printable(text)]
@@ -89,14 +88,19 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
-def test_any_text_in_any_column_harms_nobody(world: World, value: Any) -> None:
-    for column in TEXTS:
-        world.add(f"hostile-{column}", **{column: value})
+def test_any_text_in_any_column_harms_nobody(world: World) -> None:
+    for name, value in HOSTILE.items():
+        for column in TEXTS:
+            world.add(f"{name} for {column}", **{column: value})
     honest(world)
-    before = world.sql(f"SELECT {', '.join(set(TEXTS) - {'image_url', 'resolution'})} FROM tracks ORDER BY id")
-    survived(world, timedelta(minutes=5))
-    assert world.sql(f"SELECT {', '.join(set(TEXTS) - {'image_url', 'resolution'})} FROM tracks ORDER BY id") == before
+    others = f"SELECT {', '.join(sorted(set(TEXTS) - {'image_url', 'resolution'}))} FROM tracks ORDER BY id"
+    before = world.sql(others)
+    assert survived(world, timedelta(minutes=5)).states == {
+        (State.OK, None): (len(HOSTILE) - 1) * len(TEXTS),  # all others but one, and the honest one
+        (State.INVALID, Reason.INVALID_ROW): len(TEXTS),  # what is not a text
+        (State.BACKING_OFF, Reason.HOST_REFUSED): 1,  # a megabyte of URL for the picture: nobody can be asked for it
+    }
+    assert world.sql(others) == before
 
 
 def test_text_that_is_no_utf_8_makes_its_row_invalid_and_harms_nobody(world: World) -> None:
@@ -109,14 +113,46 @@ def test_text_that_is_no_utf_8_makes_its_row_invalid_and_harms_nobody(world: Wor
     assert survived(world).states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): len(TEXTS)}
 
 
+EDGES = ("0000-00-00 00:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59", "9999-12-31T23:59:59.999999-14:00")
+
+
 def test_a_time_that_is_none_harms_nobody(world: World) -> None:
-    times = ("X'ff00'", "CAST(X'ff' AS TEXT)", "9e999", "-1", "''", "'not a time'", "'9999-12-31T23:59:59'")
+    times = ("X'ff00'", "CAST(X'ff' AS TEXT)", "9e999", "-1", "''", "'not a time'", *map(repr, EDGES))
     for number, value in enumerate(times):
         for column in ("created_at", "updated_at"):
             world.add(f"{column}-{number}")
             world.sql(f"UPDATE tracks SET {column} = {value} WHERE id = '{column}-{number}'")
     honest(world)
     survived(world, timedelta(minutes=40))
+
+
+@pytest.mark.slow
+def test_what_is_handed_over_harms_nobody(world: World) -> None:
+    """The one table of ours that others write: any text for a task, a track or a time."""
+    world.open().close()
+    world.add("handed")
+    honest(world)
+    told: tuple[Any, ...] = (
+        "",
+        " ",
+        "../../x?y=1#",
+        CONTROLS,
+        "x" * MEGABYTE,
+        "ü🎵",
+        7,
+        b"\xff\x00",
+        "NULL",
+        "'; DROP TABLE tracks; --",
+    )
+    for value in told:
+        world.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('handed', ?)", value)
+        world.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES (?, 'task')", value)
+    for track in ("handed", "honest"):
+        for number, when in enumerate(("X'ff00'", "CAST(X'ff' AS TEXT)", "9e999", "''", *map(repr, EDGES))):
+            row = f"('{track}', 'task-{number}', {when})"
+            world.sql(f"INSERT INTO reconciler_image_task (track_id, task_id, created_at) VALUES {row}")
+    world.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('handed', CAST(X'6cff80' AS TEXT))")
+    assert survived(world, timedelta(days=3)).states == {(State.OK, None): 2}
 
 
 IDS = [
@@ -168,80 +204,72 @@ def test_inline_pictures_that_are_none_are_replaced(world: World) -> None:
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, bytes]:
+    return {name: body.make() for name, body in BODIES.items() if name not in DEAR}
 
 
-def png(width: int, height: int, *chunks: bytes) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IEND", b"")
-
-
-def bombs() -> dict[str, bytes]:
-    good = {form: paint("lake", 640, 360, form) for form in ("JPEG", "PNG", "WEBP")}
-    nothing = zlib.compress(bytes(50_000_000), 9)
-    jpeg = bytearray(good["JPEG"])
-    frame = jpeg.index(b"\xff\xc0")
-    jpeg[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
-    return {
-        "PNG of 65000x36563": png(65_000, 36_563, chunk(b"IDAT", nothing)),
-        "PNG of 2^31": png(2**31 - 1, 2**31 - 1, chunk(b"IDAT", nothing)),
-        "PNG with a text that unfolds": png(640, 360, chunk(b"zTXt", b"x\0\0" + nothing), chunk(b"IDAT", nothing)),
-        "PNG of empty chunks": png(640, 360, chunk(b"tEXt", b"") * 100_000),
-        "PNG without pixels": png(640, 360),
-        "PNG with too many pixels": png(640, 360, chunk(b"IDAT", nothing)),
-        "JPEG that says 65535": bytes(jpeg),
-        "JPEG of empty segments": b"\xff\xd8" + b"\xff\xfe\x00\x02" * 200_000 + bytes(jpeg[2:]),
-        "WebP that says more": b"RIFF\xff\xff\xff\xffWEBP" + good["WEBP"][12:],
-        "a picture within markup": b"<html>" + good["JPEG"],
-        "a program before a picture": b"MZ" + good["JPEG"],
-        "zeros": bytes(MEGABYTE),
-    }
-
-
-BOMBS = bombs()
+def bought(world: World) -> set[str]:
+    """The tracks for which something was bought: their prompts name them."""
+    prompts = [purchase.prompt for purchase in world.kie.book.purchases]
+    return {name for name in BODIES if any(f"<{name}>" in prompt for prompt in prompts)}
 
 
 @pytest.mark.slow
-def test_bombs_for_results_are_refused_and_others_bought(world: World) -> None:
-    for number, (name, content) in enumerate(BOMBS.items()):
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of those who look at what was stored
+def test_a_result_is_taken_for_what_it_is_and_bought_anew_if_it_is_none(world: World, bodies: dict[str, bytes]) -> None:
+    for number, (name, content) in enumerate(bodies.items()):
         world.kie.add_task(f"{number:032}", prompt=name, behaviour=Succeed(content=content, run=timedelta(0)))
-        world.add(name, extended_prompt=f"x | image_task_id: {number:032}")
+        world.add(name, extended_prompt=f"x | image_task_id: {number:032}", extended_prompt_image=f"for <{name}>")
     honest(world)
-    assert survived(world, timedelta(days=3)).states == {(State.OK, None): len(BOMBS) + 1}
+    assert survived(world, timedelta(days=3)).states == {(State.OK, None): len(bodies) + 1}
+    assert bought(world) == {name for name in bodies if BODIES[name].flaw}
+    for name in bodies:
+        if BODIES[name].flaw is None and BODIES[name].true:
+            assert belongs_to(world.picture(name) or b"", PAINTING), name
 
 
 @pytest.mark.slow
-def test_bombs_in_rows_are_measured_without_harm(world: World) -> None:
-    for number, (name, content) in enumerate(BOMBS.items()):
+def test_a_picture_in_a_row_is_measured_for_what_it_is_and_replaced_if_it_is_none(
+    world: World, bodies: dict[str, bytes]
+) -> None:
+    """Some of them, half at a URL, where the measure is enough if it is the target's, and half within the row."""
+    there: dict[str, str] = {}
+    bodies = dict(list(bodies.items())[::2])
+    for number, (name, content) in enumerate(bodies.items()):
+        url = f"https://cdn.example/covers/{number}.png"
         world.kie.add_file(f"/covers/{number}.png", content)
-        world.add(name, image_url=f"https://cdn.example/covers/{number}.png")
-        world.add(f"inline {name}", image_url="data:image/png;base64," + b64encode(content[:MEGABYTE]).decode())
+        there[name] = url if number % 2 else "data:image/png;base64," + b64encode(content).decode()
+        world.add(name, image_url=there[name], extended_prompt_image=f"for <{name}>")
     honest(world)
-    survived(world, timedelta(days=3))
+    assert survived(world, timedelta(days=3)).states == {(State.OK, None): len(bodies) + 1}
+    enough = {name for name in bodies if there[name].startswith("https") and BODIES[name].size == SIZE}
+    assert {name for name in bodies if world.row(name)["image_url"] == there[name]} == enough
+    assert bought(world) == {name for name in bodies if BODIES[name].flaw} - enough
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-def test_damage_anywhere_in_a_result_never_harms(world: World, form: Any) -> None:
-    """Cut at every fourth percent, and a bit flipped at as many places: each is a track of one run."""
-    dice, whole = random.Random(form), paint("lake", 640, 360, form)
-    damaged = [whole[: len(whole) * percent // 100] for percent in range(0, 100, 4)]
-    for _ in range(25):
-        place = dice.randrange(len(whole))
-        damaged.append(whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :])
-    for number, content in enumerate(damaged):
+def test_damage_anywhere_in_a_result_never_harms(world: World) -> None:
+    """Cut at every percent, and bits turned at some places: each is a track of one run, in which nothing is bought."""
+    dice = random.Random(13)
+    wholes = [paint("lake", 640, 360, form) for form in ("JPEG", "PNG", "WEBP")]
+    cut = [wholes[percent % 3][: len(wholes[percent % 3]) * percent // 100] for percent in range(100)]
+    turned = [bytearray(whole) for whole in wholes for _ in range(8)]
+    for data in turned:
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    for number, content in enumerate([*cut, *map(bytes, turned)]):
         url = world.kie.add_file(f"/p/{number}.bin", content)
-        world.add(f"t{number:02}", image_url=url)
+        world.add(f"t{number:03}", image_url=url)
     world.with_policy(per_day=1, max_concurrent_tasks=1)
     honest(world)
     world.sql("UPDATE tracks SET created_at = '2026-11-01', updated_at = '2026-11-01' WHERE id = 'honest'")
     world.run(timedelta(minutes=10), only=("honest",))
     survived(world, timedelta(minutes=10))
-    for row in world.rows():
-        picture = world.picture(row["id"])
-        if picture is not None:
-            assert Image.open(io.BytesIO(picture)).size == (640, 360)
+    pictures = {row["id"]: world.picture(row["id"]) for row in world.rows() if row["id"] != "honest"}
+    assert not [name for name in list(pictures)[: len(cut)] if pictures[name] is not None]
+    assert not [name for name in list(pictures)[len(cut) + 8 : len(cut) + 16] if pictures[name] is not None]
+    for picture in filter(None, pictures.values()):
+        assert Image.open(io.BytesIO(picture)).size == (640, 360)
 
 
 # -- where URLs lead -----------------------------------------------------------------------------------------------
@@ -364,28 +392,50 @@ ANSWERS: dict[str, bytes] = {
     "over a megabyte": b'{"code": 200, "msg": "' + b"x" * 3_000_000 + b'"}',
     "a megabyte of id": b'{"code": 200, "data": {"taskId": "' + b"x" * 900_000 + b'"}}',
     "an id with a path": b'{"code": 200, "data": {"taskId": "../../x?y=1&taskId=z#\\u0000"}}',
+    "a time before all": b'{"code": 200, "data": {"state": "waiting", "createTime": -62135596800000}}',
+    "a time after all": record(b'"[]", "createTime": 253402300799999, "completeTime": 253402300799999'),
     "times from nowhere": b'{"code": 200, "data": {"state": "success", "createTime": 1e300, "completeTime": -1e300}}',
     "not utf-8": b'{"code": 200, "msg": "\xff\xfe", "data": null}',
     "bytes": bytes(range(256)) * 50,
 }
+REFUSALS = {"controls", "a megabyte of words", "a megabyte of credits"}
+"""They close the gate, which is for all."""
+
+
+MALFORMED = {name: body for name, body in ANSWERS.items() if name not in REFUSALS}
+
+
+def asked_all(world: World, answers: dict[str, bytes], length: timedelta) -> Result:
+    """Each answer is once that to a creation and to the question for credits, twice that to a task and to a song."""
+    for number, (name, body) in enumerate(answers.items()):
+        answer, task, song = Reply(200, body, "application/json"), f"{number:032}", f"{number:031}s"
+        world.kie.add_task(task, prompt="adopted")
+        world.kie.add_song(song, Song())
+        world.add(f"task {name}", extended_prompt=f"x | image_task_id: {task}")
+        world.add(f"song {name}", task_id=song, extended_prompt_image="for the song")
+        world.add(f"buy {name}", extended_prompt_image=f"a hostile lake <{name}>")
+        world.kie.script.when(answer, operation="create", prompt_contains=f"<{name}>", times=1)
+        world.kie.script.when(answer, operation="record", task_id=task, times=2)
+        world.kie.script.when(answer, operation="suno_record", task_id=song, times=2)
+        world.kie.script.when(answer, operation="credit", times=1)
+    honest(world)
+    return survived(world, length)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
-def test_any_answer_of_kie_harms_nobody(world: World, body: bytes) -> None:
-    world.kie.add_task(TASK, prompt="adopted")
-    world.kie.add_song(SONG, Song())
-    world.add("task", extended_prompt=f"x | image_task_id: {TASK}")
-    world.add("song", task_id=SONG, extended_prompt_image="for the song")
-    world.add("buy", extended_prompt_image="a hostile lake")
-    answer = Reply(200, body, "application/json")
-    world.kie.script.when(answer, operation="create", prompt_contains="hostile", times=1)
-    world.kie.script.when(answer, operation="record", task_id=TASK, times=2)
-    world.kie.script.when(answer, operation="suno_record", times=2)
-    world.kie.script.when(answer, operation="credit", times=2)
-    honest(world)
-    result = survived(world, timedelta(hours=5))
-    assert result.repeats <= 1
+def test_answers_of_kie_that_mean_nothing_harm_nobody(world: World) -> None:
+    """What may have made a task is bought once more at most, and everybody is helped in the end."""
+    result = asked_all(world, MALFORMED, timedelta(days=7))
+    assert result.states == {(State.OK, None): 3 * len(MALFORMED) + 1}
+    for name in MALFORMED:
+        assert len(world.kie.book.purchases_for(f"<{name}>")) <= 2, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(REFUSALS))
+def test_refusals_of_kie_in_hostile_words_harm_nobody(world: World, name: str) -> None:
+    result = asked_all(world, {name: ANSWERS[name]}, timedelta(hours=5))
+    assert result.repeats == 0
     assert len(world.kie.book.creations) <= 6
 
 
