@@ -14,12 +14,12 @@ AUDIT_BEGAN = "audit_began"
 class Notes:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        named = Note.name == Slot("name")
-        row: Any = slots((Note.name, Note.value))
-        put = Note.insert(row).on_conflict(conflict_target=[Note.name], update=row)
-        self._get = connection.statement(Note.select(Note.value).where(named), None)
+        note: Any = Note
+        named, row = note.name == Slot("name"), slots((note.name, note.value))
+        put = note.insert(row).on_conflict(conflict_target=[note.name], update=row)
+        self._get = connection.statement(note.select(note.value).where(named), None)
         self._put = connection.statement(put)
-        self._forget = connection.statement(Note.delete().where(named))
+        self._forget = connection.statement(note.delete().where(named))
 
     def get(self, name: str) -> str | None:
         with self.connection.reading():

@@ -207,7 +207,7 @@ def test_four_that_are_killed_and_stopped_at_random_buy_each_attempt_once(instal
     before = prepared(install, 120)
     install.kie.script.when(LOST, operation="create", prompt_contains="t007", times=1)
     install.kie.script.when(LOST, operation="create", prompt_contains="t008", times=2)
-    chance, deeds = random.Random(7), [SIGKILL] * 8 + [SIGSTOP] * 2
+    chance, deeds = random.Random(7), [SIGKILL] * 6 + [SIGSTOP] * 2
     chance.shuffle(deeds)
     with fleet(install) as ships:
         havoc = Havoc(ships, chance, list(map(int, deeds)))

@@ -1,6 +1,6 @@
 """Those who look on: the app's rows and Kie's book are compared with what was promised, whatever happened between."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +86,7 @@ class Intent:
     prompt: str
     track_id: str
     repeat_of: str | None
+    task_id: str | None
 
 
 class MoneyWitness:
@@ -125,7 +126,7 @@ class MoneyWitness:
         assert not book.errors
 
     def _read_intents(self) -> None:
-        for row in self._world.sql("SELECT token, prompt, track_id, repeat_of FROM reconciler_purchase"):
+        for row in self._world.sql("SELECT token, prompt, track_id, repeat_of, task_id FROM reconciler_purchase"):
             token = row.pop("token")
             self._intents[token] = Intent(**row)
         repeats = Counter(intent.repeat_of for intent in self._intents.values() if intent.repeat_of)
@@ -146,19 +147,17 @@ class MoneyWitness:
         self._judge_track(creation, bought)
 
     def _judge_track(self, creation: Creation, bought: list[Creation]) -> None:
-        owners = self._owners()
-        track_id = owners[creation.prompt]
-        since = self._retried.get(track_id, self._since)
-        for other in bought:
-            if owners[other.prompt] == track_id and other.arrived_at > since:
+        track_id = self._owner(creation)
+        since = self._retried.get(track_id or "", self._since)
+        for other in bought if track_id is not None else []:
+            if self._owner(other) == track_id and other.arrived_at > since:
                 assert self._may_follow(other, creation), (track_id, other, creation)
 
-    def _owners(self) -> dict[str, str]:
-        owners = defaultdict[str, set[str]](set)
-        for intent in self._intents.values():
-            owners[intent.prompt].add(intent.track_id)
-        assert all(len(tracks) == 1 for tracks in owners.values()), "the history is to give each track its own words"
-        return {prompt: next(iter(tracks)) for prompt, tracks in owners.items()}
+    def _owner(self, creation: Creation) -> str | None:
+        """Whose it is, as far as it can be told: the softest words are the same for all."""
+        of_task = {i.track_id for i in self._intents.values() if i.task_id == creation.task_id}
+        tracks = of_task or {i.track_id for i in self._intents.values() if i.prompt == creation.prompt}
+        return next(iter(tracks)) if len(tracks) == 1 else None
 
     def _may_follow(self, other: Creation, creation: Creation) -> bool:
         """It had ended, was overdue, or was held as lost for its time and is repeated now."""
