@@ -66,8 +66,11 @@ def for_real(folder: Path, tracks: int, seconds: float) -> None:
                     install.add(f"t{added:06}")
                     added += 1
                 if int(passed) % 60 == 0:
-                    print(f"{passed / 60:6.0f} {added:7} {good(install):5} {len(install.kie.book.purchases):7}"
-                          f" {of_process(daemon.process.pid)}", flush=True)
+                    print(
+                        f"{passed / 60:6.0f} {added:7} {good(install):5} {len(install.kie.book.purchases):7}"
+                        f" {of_process(daemon.process.pid)}",
+                        flush=True,
+                    )
                 time.sleep(1)
 
 
