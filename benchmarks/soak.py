@@ -1,4 +1,4 @@
-"""Thirty days of a daemon's life with ten thousand tracks and everything that goes wrong in a month, on a virtual clock;
+"""Thirty days of a daemon's life with ten thousand tracks and all that goes wrong in a month, on a virtual clock;
 or an hour of a real one.
 
     python benchmarks/soak.py [--days N] [--tracks N]

@@ -181,7 +181,7 @@ class Soak:
             stuck=sum(tracks for (state, _), tracks in shown.items() if state.stuck),
             bought=len(self.world.kie.book.purchases),
             own={name: self.world.sql(counted.format(name))[0]["rows"] for name in OWN},
-            handles=len(os.listdir("/proc/self/fd")),
+            handles=sum(1 for _ in Path("/proc/self/fd").iterdir()),
             threads=threading.active_count(),
             resident=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
             cpu=cpu,
