@@ -1,4 +1,4 @@
-"""The numbers once more, from every row: what is remembered of it is loaded, and the one judge asked as by `explain`."""
+"""The numbers once more, from every row: what is remembered is loaded, and the one judge asked, as by `explain`."""
 
 from collections import Counter
 from dataclasses import dataclass, field
