@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1
 
-.PHONY: help install demo test test-fast check format readme lock clean
+.PHONY: help install demo test test-fast mutation check format readme lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo 'make demo       the whole job on an empty machine, against a simulated Kie'
 	@echo 'make test       all tests, with coverage'
 	@echo 'make test-fast  the tests that are not slow'
+	@echo 'make mutation   what of the domain and the gate could change and no test would fail; half an hour'
 	@echo 'make check      lint, format, types, import rules'
 	@echo 'make format     mend what lint and format can mend'
 	@echo 'make readme     make the generated parts of README.md anew'
@@ -39,6 +40,15 @@ test: .venv/.dev
 test-fast: .venv/.dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' $(ARGS)
 
+# Results are kept in mutants/: what was tried is tried again when its function changes, or by its name in ARGS.
+mutation: .venv/.mutation
+	@nice $(BIN)/mutmut run --max-children $(WORKERS) $(ARGS)
+	@$(BIN)/mutmut results
+	@$(BIN)/mutmut export-cicd-stats
+	@$(BIN)/python -c 'import json; found = json.load(open("mutants/mutmut-cicd-stats.json")); \
+		share = (found["killed"] + found["timeout"]) / found["total"]; \
+		print(f"{share:.1%} of them were noticed; at least 90 % are to be"); raise SystemExit(share < 0.9)'
+
 check: .venv/.dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -58,7 +68,7 @@ lock: .venv/.dev
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 
 clean:
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* .pytest-output dist
+	@rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* .pytest-output dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The program with its extras, as it is deployed. A lock is complete: with --no-deps nothing is resolved anew, which older
@@ -74,4 +84,10 @@ clean:
 .venv/.dev: requirements-dev.lock .venv/.program
 	@echo 'Installing the tools for tests and checks'
 	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+# Not locked with the others: it brings a parser and a terminal's user interface along.
+.venv/.mutation: .venv/.dev
+	@echo 'Installing mutmut'
+	@$(PIP) install mutmut==3.8.1
 	@touch $@

@@ -11,7 +11,7 @@ import pytest
 from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
 from reconciler.domain.actions import Buy
-from reconciler.domain.breaker import FAULTS_TO_OPEN, Stage
+from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, Proof, Refusal, Usage
 from reconciler.domain.model import Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
@@ -72,9 +72,12 @@ def till(app: Any) -> Till:
     return Till(app)
 
 
-def refused(answer: Purchase | Refusal, reason: Reason, until: datetime | None = None) -> None:
+def refused(
+    answer: Purchase | Refusal, reason: Reason, until: datetime | None = None, detail: str | None = None
+) -> None:
     assert isinstance(answer, Refusal), answer
     assert (answer.reason, answer.until) == (reason, until)
+    assert answer.detail == (answer.detail if detail is None else detail)
 
 
 def test_an_intent_is_committed_before_anything_is_sent(app: Any, till: Till) -> None:
@@ -95,7 +98,7 @@ def test_one_without_the_lease_buys_nothing(app: Any, till: Till) -> None:
         replace(held.lease, owner="other"),
         replace(held.lease, track_id="b"),
     ):
-        refused(till.gate.reserve(stale, ORDER), Reason.IN_FLIGHT)
+        refused(till.gate.reserve(stale, ORDER), Reason.IN_FLIGHT, None, "somebody else works this track now")
     app.clock.at = held.lease.until
     refused(till.gate.reserve(held.lease, ORDER), Reason.IN_FLIGHT)
     assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
@@ -103,13 +106,13 @@ def test_one_without_the_lease_buys_nothing(app: Any, till: Till) -> None:
 
 def test_a_track_waits_for_its_answer(till: Till) -> None:
     purchase = till.bought()
-    refused(till.order(), Reason.IN_FLIGHT, purchase.deadline)
+    refused(till.order(), Reason.IN_FLIGHT, purchase.deadline, "a purchase for this track waits for its answer")
 
 
 def test_a_track_waits_for_its_task(app: Any, till: Till) -> None:
     purchase = till.bought()
     till.answered(purchase, Task("t", app.clock(), next_poll=app.clock()), task_id="t")
-    refused(till.order(), Reason.IN_FLIGHT, app.clock())
+    refused(till.order(), Reason.IN_FLIGHT, app.clock(), "task t of this track runs")
     app.clock.at += till.policy.task_timeout + SECOND
     till.gate.balance(1000, app.clock())
     assert isinstance(till.order(), Purchase), "an overdue task may be replaced"
@@ -119,7 +122,7 @@ def test_a_lost_answer_is_held_then_repeated_once(app: Any, till: Till) -> None:
     first = till.bought()
     app.clock.at = first.deadline + SECOND
     until = first.held_until(till.policy.hold_unknown)
-    refused(till.order(), Reason.UNKNOWN_PURCHASE, until)
+    refused(till.order(), Reason.UNKNOWN_PURCHASE, until, "the answer to a purchase of this track was lost")
     refused(till.order(repeat_of=first.token), Reason.UNKNOWN_PURCHASE, until)
     app.clock.at = until
     till.gate.balance(1000, app.clock())
@@ -133,7 +136,7 @@ def test_a_lost_answer_is_held_then_repeated_once(app: Any, till: Till) -> None:
 
 def test_an_answer_that_came_after_all_is_not_repeated(app: Any, till: Till) -> None:
     first = till.failed()
-    refused(till.order(repeat_of=first.token), Reason.IN_FLIGHT, app.clock())
+    refused(till.order(repeat_of=first.token), Reason.IN_FLIGHT, app.clock(), "there is nothing to repeat")
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [("per_track", Verdict.GOOD), ("attempts_per_track", Verdict.FAILED)])
@@ -141,7 +144,7 @@ def test_a_track_has_so_many_attempts(app: Any, limit: str, verdict: Verdict) ->
     till = Till(app, Policy(**{limit: 2}))  # type: ignore[arg-type]
     for _ in range(2):
         till.answered(till.bought(), verdict=verdict)
-    refused(till.order(), Reason.ATTEMPTS_SPENT)
+    refused(till.order(), Reason.ATTEMPTS_SPENT, None, f"budget.{limit} = 2 is spent")
     held = till.lease()
     till.leases.commit(held.lease, Change(replace(held.memory, granted=1), Standing(None, None, None)))
     till.bought()
@@ -206,6 +209,10 @@ def test_closures(app: Any, till: Till) -> None:
         till.gate.close(closure)
     assert set(till.gate.view().closures) == {key, rate, replace(model, detail="again"), replace(model, shape="other")}
     refused(till.order(), Reason.UNAUTHORIZED)
+    older = Closure(GateName.CREDITS, now - SECOND)
+    till.gate.close(older)
+    assert till.gate.view().closures[0] == older, "the first reason is told first"
+    till.gate.reopen(GateName.CREDITS)
     till.gate.reopen(GateName.REQUEST_REJECTED, "shape")
     assert set(till.gate.view().closures) == {key, rate, replace(model, shape="other")}
     till.gate.reopen(GateName.KEY)
@@ -235,9 +242,42 @@ def test_the_window_is_left_after_the_answer(app: Any, till: Till) -> None:
     view, hour, day = till.gate.view(), timedelta(hours=1), timedelta(days=1)
     assert view.window == (app.clock() + window, first.deadline + window)
     assert (view.hour, view.day) == (Usage(2, app.clock() + hour), Usage(2, app.clock() + day))
+    app.clock.at += window
+    assert till.gate.view().window == (first.deadline + window,)
     app.clock.at = first.deadline + timedelta(hours=2)
     till.answered(first)
     assert till.gate.view().window == (), "an answer that comes hours later prolongs nothing"
+
+
+def test_an_answer_that_is_lost_is_not_awaited(app: Any, till: Till) -> None:
+    till.answered(till.bought("a"), outcome=Outcome.UNKNOWN)
+    view = till.gate.view()
+    assert (view.running, view.open, view.proofs) == (0, 0, {"shape": Proof(out=1)})
+    app.clock.at = till.bought("b").deadline
+    view = till.gate.view()
+    assert (view.running, view.open) == (1, 1), "it may come at the last moment"
+    app.clock.on(seconds=1)
+    view = till.gate.view()
+    assert (view.running, view.open, view.proofs) == (0, 0, {"shape": Proof(out=2)})
+
+
+def test_a_gate_that_nothing_was_noted_of_is_open_and_knows_no_balance(app: Any, till: Till) -> None:
+    app.sql("DELETE FROM reconciler_gate")
+    view = till.gate.view()
+    assert (view.paused, view.balance, view.balance_at, view.breaker) == (False, None, None, Breaker())
+
+
+def test_a_repeat_is_no_probe_of_the_breaker(app: Any, till: Till) -> None:
+    lost = till.bought()
+    app.clock.at = lost.held_until(till.policy.hold_unknown)
+    for _ in range(FAULTS_TO_OPEN):
+        till.gate.heard(healthy=False, bought=False)
+    app.clock.on(minutes=1)
+    till.gate.heard(healthy=True, bought=False)
+    till.gate.balance(1000, app.clock())
+    probes_at = till.gate.view().breaker.retry_at
+    refused(till.order(repeat_of=lost.token), Reason.GATE_CLOSED, probes_at)
+    till.bought("b")
 
 
 def test_what_was_not_sent_counts_in_no_budget(till: Till) -> None:
@@ -339,6 +379,17 @@ def test_health_waits_for_no_lock(app: Any, till: Till) -> None:
 
 
 # -- a clock that is set back ------------------------------------------------------------------------------------------
+
+
+def test_after_a_clock_was_set_back_an_order_is_judged_by_what_was_mended(app: Any) -> None:
+    till = Till(app, Policy(purchase_limit=1))
+    app.clock.on(days=1)
+    till.gate.balance(1000, app.clock())
+    till.failed("a")
+    app.clock.on(days=-1)
+    refused(till.order("b"), Reason.GATE_CLOSED, app.clock() + 10 * SECOND)
+    app.clock.on(seconds=10)
+    till.bought("b")
 
 
 def test_a_clock_set_back_neither_blocks_nor_empties_the_window(app: Any) -> None:

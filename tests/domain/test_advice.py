@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from reconciler.domain.advice import advice, gate_advice
+from reconciler.domain.advice import advice, gate_advice, to_do
 from reconciler.domain.gate import GateName
 from reconciler.domain.states import Reason, State
 
@@ -12,17 +12,27 @@ from reconciler.domain.states import Reason, State
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_says_something_of_its_own(reason: Reason) -> None:
     said = advice(State.MISSING, reason)
-    assert said.endswith(".")
+    assert is_prose(said)
     assert [other for other in Reason if advice(State.MISSING, other) == said] == [reason]
 
 
 @pytest.mark.parametrize(("state", "reason"), list(product((None, *State), (None, *Reason))))
 def test_wherever_a_track_stands_there_is_a_sentence(state: State | None, reason: Reason | None) -> None:
     said = advice(state, reason)
-    assert said or (state is not None and state.stuck and reason is None)
-    assert "  " not in said
+    assert is_prose(said) or (not said and state is not None and state.stuck and reason is None)
+
+
+def test_what_goes_on_by_itself_is_said_first_then_what_an_operator_can_do() -> None:
+    state, reason = advice(State.FAILED, None), to_do(Reason.NO_PROMPT)
+    assert advice(State.FAILED, Reason.NO_PROMPT) == f"{state} {reason}"
+    assert len({advice(one, None) for one in (None, State.OK, State.EXPIRING, State.FAILED)}) == 4
 
 
 @pytest.mark.parametrize("name", GateName)
 def test_every_closed_gate_has_one(name: GateName) -> None:
-    assert gate_advice(name).endswith(".")
+    assert is_prose(gate_advice(name))
+
+
+def is_prose(text: str) -> bool:
+    sentences = text.split(". ")
+    return text.endswith(".") and "  " not in text and all(s[0].isupper() and s != s.upper() for s in sentences)

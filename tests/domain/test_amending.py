@@ -256,6 +256,10 @@ def test_prompts_refused_before_may_be_asked_for_once_more_and_failures_before_n
     assert isinstance(plan_case(after(paused)), Buy)
 
 
+def test_a_picture_that_killed_the_process_may_do_so_three_times_again() -> None:
+    assert reopened(case(track(DURABLE), memory(interruptions=3))).interruptions == 0
+
+
 def test_what_is_refused_and_fails_afterwards_counts_again() -> None:
     later = replace(after(case(track(), memory(purchases=REFUSED))), now=NOW + MINUTE)
     model, prompt = ladder(track(), POLICY)[0]
@@ -275,7 +279,8 @@ def ailment_after(ailment: Ailment, url: str = DURABLE) -> Ailment:
 
 
 def test_nothing_but_faults_for_seven_days_counts_as_dead_and_less_does_not() -> None:
-    assert ailment_after(faulty(WEEK)) == Ailment(reason=Reason.DOWNLOAD_FAILED, dead=True)
+    silent = Ailment(reason=Reason.DOWNLOAD_FAILED, detail="no answer", dead=True)
+    assert ailment_after(replace(faulty(WEEK), detail="no answer")) == silent
     for living in (
         faulty(WEEK - MINUTE),
         faulty(WEEK, why=Reason.STORAGE_FAILED),
@@ -327,7 +332,7 @@ def test_a_row_that_others_change_is_written_at_once_and_may_be_fought_over_anew
 
 # -- settling lost orders ------------------------------------------------------------------------------------------
 
-BOTH = (lost(at=NOW - DAY), lost("p2", repeat_of="p1"))
+BOTH = (purchase(at=NOW - DAY), lost("p2", repeat_of="p1"))
 
 
 def test_lost_orders_are_those_that_nobody_answered_or_settled() -> None:
@@ -338,7 +343,9 @@ def test_lost_orders_are_those_that_nobody_answered_or_settled() -> None:
 
 def test_orders_of_which_nothing_was_created_count_against_no_limit() -> None:
     found = not_created(memory(purchases=BOTH), NOW)
-    assert {p.outcome for p in found.purchases} == {Outcome.NOTHING}
+    word = "an operator: nothing was created"
+    closed = (replace(p, outcome=Outcome.NOTHING, detail=word, ended_at=NOW) for p in BOTH)
+    assert found.purchases == tuple(closed)
     assert purchases.attempts(found.purchases) == 0
     assert lost_orders(found, NOW) == ()
     action = plan_case(case(track(), found))
@@ -349,7 +356,7 @@ def test_orders_of_which_nothing_was_created_count_against_no_limit() -> None:
 def test_the_oldest_lost_order_is_the_task_that_is_named() -> None:
     found = created(memory(purchases=BOTH), TASK, NOW)
     first, second = found.purchases
-    assert (first.outcome, first.task_id) == (Outcome.ACCEPTED, TASK)
+    assert first == replace(BOTH[0], outcome=Outcome.ACCEPTED, task_id=TASK, detail="an operator named its task")
     assert second == BOTH[1]
     assert found.tasks == tasks(task(first_seen=NOW, created_at=first.at, next_poll=None))
     known_task = done_task(RESULT)

@@ -54,14 +54,16 @@ def test_an_older_task_is_not_asked_sooner(one: timedelta, other: timedelta, pol
 @pytest.mark.parametrize(
     ("age", "polls", "seconds"),
     [
-        *[(0, 0, 4), (1, 0, 3), (600, 0, 2), (-99, 0, 4), (4, 1, 2)],
+        *[(0, 0, 4), (1, 0, 3), (600, 0, 2), (-99, 0, 4), (4, 1, 2), (10, 1, 3.5)],
         *[(100, 8, 35), (600, 20, 60), (1200, 30, 300), (7 * 3600, 90, 1800), (-99, 5, 2 * 1.35**4)],
+        *[(899, 30, 60), (900, 30, 300), (6 * 3600 - 1, 90, 300), (6 * 3600, 90, 1800)],
     ],
 )
 def test_polls_by_example(age: float, polls: int, seconds: float) -> None:
     almost_one = 1 - 2**-53
     found = poll_after(timedelta(seconds=age), polls, almost_one)
     assert found.total_seconds() == pytest.approx(seconds, abs=1e-3)
+    assert poll_after(timedelta(seconds=age), polls, 0.0).total_seconds() == pytest.approx(max(2, seconds * 0.8))
 
 
 def test_a_task_that_runs_two_minutes_is_asked_a_dozen_times() -> None:

@@ -26,13 +26,14 @@ OPEN = after(Breaker(), *[FAULT] * FAULTS_TO_OPEN)
 
 def test_a_run_of_faults_opens_it() -> None:
     assert after(Breaker(), *[FAULT] * (FAULTS_TO_OPEN - 1)).stage is Stage.CLOSED
-    assert OPEN.stage is Stage.OPEN
-    assert OPEN.retry_at == NOW + 45 * SECOND
+    opened = after(Breaker(), *[FAULT] * FAULTS_TO_OPEN)
+    assert opened == Breaker(Stage.OPEN, faults=FAULTS_TO_OPEN, trips=1, retry_at=NOW + 45 * SECOND)
 
 
 def test_an_answer_ends_a_run() -> None:
     assert after(Breaker(), *[FAULT] * 4, ANSWER, *[FAULT] * 4).stage is Stage.CLOSED
     assert after(Breaker(), *[FAULT] * 4, ANSWER) == Breaker()
+    assert after(Breaker(), *[LOST_ORDER] * 4, ORDER) == Breaker()
 
 
 def test_a_run_of_lost_orders_opens_it_even_if_questions_are_answered() -> None:
@@ -52,7 +53,9 @@ def test_it_is_tried_by_a_free_call_when_its_time_has_come() -> None:
     assert not OPEN.wants_free_call(NOW)
     assert OPEN.wants_free_call(OPEN.retry_at)
     assert not Breaker().wants_free_call(NOW)
-    assert after(OPEN, ANSWER, at=OPEN.retry_at).stage is Stage.PROBING
+    assert after(OPEN, ANSWER, at=OPEN.retry_at) == Breaker(
+        Stage.PROBING, trips=1, retry_at=OPEN.retry_at + POLICY.hold_unknown
+    )
 
 
 def test_pauses_grow_while_it_does_not_close_in_between() -> None:
@@ -83,6 +86,7 @@ def test_then_by_one_purchase_then_by_a_ramp() -> None:
     assert probing.allowance(NOW, POLICY) == 1
     assert after(probing, ANSWER) == probing, "only a purchase tells of purchases"
     ramping = after(probing, ORDER)
+    assert ramping == Breaker(Stage.RAMPING, trips=1, ramp_since=NOW)
     assert [ramping.allowance(NOW + n * WINDOW, POLICY) for n in range(6)] == [1, 2, 4, 8, 10, 10]
     assert ramping.allowance(NOW - HOUR, POLICY) == 1, "a clock that jumped back"
     assert replace(ramping, ramp_since=None).allowance(NOW, POLICY) == 1

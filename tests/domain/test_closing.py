@@ -1,5 +1,6 @@
 """Which answers close the gate for all."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -25,16 +26,22 @@ def test_what_concerns_the_account_closes_the_gate_for_a_while(
     for finding in (NothingMade(refusal, Call.REJECTED, "why"), Trouble(Call.REJECTED, "why", refusal)):
         closure = closure_for(finding, SHAPE, POLICY, NOW)
         assert closure is not None
-        assert (closure.name, closure.until, closure.shape) == (name, NOW + pause, None)
-        assert "why" in closure.detail
+        assert closure == Closure(name, NOW, NOW + pause, closure.detail)
+        assert closure.detail.endswith(": why")
 
 
 def test_a_rate_limit_may_say_for_how_long() -> None:
     def closed_for(after_s: float) -> timedelta | None:
-        closure = closure_for(Trouble(Call.RATE_LIMITED, "", Refusal.RATE, after_s), None, POLICY, NOW)
-        return closure.until - NOW if closure and closure.until else None
+        asked = closure_for(Trouble(Call.RATE_LIMITED, "", Refusal.RATE, after_s), None, POLICY, NOW)
+        ordered = NothingMade(Refusal.RATE, Call.RATE_LIMITED, "", retry_after_s=after_s)
+        assert closure_for(ordered, SHAPE, POLICY, NOW) == asked
+        return asked.until - NOW if asked and asked.until else None
 
     assert closed_for(90) == 90 * SECOND
+    hasty = replace(POLICY, purchase_window=SECOND / 10)
+    closure = closure_for(Trouble(Call.RATE_LIMITED, "", Refusal.RATE), None, hasty, NOW)
+    assert closure is not None
+    assert closure.until == NOW + SECOND / 10
     assert closed_for(1) == POLICY.purchase_window
     assert closed_for(1e9) == HOUR
 
@@ -50,19 +57,25 @@ def test_a_rate_limit_that_persists_is_left_alone_for_longer_each_time() -> None
     assert again(NOW, None) == 10 * SECOND
     assert again(NOW + SECOND) == 10 * SECOND  # of the same burst
     assert again(NOW + 12 * SECOND) == 20 * SECOND
+    assert [again(NOW + n * SECOND) for n in (9, 10, 30, 31)] == [n * SECOND for n in (10, 20, 20, 10)]
     assert again(NOW + HOUR) == 10 * SECOND
     long = Closure(GateName.RATE_LIMIT, NOW, NOW + 9 * MINUTE)
     assert again(NOW + 10 * MINUTE, long) == 10 * MINUTE
     told = Closure(GateName.RATE_LIMIT, NOW + MINUTE, NOW + HOUR)
     assert lengthened(told, first) == told
-    key = Closure(GateName.KEY, NOW, NOW + MINUTE)
-    assert lengthened(key, key) == key
+    for other in (
+        Closure(GateName.KEY, NOW + 12 * SECOND, NOW + 13 * SECOND),
+        Closure(GateName.RATE_LIMIT, NOW, None),
+        Closure(GateName.KEY, NOW, None),
+    ):
+        assert lengthened(other, other) == lengthened(other, first) == lengthened(other, None) == other
+        assert lengthened(told, other) == told
 
 
 def test_a_request_that_kie_calls_wrong_closes_its_model_until_somebody_looks() -> None:
     closure = closure_for(NothingMade(Refusal.REQUEST, Call.REJECTED, "not published"), SHAPE, POLICY, NOW)
-    assert closure is not None
-    assert (closure.name, closure.until, closure.shape) == (GateName.REQUEST_REJECTED, None, SHAPE)
+    text = "Kie calls the request wrong: not published"
+    assert closure == Closure(GateName.REQUEST_REJECTED, NOW, None, text, SHAPE)
 
 
 @pytest.mark.parametrize(

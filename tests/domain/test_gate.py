@@ -13,7 +13,7 @@ from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, closed, refusal
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
-from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
+from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE, purchase
 
 PROVEN = {SHAPE: Proof(proven=True)}
 READY = GateView(NOW, balance=1000, balance_at=NOW, proofs=PROVEN)
@@ -31,6 +31,70 @@ def why(view: GateView = READY, **more: Any) -> Reason | None:
 def test_nothing_stands_in_the_way() -> None:
     assert refused() is None
     assert refused(repeat=True) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal_"),
+    [
+        (
+            {"paused": True},
+            Refusal(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED),
+        ),
+        (
+            {"proofs": {SHAPE: Proof(out=1, refused=4)}},
+            Refusal(
+                Reason.MODEL_UNPROVEN,
+                None,
+                f"4 results of {SHAPE} were refused by verification and none was good",
+                GateName.MODEL_UNPROVEN,
+            ),
+        ),
+        (
+            {"proofs": {SHAPE: Proof(out=3)}},
+            Refusal(Reason.GATE_CLOSED, None, f"waiting for the first good result of {SHAPE}"),
+        ),
+        (
+            {"balance": None},
+            Refusal(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS),
+        ),
+        (
+            {"balance": 49.5},
+            Refusal(Reason.OUT_OF_CREDITS, None, "49.5 credits left, budget.min_credits = 50", GateName.CREDITS),
+        ),
+        (
+            {"breaker": Breaker(Stage.OPEN, retry_at=NOW + HOUR)},
+            Refusal(Reason.GATE_CLOSED, NOW + HOUR, "the provider failed; breaker open", GateName.BREAKER),
+        ),
+        ({"running": 50}, Refusal(Reason.GATE_CLOSED, None, "50 tasks run, kie.max_concurrent_tasks = 50")),
+        (
+            {"window": (NOW + SECOND,) * 10},
+            Refusal(Reason.GATE_CLOSED, NOW + SECOND, "10 purchases per window"),
+        ),
+    ],
+)
+def test_a_refusal_says_why_and_until_when(changes: dict[str, Any], refusal_: Refusal) -> None:
+    assert refused(replace(READY, **changes)) == refusal_
+
+
+def test_what_an_order_that_is_let_through_takes_from_the_next() -> None:
+    leaving = NOW + 5 * SECOND
+    before = replace(READY, window=(leaving, NOW + HOUR), hour=Usage(1, leaving), spent_since=3, running=1, open=1)
+    bought = purchase(at=NOW)
+    after = before.with_intent(bought, POLICY)
+    assert after == replace(
+        before,
+        spent_since=8,
+        window=(leaving, bought.deadline + POLICY.purchase_window, NOW + HOUR),
+        hour=Usage(2, leaving),
+        day=Usage(1, bought.deadline + timedelta(days=1)),
+        running=2,
+        open=2,
+        proofs={SHAPE: Proof(proven=True, out=1)},
+    )
+    another = after.with_intent(replace(bought, shape="another"), POLICY)
+    assert another.proofs == {SHAPE: Proof(proven=True, out=1), "another": Proof(out=1)}
+    assert Usage(1, NOW + HOUR).with_one_more(NOW) == Usage(2, NOW)
+    assert READY.with_intent(bought, POLICY).hour == Usage(1, bought.deadline + HOUR)
 
 
 # -- closed --------------------------------------------------------------------------------------------------------
@@ -156,21 +220,26 @@ def test_with_no_reserve_the_price_must_be_there() -> None:
     [
         (None, None, True),
         (1000, timedelta(0), False),
+        (1000, 10 * MINUTE, False),
         (1000, 11 * MINUTE, True),
-        (10, 2 * MINUTE, True),
-        (10, 30 * SECOND, False),
+        (50, 2 * MINUTE, False),
+        (10, MINUTE, True),
+        (10, 59 * SECOND, False),
+        (0, 2 * MINUTE, True),
+        (None, 2 * MINUTE, True),
     ],
 )
 def test_when_the_balance_is_asked_for(balance: float | None, age: timedelta | None, expected: bool) -> None:
     view = replace(READY, balance=balance, balance_at=None if age is None else NOW - age)
     assert view.wants_balance(POLICY) is expected
+    assert replace(view, balance=balance and balance / 50).wants_balance(replace(POLICY, min_credits=1)) is expected
 
 
 # -- budgets -------------------------------------------------------------------------------------------------------
 
 
 def test_per_day_0_never_buys() -> None:
-    assert why(per_day=0) is Reason.BUDGET
+    assert refused(per_day=0) == Refusal(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
     assert why(replace(READY, paused=True), per_day=0) is Reason.BUDGET
 
 
@@ -282,9 +351,11 @@ def test_an_open_breaker_lets_nothing_through_and_names_a_time_to_come() -> None
 
 
 def test_a_probing_breaker_lets_one_through() -> None:
-    probing = replace(READY, breaker=Breaker(Stage.PROBING))
+    probing = replace(READY, breaker=Breaker(Stage.PROBING, retry_at=NOW + HOUR))
     assert refused(probing) is None
-    assert why(replace(probing, open=1)) is Reason.GATE_CLOSED
+    second = refused(replace(probing, open=1))
+    assert second is not None
+    assert (second.reason, second.until) == (Reason.GATE_CLOSED, NOW + POLICY.purchase_window)
     assert why(replace(probing, window=(NOW + SECOND,))) is Reason.GATE_CLOSED
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import GIVE_UP_AFTER, Case
 from reconciler.domain.gate import GateView
 from reconciler.domain.horizon import stands_until
@@ -120,6 +121,8 @@ ASKED = task(created_at=LONG_AGO, first_fault=NOW - DAY, faults=3, next_poll=NOW
 SUNG = Song(SONG, next_ask=NOW + 3 * DAY, faults=1, first_fault=NOW - 6 * DAY)
 READ = kept(checked_at=NOW - HOUR, was_written=True)
 NEVER = tuple(nothing(f"p{at}", Reason.PROVIDER_FAILED, NOW - at * HOUR) for at in (7 * 24 - 1, 2))
+FAILED = nothing("p1", Reason.PROVIDER_FAILED, NOW)
+PAUSE = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
 PENDING: dict[str, Any] = {"status": "pending", "created_at": NOW - HOUR, "updated_at": LONG_AGO}
 MOMENTS: dict[str, tuple[Case, datetime]] = {
     "grace ends": (case(track(updated_at=NOW)), NOW + POLICY.grace),
@@ -165,6 +168,11 @@ MOMENTS: dict[str, tuple[Case, datetime]] = {
         NOW + HOUR,
     ),
     "seven days without a word of the music": (case(track(), memory(song=SUNG)), NOW + DAY),
+    "a pause after a failed order ends": (case(track(), memory(purchases=(FAILED,))), NOW + PAUSE),
+    "an answer is lost a moment from now": (
+        case(track(), memory(purchases=(purchase(at=NOW - 45 * SECOND),))),
+        NOW + INSTANT,
+    ),
     "an answer is lost": (case(track(), memory(purchases=(purchase(at=NOW),))), NOW + 45 * SECOND),
     "a lost order may be repeated": (case(track(), memory(purchases=(lost(at=NOW - HOUR),))), NOW + 45 * SECOND),
     "seven days in which nothing was made": (

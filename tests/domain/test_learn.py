@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, SunoCover, Write
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.findings import Fault, Listing, Running, Sized, SongFinal, Stored
 from reconciler.domain.learn import after_conflict, after_write, learn, notice
 from reconciler.domain.model import Ailment, Cell, Sighting, Song, Verdict, Written
@@ -49,10 +50,16 @@ def test_need_is_counted_from_its_first_sight_and_ends_with_a_good_picture() -> 
 
 def test_another_music_task_is_another_song_and_purchases_are_kept() -> None:
     before = memory(
-        kept=(kept(),), written=Written(OURS, KEY, NOW, NOW), restores=(NOW,), purchases=(accepted(),), listed=False
+        kept=(kept(),),
+        written=Written(OURS, KEY, NOW, NOW),
+        restores=(NOW,),
+        purchases=(accepted(),),
+        listed=False,
+        listed_at=NOW - HOUR,
     )
     after = notice(before, track(task_id="6" * 32), POLICY, NOW)
     assert (after.song, after.kept, after.written, after.restores) == (None, (), None, ())
+    assert after.listed_at is None
     assert after.song_id == "6" * 32
     assert after.purchases == before.purchases
     assert after.listed, "the store holds what was made for the song before"
@@ -71,9 +78,15 @@ def test_another_picture_in_the_row_ends_the_count_of_interruptions() -> None:
     assert notice(memory(seen=None, interruptions=1), track(DURABLE), POLICY, NOW).interruptions == 1
 
 
+def test_a_look_is_remembered_and_a_row_that_came_back_is_not_gone() -> None:
+    after = notice(memory(gone_since=NOW - DAY), track(DURABLE, stamp="x"), POLICY, NOW)
+    assert after == memory(seen=DURABLE, stamp="x")
+
+
 def test_a_look_judges_purchases() -> None:
     before = memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)), kept=(kept(origin=RESULT),))
-    assert notice(before, track(), POLICY, NOW).purchases[0].verdict is Verdict.GOOD
+    judged = notice(before, track(), POLICY, NOW).purchases[0]
+    assert (judged.verdict, judged.ended_at) == (Verdict.GOOD, NOW)
 
 
 # -- learn ---------------------------------------------------------------------------------------------------------
@@ -97,7 +110,7 @@ def test_any_finished_step_ends_the_count_of_interruptions(done: object, finding
 @pytest.mark.parametrize("done", [Fetch(SunoCover(COVER, SONG)), AskTask(TASK), AskSong(SONG), ListStore(), accepted()])
 def test_an_answer_to_another_question_is_a_mistake(done: object) -> None:
     wrong = SongFinal() if not isinstance(done, AskSong) else Sized(1, 1)
-    with pytest.raises(TypeError, match="cannot come back with"):
+    with pytest.raises(TypeError, match=f"cannot come back with {type(wrong).__name__}$"):
         learn(case(), done, wrong)  # type: ignore[arg-type]
 
 
@@ -124,6 +137,11 @@ def test_a_written_picture_counts_as_measured_and_ends_the_need() -> None:
     assert set(after.ailments) == {"x"}
     assert [k.was_written for k in after.kept] == [True, False]
     assert after.restores == ()
+
+
+def test_a_written_picture_that_is_kept_no_more_was_written_all_the_same() -> None:
+    after = after_write(case(), FRESH)
+    assert (after.written, after.sighting) == (Written(OURS, KEY, NOW, NOW), None)
 
 
 def test_what_was_written_is_good_and_measured_again_a_day_later() -> None:
@@ -170,7 +188,8 @@ def test_conflicts_are_met_with_growing_pauses() -> None:
     assert first is not None
     assert sixth is not None
     assert NOW < first <= NOW + MINUTE < sixth
-    assert once.ailments["write"].reason is Reason.WRITE_CONFLICT
+    spun = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
+    assert once.ailments["write"] == Ailment(retry_at=NOW + spun, reason=Reason.WRITE_CONFLICT)
 
 
 def test_songs_are_told_apart_when_learning() -> None:

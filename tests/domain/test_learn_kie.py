@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import AskSong, AskTask
+from reconciler.domain.backoff import delay, poll_after, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import (
     Accepted,
@@ -59,6 +60,12 @@ def ask(finding: TaskAnswer, known: Task | None = None, at: datetime = NOW) -> T
 # -- tasks ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_running_task_is_asked_again_and_its_faults_are_forgotten() -> None:
+    before = task(created_at=NOW - HOUR, faults=2, first_fault=NOW - HOUR)
+    soon = NOW + poll_after(HOUR, 1, spin_of(TASK, 1))
+    assert ask(Running(), before) == replace(before, polls=1, faults=0, first_fault=None, next_poll=soon)
+
+
 def test_a_running_task_is_asked_ever_more_slowly() -> None:
     known, at, pauses = task(created_at=NOW), NOW, []
     for _ in range(40):
@@ -97,7 +104,9 @@ def test_a_finished_task_holds_its_results() -> None:
 @pytest.mark.parametrize(("content", "why"), [(True, Reason.CONTENT_REJECTED), (False, Reason.PROVIDER_FAILED)])
 def test_a_failed_task_says_how(content: bool, why: Reason) -> None:
     ended = ask(Failed(content, "sensitive"), task())
-    assert (ended.state, ended.failure, ended.detail, ended.next_poll) == (TaskState.FAILED, why, "sensitive", None)
+    assert ended == replace(
+        task(state=TaskState.FAILED), failure=why, detail="sensitive", completed_at=NOW, polls=1, next_poll=None
+    )
 
 
 def test_trouble_is_a_fault_of_the_call_and_says_nothing_of_the_task() -> None:
@@ -105,6 +114,23 @@ def test_trouble_is_a_fault_of_the_call_and_says_nothing_of_the_task() -> None:
     assert (troubled.state, troubled.faults, troubled.first_fault) == (TaskState.RUNNING, 2, NOW)
     assert troubled.not_found == 2
     assert ask(Running(), troubled).first_fault is None
+
+
+def pause(*words: object, low: timedelta = POLICY.retry_min) -> timedelta:
+    """After the first fault. Everybody else waits a little longer or less, so that nobody comes in a crowd."""
+    return delay(1, low, POLICY.retry_max, spin_of("t1", *words, 1))
+
+
+def test_after_trouble_each_waits_a_while_of_its_own() -> None:
+    assert ask(OUTAGE, task()) == replace(
+        task(), faults=1, first_fault=NOW, next_poll=NOW + pause(TASK), detail="internal error"
+    )
+    assert sing(OUTAGE, Song(SONG, asked=1, first_asked=NOW - HOUR)) == Song(
+        SONG, asked=2, first_asked=NOW - HOUR, faults=1, first_fault=NOW, next_ask=NOW + pause(SONG)
+    )
+    hasty = case(track(), memory(tasks=tasks(task())), retry_min=SECOND)
+    known = learn(hasty, AskTask(TASK), OUTAGE).tasks[TASK]
+    assert known.next_poll == NOW + pause(TASK, low=SECOND) < NOW + SECOND
 
 
 def test_trouble_may_say_when_to_come_back() -> None:
@@ -136,6 +162,17 @@ def test_an_old_id_is_gone_after_three_not_founds_over_ten_minutes(created: date
     assert took >= 10 * MINUTE
 
 
+def test_what_is_not_found_is_asked_for_again_the_last_time_after_ten_minutes() -> None:
+    before = task(created_at=None, faults=1, first_fault=NOW - HOUR)
+    first = replace(before, polls=1, faults=0, first_fault=None, not_found=1, first_not_found=NOW, detail="no record")
+    assert ask(NotFound("no record"), before) == replace(first, next_poll=NOW + 5 * MINUTE)
+    second = replace(first, not_found=2, first_not_found=NOW - 10 * MINUTE)
+    third = replace(second, polls=2, not_found=3, state=TaskState.GONE, next_poll=None)
+    assert ask(NotFound("no record"), second) == third
+    young = ask(NotFound(), task(created_at=NOW - DAY))
+    assert young.next_poll == NOW + poll_after(DAY, 1, 0.5)
+
+
 def test_three_not_founds_within_ten_minutes_are_not_enough() -> None:
     known = task(created_at=None, not_found=5, first_not_found=NOW - 9 * MINUTE)
     assert ask(NotFound(), known).state is TaskState.RUNNING
@@ -162,22 +199,24 @@ def sing(finding: SongAnswer, song: Song | None = None, at: datetime = NOW, **ro
 
 
 def test_a_final_record_is_kept() -> None:
-    assert sing(SongFinal((COVER,)), Song(SONG, asked=2, first_asked=NOW - HOUR, faults=1, first_fault=NOW)) == Song(
-        SONG, final=True, urls=(COVER,), asked=3, first_asked=NOW - HOUR
-    )
+    before = Song(SONG, asked=2, first_asked=NOW - HOUR, next_ask=NOW, faults=1, first_fault=NOW)
+    after = Song(SONG, final=True, urls=(COVER,), asked=3, first_asked=NOW - HOUR)
+    assert sing(SongFinal((COVER,)), before) == after
 
 
 def test_a_pending_record_is_asked_again_for_stale_after_at_most() -> None:
     pending = sing(SongPending())
-    assert not pending.final
-    assert pending.next_ask is not None
-    assert pending.next_ask > NOW
+    soon = NOW + poll_after(timedelta(0), 1, spin_of(SONG, 1))
+    assert pending == Song(SONG, asked=1, first_asked=NOW, next_ask=soon)
+    later = replace(pending, asked=2, next_ask=NOW + HOUR + poll_after(HOUR, 2, spin_of(SONG, 2)))
+    assert sing(SongPending(), pending, NOW + HOUR) == later
     assert not sing(SongPending(), pending, NOW + DAY - MINUTE).final
-    assert sing(SongPending(), pending, NOW + DAY).final
+    assert sing(SongPending(), pending, NOW + DAY) == replace(pending, asked=2, final=True, next_ask=None)
 
 
 def test_a_record_that_is_not_found_is_final_unless_the_row_is_fresh() -> None:
     assert sing(NotFound()).final
+    assert sing(NotFound(), created_at=NOW - 90 * SECOND).final
     fresh = sing(NotFound(), created_at=NOW - MINUTE)
     assert not fresh.final
     assert sing(NotFound(), fresh, NOW + 2 * MINUTE, created_at=NOW - MINUTE).final
@@ -186,7 +225,8 @@ def test_a_record_that_is_not_found_is_final_unless_the_row_is_fresh() -> None:
 def test_trouble_with_the_music_record_is_no_answer() -> None:
     troubled = sing(OUTAGE)
     assert (troubled.final, troubled.faults, troubled.first_fault) == (False, 1, NOW)
-    assert sing(SongPending(), troubled).faults == 0
+    healed = sing(SongPending(), troubled)
+    assert (healed.faults, healed.first_fault) == (0, None)
 
 
 # -- orders --------------------------------------------------------------------------------------------------------
@@ -200,13 +240,14 @@ def test_an_accepted_order_is_a_running_task() -> None:
     after = order(Accepted(TASK))
     bought = after.purchases[0]
     assert (bought.outcome, bought.task_id, bought.answered_at) == (Outcome.ACCEPTED, TASK, NOW)
-    assert (after.tasks[TASK].state, after.tasks[TASK].created_at) == (TaskState.RUNNING, NOW)
-    assert NOW < (after.tasks[TASK].next_poll or NOW) <= NOW + 5 * SECOND
+    soon = NOW + poll_after(timedelta(0), 0, spin_of(TASK))
+    assert after.tasks == tasks(Task(TASK, first_seen=NOW, created_at=NOW, next_poll=soon))
 
 
 def test_a_result_in_the_answer_needs_no_asking() -> None:
     with_id, without = order(Accepted(TASK, (RESULT,))), order(Accepted(None, (RESULT,)))
-    assert (with_id.tasks[TASK].state, with_id.tasks[TASK].urls) == (TaskState.SUCCEEDED, (RESULT,))
+    ended = Task(TASK, NOW, NOW, TaskState.SUCCEEDED, (RESULT,), completed_at=NOW)
+    assert with_id.tasks == tasks(ended)
     assert without.tasks == {}
     assert with_id.purchases[0].urls == without.purchases[0].urls == (RESULT,)
     assert with_id.purchases[0].verdict is without.purchases[0].verdict is Verdict.PENDING
@@ -228,7 +269,8 @@ def test_an_order_of_which_nothing_was_made_is_closed(refusal: Refusal, why: Rea
 
 
 def test_a_lost_answer_is_unknown() -> None:
-    assert order(AnswerLost(Call.TIMEOUT, "30 s")).purchases[0].outcome is Outcome.UNKNOWN
+    unknown = replace(purchase(), outcome=Outcome.UNKNOWN, answered_at=NOW, detail="30 s")
+    assert order(AnswerLost(Call.TIMEOUT, "30 s")).purchases == (unknown,)
 
 
 def test_other_purchases_stay() -> None:

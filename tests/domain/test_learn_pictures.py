@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.domain.actions import Fetch, ListStore, Measure, RowImage, Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
 from reconciler.domain.learn import learn
 from reconciler.domain.learn_pictures import lost_on
-from reconciler.domain.model import Ailment, Memory
+from reconciler.domain.model import Ailment, Kept, Memory
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
     COVER,
@@ -40,6 +41,7 @@ ROW = RowImage(DURABLE, identity=DURABLE)
 STORED = Stored(KEY, 2048, 1152, "ab" * 32)
 TIMED_OUT = Fault(Reason.DOWNLOAD_FAILED, "no answer within 30 s")
 GONE = Refused("HTTP 404")
+BROKEN = Flawed(Flaw.TRUNCATED, "")
 
 
 def measure(finding: Finding, the_memory: Memory | None = None, at: datetime = NOW, url: str = DURABLE) -> Memory:
@@ -70,6 +72,16 @@ def test_the_first_measurement_of_a_run_is_remembered() -> None:
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
+def pause(tries: int, name: str = DURABLE) -> timedelta:
+    return delay(tries, POLICY.retry_min, POLICY.retry_max, spin_of("t1", name, tries))
+
+
+def test_a_fault_is_remembered_with_its_reason_and_each_waits_a_while_of_its_own() -> None:
+    once = Ailment(faults=1, first_fault=NOW, retry_at=NOW + pause(1), reason=TIMED_OUT.reason, detail=TIMED_OUT.detail)
+    assert measure(TIMED_OUT).ailments == {DURABLE: once}
+    assert measure(GONE).ailments[DURABLE].retry_at == measure(BROKEN).ailments[DURABLE].retry_at == NOW + pause(1)
+
+
 def test_faults_are_counted_and_back_off_and_kill_nothing() -> None:
     after, at, pauses = memory(), NOW, []
     for _ in range(30):
@@ -96,7 +108,8 @@ def test_a_fault_does_not_undo_refusals_but_a_refusal_ends_a_run_of_faults() -> 
 def test_a_url_that_should_last_is_dead_after_three_refusals_over_a_day() -> None:
     after = measure(GONE, measure(GONE, measure(GONE)), NOW + 23 * HOUR)
     assert not after.ailments[DURABLE].dead
-    assert measure(GONE, after, NOW + 24 * HOUR).ailments[DURABLE].dead
+    dead = Ailment(refusals=4, first_refused=NOW, reason=Reason.DOWNLOAD_FAILED, detail="HTTP 404", dead=True)
+    assert measure(GONE, after, NOW + 24 * HOUR).ailments[DURABLE] == dead
     assert not measure(GONE, measure(GONE), NOW + 9 * DAY).ailments[DURABLE].dead, "two are not three"
 
 
@@ -107,7 +120,7 @@ def test_refusals_are_tried_again_in_time() -> None:
     assert (ailment.reason, ailment.detail) == (Reason.DOWNLOAD_FAILED, "HTTP 404")
 
 
-@pytest.mark.parametrize(("days", "dead"), [(13, False), (15, True)])
+@pytest.mark.parametrize(("days", "dead"), [(14, False), (15, True)])
 def test_a_file_of_kie_past_its_fourteen_days_is_dead_after_one(days: int, dead: bool) -> None:
     the_track = track(RESULT, created_at=NOW - days * DAY, updated_at=NOW - days * DAY)
     after = learn(case(the_track), Measure(RowImage(RESULT, identity=RESULT)), GONE)
@@ -146,7 +159,8 @@ def test_a_host_is_blamed_for_a_picture_that_was_to_last_longer_and_only_when_it
 
     dying = Ailment(refusals=2, first_refused=NOW - 2 * DAY)
     assert blamed(DURABLE, memory(ailments={DURABLE: dying})) == "ref.supabase.co"
-    assert blamed(RESULT, memory(ailments={RESULT: dying})) == "tempfile.aiquickdraw.com"
+    for days in (1, 14):
+        assert blamed(RESULT, memory(ailments={RESULT: dying}), age=days * DAY) == "tempfile.aiquickdraw.com"
     assert blamed(DURABLE, memory()) is None, "not dead yet"
     assert blamed(DURABLE, memory(ailments={DURABLE: replace(dying, dead=True)})) is None, "dead before"
     assert blamed(RESULT, memory(), age=15 * DAY) is None, "past its known life"
@@ -201,10 +215,18 @@ def test_a_stored_picture_remembers_where_it_came_from(source: Source, how: How,
     assert after.ailments == {}
 
 
+def test_a_stand_in_is_remembered_as_one() -> None:
+    small = Stored(KEY, 360, 360, "ab" * 32, interim=True)
+    stand_in = kept(KEY, 360, 360, sha256="ab" * 32, how=How.SUNO, origin=COVER, interim=True)
+    assert fetch(SunoCover(COVER, SONG), small).kept == (stand_in,)
+
+
 def test_a_picture_read_back_keeps_its_history() -> None:
     before = kept(at=NOW - DAY, checked_at=None, was_written=True, origin=RESULT)
-    after = fetch(StoredKey(KEY, SONG), STORED, memory(kept=(kept("b"), before)))
-    assert after.kept == (kept("b"), replace(before, checked_at=NOW, sha256="ab" * 32))
+    for song in (SONG, "6" * 32):
+        after = fetch(StoredKey(KEY, song), STORED, memory(kept=(kept("b"), before)))
+        assert after.kept == (kept("b"), replace(before, checked_at=NOW, sha256="ab" * 32))
+    assert fetch(StoredKey(KEY, SONG), STORED).kept == (kept(how=How.RESTORED, sha256="ab" * 32),)
 
 
 def test_a_picture_of_the_store_under_another_key_was_fitted_from_it() -> None:
@@ -225,12 +247,14 @@ def test_pictures_found_in_the_store_are_known_by_name_only() -> None:
     after = learn(case(track(), before), ListStore(), Listing((KEY, "tracks/t1/new.jpg")))
     assert after.listed
     assert after.ailments == {}
-    assert after.kept[0] == kept()
-    assert (after.kept[1].key, after.kept[1].checked_at, after.kept[1].song) == ("tracks/t1/new.jpg", None, SONG)
+    assert after.listed_at == NOW
+    assert after.kept == (kept(), Kept("tracks/t1/new.jpg", 0, 0, "", How.RESTORED, SONG, NOW, checked_at=None))
 
 
 def test_a_listing_that_failed_is_no_empty_store() -> None:
-    after = learn(case(track(), memory(listed=False)), ListStore(), Fault(Reason.STORAGE_FAILED, "not mounted"))
-    assert not after.listed
-    assert after.ailments["store"].reason is Reason.STORAGE_FAILED
+    fault = Fault(Reason.STORAGE_FAILED, "not mounted")
+    before = memory(listed=False, ailments={"store": Ailment(faults=1, first_fault=NOW - HOUR)})
+    after = learn(case(track(), before), ListStore(), fault)
+    ailment = Ailment(0, None, 2, NOW - HOUR, NOW + pause(2, "store"), Reason.STORAGE_FAILED, "not mounted")
+    assert after == replace(before, ailments={"store": ailment})
     assert OURS.endswith(KEY)

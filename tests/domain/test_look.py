@@ -107,6 +107,9 @@ def test_what_dies_says_when() -> None:
     assert isinstance(inline, Dying)
     assert of_kie.expires_at == LONG_AGO + DAY
     assert inline.expires_at is None
+    undated = look_at(track(RESULT, created_at=None, updated_at=None), measured(RESULT), POLICY)
+    assert isinstance(undated, Dying)
+    assert undated.expires_at is None
 
 
 @pytest.mark.parametrize("url", [DURABLE, OURS])

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.domain.actions import AskSong, AskTask, Buy, Fetch, GiveUp, SunoCover, TaskResult, Wait
 from reconciler.domain.model import Ailment, Memory, Outcome, Song, TaskState, Track
+from reconciler.domain.sources import task_results
 from reconciler.domain.states import Flaw, How, Reason, State
 from tests.domain.builders import (
     COVER,
@@ -24,6 +25,7 @@ from tests.domain.builders import (
     SONG,
     TASK,
     accepted,
+    case,
     done_task,
     faulty,
     kept,
@@ -65,6 +67,10 @@ def test_ids_in_extended_prompt_are_asked_newest_first() -> None:
 
 def test_a_running_task_is_waited_for() -> None:
     assert planned(track(TASK), memory(tasks=tasks(task()))) == AWAITING
+    for minutes in (1, 2):
+        other = task(OTHER_TASK, next_poll=NOW + minutes * MINUTE)
+        assert planned(NOTED, memory(tasks=tasks(task(), other))) == AWAITING
+        assert planned(NOTED, memory(tasks=tasks(other, task()))) == AWAITING
 
 
 def test_a_finished_task_is_fetched_also_in_grace() -> None:
@@ -81,6 +87,13 @@ def test_what_we_bought_is_generated_what_others_bought_is_adopted() -> None:
 def test_results_that_came_with_the_order_are_fetched_without_asking() -> None:
     at_once = memory(purchases=(accepted(task_id=None, urls=(RESULT,)),))
     assert planned(track(), at_once) == Fetch(TaskResult(RESULT, "p1", How.GENERATED, SONG))
+
+
+def test_results_of_every_task_and_order_are_known_but_for_those_of_another_song() -> None:
+    ordered = (accepted(task_id=None, urls=(COVER,)), accepted("p2", None, urls=(DURABLE,), song="6" * 32))
+    ended = tasks(done_task(RESULT), done_task(OTHER_RESULT, name=OTHER_TASK))
+    found = task_results(case(track(), memory(handed=(TASK, OTHER_TASK), tasks=ended, purchases=ordered)))
+    assert [(one.url, one.task_id) for one in found] == [(RESULT, TASK), (OTHER_RESULT, OTHER_TASK), (COVER, "p1")]
 
 
 def test_several_results_are_tried_in_turn() -> None:
@@ -126,6 +139,8 @@ def test_what_can_be_done_comes_before_what_must_wait_and_that_before_giving_up(
     assert planned(NOTED, memory(tasks=mixed, ailments=hopeless)) == AWAITING
     assert planned(NOTED, memory(tasks=tasks(done_task(RESULT)), ailments=hopeless)) == AskTask(OTHER_TASK)
     assert planned(NOTED, memory(tasks=mixed)) == Fetch(ADOPTED)
+    waits = Wait(NOW + MINUTE, State.FETCHING, Reason.DOWNLOAD_FAILED)
+    assert planned(NOTED, memory(tasks=mixed, ailments={RESULT: faulty()})) == waits, "as soon, and nearer"
 
 
 def test_a_result_that_our_store_lost_is_fetched_again_not_bought_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Wait
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState, Verdict
 from reconciler.domain.models import MODELS
@@ -141,6 +142,7 @@ def test_a_lost_answer_is_held_then_repeated_once() -> None:
     held = lost(at=NOW - 30 * MINUTE)
     assert with_purchases(held) == Wait(held.deadline + HOUR, State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
     assert with_purchases(lost()) == replace(FIRST, repeat_of="p1")
+    assert with_purchases(lost(at=NOW - HOUR - 45 * SECOND)) == replace(FIRST, repeat_of="p1")
     assert with_purchases(lost(), lost("p2", NOW - MINUTE, repeat_of="p1")) == GiveUp(Reason.UNKNOWN_PURCHASE)
 
 
@@ -227,10 +229,9 @@ def test_a_spent_track_whose_task_still_runs_is_asked_on() -> None:
 
 def test_a_failure_is_followed_by_a_pause() -> None:
     for verdict, why in ((Verdict.FAILED, Reason.PROVIDER_FAILED), (Verdict.REJECTED, Reason.IMAGE_REJECTED)):
-        waits = with_purchases(failed("p1", verdict, NOW))
-        assert isinstance(waits, Wait)
-        assert (waits.state, waits.reason) == (State.BACKING_OFF, why)
-        assert isinstance(with_purchases(failed("p1", verdict, NOW - HOUR)), Buy)
+        pause = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
+        assert with_purchases(failed("p1", verdict, NOW)) == Wait(NOW + pause, State.BACKING_OFF, why)
+        assert isinstance(with_purchases(failed("p1", verdict, NOW - pause)), Buy)
 
 
 def test_pauses_grow() -> None:
@@ -241,6 +242,10 @@ def test_pauses_grow() -> None:
         return waits.until - NOW
 
     assert pause(1) <= MINUTE < pause(5) < pause(9) <= POLICY.retry_max
+    hours = [nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW - n * HOUR) for n in (2, 1, 0)]
+    undated = with_purchases(*hours[:2], replace(hours[2], ended_at=None))
+    assert undated == with_purchases(*hours)
+    assert isinstance(undated, Wait)
 
 
 def test_seven_days_in_which_nothing_could_be_ordered_are_given_up() -> None:

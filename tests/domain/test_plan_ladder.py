@@ -57,7 +57,8 @@ def test_measuring_goes_on_in_grace() -> None:
 def test_a_measurement_that_failed_is_repeated_in_time() -> None:
     waits = planned(track(DURABLE), memory(ailments={DURABLE: faulty()}))
     assert waits == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
-    assert planned(track(DURABLE), memory(ailments={DURABLE: faulty(wait=-MINUTE)})) == Measure(ROW)
+    for late in (0 * MINUTE, MINUTE):
+        assert planned(track(DURABLE), memory(ailments={DURABLE: faulty(wait=-late)})) == Measure(ROW)
 
 
 def test_seven_days_of_nothing_but_faults_are_given_up_with_the_faults_reason() -> None:
@@ -117,6 +118,7 @@ def test_a_picture_of_the_right_size_that_dies_or_is_inline_is_rehosted(url: str
     known = memory(sighting=seen(url))
     row = RowImage(url, inline, url)
     assert planned(track(url), known) == Fetch(row)
+    assert planned(track(url), replace(known, kept=(kept(origin=DURABLE),))) == Fetch(row), "the copy of another"
     stored = replace(known, kept=(kept(origin=url),))
     assert planned(track(url), stored) == Write(OURS, "2048x1152", How.REHOSTED, key=KEY)
 
@@ -148,6 +150,12 @@ def test_our_own_pictures_are_fitted_anew_when_the_target_shrinks() -> None:
     assert written == Write(POLICY.url_of("tracks/t1/fit.jpg"), "2048x1152", How.RESTORED, key="tracks/t1/fit.jpg")
 
 
+def test_a_copy_that_is_larger_than_the_target_is_fitted_from_the_store() -> None:
+    for url, size in ((RESULT, (2048, 1152)), (DURABLE, (4096, 2304))):
+        known = memory(sighting=seen(url, *size), kept=(kept(**BIG, origin=url),))
+        assert planned(track(url), known) == Fetch(StoredKey(KEY, known.song_id))
+
+
 def test_when_public_url_moves_rows_are_rewritten_for_free_and_that_is_no_restore() -> None:
     old = "https://old.example/images/" + KEY
     known = memory(sighting=seen(old), written=Written(old, KEY, NOW - DAY, NOW - DAY), restores=(NOW,) * 3)
@@ -161,6 +169,10 @@ def test_somebody_who_puts_the_dying_url_back_each_time_is_not_fought_for_ever()
     assert planned(track(RESULT), back) == Write(OURS, "2048x1152", How.RESTORED, key=KEY, restore=True)
     tired = replace(back, restores=(NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY))
     assert planned(track(RESULT), tired) == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + 4 * DAY)
+    for days, recheck in ((3, 3), (5, 4)):
+        bought = {"purchases": (accepted(),), "tasks": tasks(task(next_poll=NOW + days * DAY))}
+        later = planned(track(RESULT), replace(tired, **bought))  # type: ignore[arg-type]
+        assert later == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + recheck * DAY)
 
 
 # -- what stops everything -----------------------------------------------------------------------------------------
@@ -185,6 +197,7 @@ def test_an_unfinished_row_with_audio_is_looked_at_when_it_is_old_enough() -> No
     young = track(status="pending", created_at=NOW - HOUR)
     assert planned(young, memory(first_seen=NOW - HOUR)) == Wait(NOW + 23 * HOUR)
     assert planned(replace(young, audio_url=None)) == Wait(None)
+    assert planned(track(status="failed", created_at=NOW - DAY)) == Wait(None), "never"
 
 
 # -- what was paid for is never lost -------------------------------------------------------------------------------

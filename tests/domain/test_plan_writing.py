@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, ListStore, StoredKey, Wait, Write
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.model import Ailment, Kept, Memory, Song
 from reconciler.domain.policy import Fit, Target
 from reconciler.domain.states import Flaw, How, Reason, State
@@ -64,6 +65,7 @@ def test_nothing_is_written_in_grace() -> None:
 
 
 def test_its_bytes_are_compared_before_its_url_is_written() -> None:
+    assert planned(track(), holding(kept(checked_at=NOW - POLICY.step_deadline))) == FRESH
     stale = kept(checked_at=NOW - POLICY.step_deadline - MINUTE)
     assert planned(track(), holding(stale)) == Fetch(StoredKey(KEY, SONG))
     assert planned(track(), holding(UNREAD)) == Fetch(StoredKey(KEY, SONG))
@@ -86,6 +88,8 @@ def test_a_stored_picture_larger_than_the_exact_target_is_fitted_first() -> None
     large = kept(width=2560, height=1440)
     assert planned(track(), holding(large)) == Fetch(StoredKey(KEY, SONG))
     assert planned(track(), holding(large), target=Target(fit=Fit.KEEP)) == replace(FRESH, resolution="2560x1440")
+    fitted = kept(origin="store:large")
+    assert planned(track(), holding(replace(large, key="large"), fitted)) == FRESH
 
 
 def test_a_picture_made_for_another_song_is_not_written() -> None:
@@ -114,9 +118,12 @@ def test_a_write_that_was_undone_is_restored_for_free() -> None:
 
 
 def test_restores_back_off() -> None:
-    waits = planned(track(), holding(kept(was_written=True), restores=(NOW,)))
-    assert isinstance(waits, Wait)
-    assert (waits.state, waits.reason) == (State.BACKING_OFF, Reason.WRITE_CONFLICT)
+    pause = delay(2, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 2))
+    for since, action in (
+        (MINUTE / 2, Wait(NOW - MINUTE / 2 + pause, State.BACKING_OFF, Reason.WRITE_CONFLICT)),
+        (pause, RESTORE),
+    ):
+        assert planned(track(), holding(kept(was_written=True), restores=(NOW - HOUR, NOW - since))) == action
     assert planned(track(), holding(kept(was_written=True), restores=(NOW - HOUR,))) == RESTORE
 
 
@@ -125,6 +132,10 @@ def test_the_fourth_restore_in_seven_days_is_not_fought() -> None:
     thrice = (NOW - week + HOUR, NOW - DAY, NOW - HOUR)
     gives_up = planned(track(), holding(kept(was_written=True), restores=thrice))
     assert gives_up == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + HOUR)
+    for poll, recheck in ((NOW, HOUR), (NOW + MINUTE, MINUTE), (NOW + 2 * HOUR, HOUR)):
+        asked = {"handed": ("h",), "tasks": tasks(task("h", next_poll=poll))}
+        known = holding(kept(was_written=True), restores=thrice, **asked)
+        assert planned(track(), known) == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + recheck)
     earlier = (NOW - week, NOW - DAY, NOW - HOUR)
     assert planned(track(), holding(kept(was_written=True), restores=earlier)) == RESTORE
 

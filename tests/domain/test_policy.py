@@ -13,11 +13,11 @@ def test_deadlines_nest(seconds: int) -> None:
 
 
 def test_a_key_is_found_again_in_its_url() -> None:
-    for url in ("https://pictures.example", "https://pictures.example/"):
+    for url in ("https://pictures.example/X", "https://pictures.example/X/"):
         policy = Policy(public_url=url)
-        assert policy.url_of("tracks/a/b.jpg") == "https://pictures.example/tracks/a/b.jpg"
+        assert policy.url_of("tracks/a/b.jpg") == "https://pictures.example/X/tracks/a/b.jpg"
         assert policy.key_of(policy.url_of("tracks/a/b.jpg")) == "tracks/a/b.jpg"
-        assert policy.key_of("https://pictures.example.org/tracks/a/b.jpg") is None
+        assert policy.key_of("https://pictures.example/XY/tracks/a/b.jpg") is None
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_what_meets_the_target(size: tuple[int, int], exact: bool, keep: bool) -
     assert replace(target, fit=Fit.KEEP).met_by(*size) is keep
     assert target.usable(*size) is keep
     assert target.resolution == "2048x1152"
+
+
+@pytest.mark.parametrize(
+    ("size", "shaped"),
+    [((200, 100), True), ((250, 100), True), ((251, 100), False), ((149, 100), False), ((2, 1), True), ((2, 0), False)],
+)
+def test_a_shape_is_the_targets_within_its_tolerance(size: tuple[int, int], shaped: bool) -> None:
+    assert Target(200, 100, aspect_tolerance=0.25).shaped(*size) is shaped

@@ -103,6 +103,35 @@ def test_a_long_prompt_is_cut_for_its_model() -> None:
     assert len(second) <= 300
 
 
+@pytest.mark.parametrize("end", ["", " |", " || image_task_id: x", "| Music: slow"])
+@pytest.mark.parametrize("words", ["a red kite", "letter X"])
+def test_the_visual_part_ends_where_the_next_begins(words: str, end: str) -> None:
+    assert original(row(extended_prompt=f"calm | Visual: {words}{end}")) == words
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [("Generation X.,;: ", "Generation X"), (".38 Special", ".38 Special"), ("“X-ray”", "X-ray")],
+)
+def test_a_title_is_told_without_its_quotes_and_what_ends_it(title: str, shown: str) -> None:
+    prompt = original(row(title=title, mood=title))
+    assert prompt is not None
+    assert prompt.startswith(f"Album cover art for “{shown}”: mood {title.rstrip('.,;: ')}. One clear")
+
+
+def test_a_long_text_of_the_app_is_cut() -> None:
+    scene = (
+        "One clear subject in a wide cinematic scene, evocative light, rich texture and depth. No text, no lettering."
+    )
+    long, very_long = "x" * 160, "x" * 800
+    assert original(row(prompt="x" * 900)) == f"Album cover art for this music: {very_long}. {scene}"
+    brief = row(title="T", summary="about the letter X")
+    assert original(brief) == f"Album cover art for “T”. about the letter X. {scene}"
+    everything = row(**dict.fromkeys(("title", "vibe", "mood", "summary"), "x" * 900))
+    opening = f"Album cover art for “{long}”: mood {long}, vibe {long}."
+    assert original(everything) == f"{opening} {very_long}. {scene}"
+
+
 @pytest.mark.parametrize(
     ("text", "limit", "expected"),
     [
@@ -110,6 +139,10 @@ def test_a_long_prompt_is_cut_for_its_model() -> None:
         ("  a quiet lake  ", 12, "a quiet lake"),
         ("a quiet lake", 11, "a quiet"),
         ("a quiet, lake", 10, "a quiet"),
+        ("a quiet blue lake", 12, "a quiet blue"),
+        ("a quiet blue lake", 11, "a quiet"),
+        ("a lake underneath", 12, "a lake under"),
+        ("a lake underneath", 14, "a lake underne"),
         ("a quiet lake", 7, "a quiet"),
         ("a quietlakeatdawn", 10, "a quietlak"),
         ("雨の夜、最終電車", 4, "雨の夜"),

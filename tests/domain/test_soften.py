@@ -25,7 +25,7 @@ odd = st.one_of(
 )
 
 
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["prompt"][:40])
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: "-".join(re.findall(r"[a-z]+", case["prompt"]))[:40])
 def test_golden_softened_prompts(case: dict[str, str]) -> None:
     assert soften(case["prompt"]) == case["softened"]
 
@@ -34,7 +34,7 @@ def test_there_are_enough_golden_prompts() -> None:
     assert len(GOLDEN) >= 20
 
 
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["prompt"][:40])
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: "-".join(re.findall(r"[a-z]+", case["prompt"]))[:40])
 def test_golden_results_are_final_and_not_mere_rest(case: dict[str, str]) -> None:
     assert soften(case["softened"]) == case["softened"]
     assert len(case["softened"]) >= 10
@@ -61,8 +61,18 @@ def test_no_unwanted_word_survives_between_others(word: str, rest: str) -> None:
     [
         ("John Smith and Mary Jones dance in the rain", "a figure dance in the rain"),
         ("Ludwig van Beethoven playing in a storm", "a figure playing in a storm"),
+        ("playing in a storm with Ludwig van Beethoven", "playing in a storm"),
+        ("old house with Ludwig van Beethoven Smith at dawn", "old house at dawn"),
+        ("waves at dawn with Anna Karenina von", "waves at dawn"),
+        ("a storm and Ludwig van beaches under rain", "a storm van beaches under rain"),
+        ("Quiet Lake Under stars", "quiet lake under stars"),
+        ("a lake (“No”) at dawn", "a lake at dawn"),
+        ("“Blue Train”, a lake at dawn", "a lake at dawn"),
+        ("Xmas tree under snow at night", "Xmas tree under snow at night"),
+        ("a quiet letter X", "a quiet letter X"),
         ("a portrait of Mary’s garden at noon", "a portrait of garden at noon"),
         ("a portrait of Mary’s, garden at noon", "a portrait of a figure’s, garden at noon"),
+        ("a portrait of Mary's, garden at noon", "a portrait of a figure’s, garden at noon"),
         ("A photo of Mary, garden at noon", "A photo of a figure, garden at noon"),
         ("old harbour of Lisbon, gulls over water", "old harbour, gulls over water"),
         ("The Moon over a Japanese garden", "The Moon over a Japanese garden"),
@@ -84,6 +94,11 @@ def test_softening_by_example(prompt: str, expected: str) -> None:
     assert soften(prompt) == expected
 
 
+@pytest.mark.parametrize("end", [".", "!", "?", ":", ";", " |", "…"])
+def test_a_sentence_begins_with_a_capital_that_is_no_name(end: str) -> None:
+    assert soften(f"a quiet lake{end} Zorro rides over hills") == f"a quiet lake{end} Zorro rides over hills"
+
+
 @given(odd, odd)
 def test_a_neutral_prompt_is_short_and_always_the_same_picture(mood: str, vibe: str) -> None:
     calm = neutral(mood, vibe)
@@ -99,6 +114,9 @@ def test_a_neutral_prompt_is_short_and_always_the_same_picture(mood: str, vibe: 
         ("happy!", None, "Mood: happy."),
         (None, "rainy evening with Taylor Swift", "Vibe: rainy evening."),
         ("sexy", "Generated Vibe", None),
+        ("letter X", None, "Mood: letter X."),
+        ("x" * 100, "y" * 100, f"Mood: {'x' * 60}. Vibe: {'y' * 90}."),
+        (f"“{'a' * 270}” calm sea", None, f"Mood: {'a' * 60}."),
         ("切ない", "夜", "Mood: 切ない. Vibe: 夜."),
         ("🌊", "null", None),
     ],

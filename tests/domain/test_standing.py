@@ -44,6 +44,7 @@ from tests.domain.builders import (
 )
 
 GATE = GateView(NOW, balance=1000, balance_at=NOW, proofs={SHAPE: Proof(proven=True)})
+PROBING = replace(GATE, breaker=Breaker(Stage.PROBING, retry_at=NOW + HOUR))
 GRACE: dict[str, Any] = {"updated_at": NOW}
 
 
@@ -154,6 +155,12 @@ def test_who_would_buy_stands_as_the_gate_says_now() -> None:
         waiting._replace(reason=None),
     ):
         assert other.stands(shut, POLICY) == (State.MISSING, other.reason)
+    few = replace(POLICY, min_credits=0)
+    assert waiting.stands(replace(GATE, balance=5), few) == (State.MISSING, Reason.DUE)
+    assert waiting.stands(replace(GATE, balance=4), few) == (State.MISSING, Reason.OUT_OF_CREDITS)
+    assert waiting.stands(SHUT[Reason.MODEL_UNPROVEN], POLICY) == (State.MISSING, Reason.MODEL_UNPROVEN)
+    assert waiting.stands(PROBING, POLICY) == (State.MISSING, Reason.DUE)
+    assert waiting._replace(repeats=True).stands(PROBING, POLICY) == (State.MISSING, Reason.GATE_CLOSED)
 
 
 def test_a_repeat_waits_for_a_time_of_its_own_since_others_may_pass() -> None:
@@ -181,6 +188,9 @@ def test_what_dies_and_what_settles_say_when() -> None:
     where = stands(track(RESULT, **GRACE), memory(sighting=seen(RESULT)))
     assert (where.settles_at, where.expires_at) == (NOW + POLICY.grace, NOW + DAY)
     assert stands(track(OURS)).expires_at is None
+    assert stands(track(DURABLE), memory(ailments={DURABLE: faulty()})).stands_until == NOW + MINUTE
+    asked = stands(track(), memory(purchases=(nothing("p1", Reason.PROVIDER_FAILED, NOW),)))
+    assert asked.stands_until == asked.due_at
 
 
 def test_stuck_states_are_those_from_missing_down() -> None:
@@ -201,9 +211,12 @@ def test_the_reason_of_a_track_that_would_buy_can_be_told_later_from_what_it_wan
 def test_a_repeat_says_that_it_is_one_since_the_gate_lets_others_pass_before() -> None:
     where = stands(track(), memory(purchases=(lost(),)))
     assert (where.wants, where.repeats) == (SHAPE, True)
-    probing = replace(GATE, breaker=Breaker(Stage.PROBING, retry_at=NOW + HOUR))
-    assert reason_at(probing, SHAPE, 5, POLICY, repeat=True) is Reason.GATE_CLOSED
-    assert reason_at(probing, SHAPE, 5, POLICY, repeat=False) is Reason.DUE
+    assert reason_at(PROBING, SHAPE, 5, POLICY, repeat=True) is Reason.GATE_CLOSED
+    assert reason_at(PROBING, SHAPE, 5, POLICY, repeat=False) is Reason.DUE
+    waits = stands(track(), memory(purchases=(lost(),)), PROBING)
+    assert (waits.reason, waits.due_at, waits.held) == (Reason.GATE_CLOSED, NOW + HOUR, None)
+    passes = stands(track(), gate=PROBING)
+    assert (passes.reason, passes.due_at) == (Reason.DUE, NOW)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -206,6 +207,10 @@ def test_suffixes_match_by_label(host: str, suffixes: tuple[str, ...], expected:
         ("https://s.org/a?X-Amz-Date=20261101T120000Z&X-Amz-Expires=soon", None),
         ("https://s.org/a?X-Amz-Date=20261101T120000Z&X-Amz-Expires=999999999999999", None),
         ("https://s.org/a?X-Amz-Expires=1200", None),
+        ("https://s.org/a?X-Amz-Date=20261101T120000Z&X-Amz-Signature=ab", None),
+        (f"https://s.org/a?Expires={int(NOON.timestamp()):015}&Signature=ab", NOON),
+        (f"https://s.org/a?Expires={int(NOON.timestamp()):016}&Signature=ab", None),
+        (f"https://s.org/a?Expires={int(NOON.timestamp())}", None),
         ("https://s.org/a?Expires=999999999999999&Signature=ab", None),
         ("https://s.org/a?Expires=٣&Signature=ab", None),
         ("https://s.org/a?se=0001-01-01T00:00:00%2B14:00&sig=ab", None),
@@ -224,6 +229,30 @@ def test_suffixes_match_by_label(host: str, suffixes: tuple[str, ...], expected:
 )
 def test_dates_of_presigned_urls(text: str, date: datetime | None) -> None:
     assert expires_at(text) == date
+
+
+def test_a_host_is_as_long_as_names_can_be() -> None:
+    longest = "a." * 126 + "b"
+    assert host_of(f"https://{longest}/a.png") == longest
+    assert not host_of(f"https://a{longest}/a.png")
+    address = "https://h.org/".ljust(8192, "a")
+    assert (host_of(address), host_of(address + "a")) == ("h.org", "")
+
+
+@pytest.mark.parametrize("length", range(20))
+def test_a_token_may_be_of_any_length(length: int) -> None:
+    assert expires_at(SUPABASE + token({"exp": int(NOON.timestamp()), "x": "x" * length})) == NOON
+
+
+def test_dates_are_in_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "UTC-9")
+        time.tzset()
+        dates = [
+            expires_at(f"https://s.org/a?se={said}&sig=ab") for said in ("2026-11-01T12:00", "2026-11-01T13:00%2B01")
+        ]
+    time.tzset()
+    assert [date and (date, date.tzinfo) for date in dates] == [(NOON, UTC)] * 2
 
 
 def test_lives_by_kind() -> None:
@@ -252,11 +281,13 @@ def test_a_row_from_the_end_of_time_overflows_nothing() -> None:
         ("user:secret@h.org/a.png", "h.org/a.png"),
         ("https://user:se?cret@h.org/a.png", "https://…"),
         ("https://h.org?token=se@cret", "https://…"),
+        ("https://user:se?cret@h.org//a.png", "https://…"),
         ("https://[bad?token=secret", "https://[bad"),
         ("data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,…"),
         ("data:" + "A" * 1000, "data:" + "A" * 43 + ",…"),
         ("a\nb\x1b[31m\u202ec", "a�b�[31m�c"),
         ("https://h.org/" + "a" * 1000, "https://h.org/" + "a" * 185 + "…"),
+        ("https://h.org/" + "a" * 186, "https://h.org/" + "a" * 186),
         ("", ""),
     ],
 )
@@ -274,6 +305,7 @@ def test_what_may_be_shown(text: str, shown: str) -> None:
         ("a | Image_Task_ID:one|image_task_id:  two| x", ("two", "one")),
         ("a | image_task_id: | image_task_id:\n b", ()),
         ("a | image_task_id: null | image_task_id: undefined | image_task_id: None", ()),
+        (f"a | image_task_id: {'x' * 200}", ("x" * 200,)),
         (f"a | image_task_id: {'x' * 201} | image_task_id: a\x00b", ()),
         (
             "a | image_task_id: task_bytedance_1 | image_task_id: task_bytedance_12",

@@ -84,6 +84,8 @@ def test_it_stands_as_expiring_and_is_measured_every_day_and_when_it_is_said_to_
     assert here.look == Dying(here.look.source, NOW + MINUTE, here.look.good)  # type: ignore[union-attr]
     where = standing(here, plan_case(here), READY)
     assert (where.state, where.expires_at, where.due_at) == (State.EXPIRING, NOW + MINUTE, NOW + MINUTE)
+    ended = case(shown(updated_at=NOW - DAY - HOUR), bought(sighting=seen(RESULT, 2560, 1440, first_at=NOW - DAY)))
+    assert plan_case(ended) == Wait(NOW - HOUR + DAY), "it did not end when it was said to"
     later = case(
         shown(updated_at=LONG_AGO), bought(sighting=seen(RESULT, 2560, 1440, at=NOW - DAY + MINUTE, first_at=LONG_AGO))
     )
@@ -135,7 +137,8 @@ def test_one_that_died_past_its_known_life_is_not_waited_for() -> None:
     assert (ailment.dead, ailment.reason) == (True, Reason.DOWNLOAD_FAILED)
     assert isinstance(plan_case(case(here.track, refused)), Buy)
     young = case(here.track, bought(kept=(replace(stale, at=NOW - DAY),)))
-    assert not learn(young, Fetch(StoredKey(RESULT, SONG)), Refused("404")).ailing(RESULT).dead
+    for living in (young, case(here.track, bought(kept=()))):
+        assert not learn(living, Fetch(StoredKey(RESULT, SONG)), Refused("404")).ailing(RESULT).dead
 
 
 def test_one_that_is_damaged_is_given_up() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import Database
-from reconciler.domain.breaker import Breaker, Stage
+from reconciler.database import Database, DatabaseError
+from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -19,14 +19,16 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.findings import Refusal as Refused
-from reconciler.domain.gate import GateName, Refusal
+from reconciler.domain.gate import Closure, GateName, Refusal
 from reconciler.domain.model import Purchase
 from reconciler.domain.models import shapes
-from reconciler.domain.states import Reason
-from reconciler.engine.events import CreditsRead, Event, GateClosed, Mistake
+from reconciler.domain.standing import Stood
+from reconciler.domain.states import Reason, State
+from reconciler.engine.events import BreakerMoved, CreditsRead, Event, GateClosed, Mistake
 from reconciler.engine.purse import Purse
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
+from tests.engine.test_answers_outlive_a_locked_database import Locked
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
@@ -75,8 +77,7 @@ def test_a_run_spends_what_it_may_and_not_more(world: World, database: Database)
     one.credit_answer(Credits(1000), world.clock())
     assert [one.spent, isinstance(order(world, database, one), Purchase), one.spent] == [False, True, True]
     refused = order(world, database, one, "t001")
-    assert isinstance(refused, Refusal)
-    assert (refused.reason, refused.until) == (Reason.BUDGET, None)
+    assert refused == Refusal(Reason.BUDGET, None, "--max-purchases is spent")
     assert one.opens_at(*shape(world)) is None
 
 
@@ -99,6 +100,51 @@ def test_a_refusal_that_ran_out_does_not_count(world: World, database: Database)
     assert one.opens_at(*shape(world)) == world.clock() + SECOND
 
 
+def test_what_is_refused_by_shape_is_so_for_this_shape(world: World, database: Database) -> None:
+    one, (name, price) = purse(world, database), shape(world)
+    one.credit_answer(Credits(1000), world.clock())
+    one.credit_answer(Trouble(Call.TIMEOUT, "silent"), world.clock())
+    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"), name)
+    one.heard(NothingMade(Refused.REQUEST, Call.REJECTED, "no such field"), name)
+    one.view()
+    world.pass_time(world.policy.purchase_window - SECOND / 2)
+    assert [refused and refused.reason for refused in (one.refusal(name, price),)] == [Reason.GATE_CLOSED]
+    world.pass_time(SECOND / 2)
+    assert [refused and refused.reason for refused in (one.refusal(name, price),)] == [Reason.REQUEST_REJECTED]
+    assert one.opens_at(name, price) is None, "the free call that is made again opens nothing"
+    assert one.refusal("another", price) is None
+
+
+def test_who_asks_for_a_refusal_asks_for_an_order_that_is_no_repeat(world: World, database: Database) -> None:
+    one = purse(world, database)
+    one.credit_answer(Credits(1000), world.clock())
+    for _ in range(FAULTS_TO_OPEN):
+        database.gate.heard(healthy=False, bought=False)
+    world.pass_time(MINUTE)
+    database.gate.heard(healthy=True, bought=False)
+    assert one.view().breaker.stage is Stage.PROBING
+    assert one.refusal(*shape(world)) is None
+    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"))
+    world.pass_time(world.policy.purchase_window - SECOND / 2)
+    assert one.refusal(*shape(world)) is not None
+    world.pass_time(SECOND / 2)
+    assert one.refusal(*shape(world)) is None
+
+
+def test_an_order_changes_the_view_as_the_gate_would(world: World, database: Database) -> None:
+    one = purse(world, database)
+    one.credit_answer(Credits(1000), world.clock())
+    before = one.view()
+    bought = order(world, database, one)
+    assert isinstance(bought, Purchase)
+    one._gate = Locked(database.gate, {"view"}, 1, lambda: True)
+    assert one.view() == before.with_intent(bought, world.policy) == database.gate.view(), "without asking it"
+    one._gate = database.gate
+    one.look_again()
+    assert isinstance(order(world, database, one, "t001"), Purchase)
+    assert one.view().running == 2
+
+
 def test_the_view_is_kept_for_a_second_and_until_something_was_learned(world: World, database: Database) -> None:
     one = purse(world, database)
     first = one.view()
@@ -111,6 +157,32 @@ def test_the_view_is_kept_for_a_second_and_until_something_was_learned(world: Wo
     third = one.view()
     world.pass_time(-SECOND)
     assert one.view() is not third, "the clock was set back"
+
+
+def test_a_track_stands_by_the_gate_as_it_is_and_by_what_the_run_may_still_spend(
+    world: World, database: Database
+) -> None:
+    waiting = Stood(State.MISSING, Reason.DUE, shape(world)[0], repeats=False)
+    one, poor = purse(world, database), purse(world, database, spend=0)
+    assert one.stands(waiting) == (State.MISSING, Reason.OUT_OF_CREDITS)
+    one.credit_answer(Credits(1000), world.clock())
+    assert one.stands(waiting) == (State.MISSING, Reason.DUE)
+    assert poor.stands(waiting) == (State.MISSING, Reason.BUDGET)
+    for other in (waiting._replace(wants=None), waiting._replace(reason=None)):
+        assert poor.stands(other) == (other.state, other.reason)
+
+
+def test_while_the_database_cannot_be_asked_an_older_view_will_do(world: World, database: Database) -> None:
+    def locked() -> Any:
+        return Locked(database.gate, {"view"}, 1, lambda: True)
+
+    with pytest.raises(DatabaseError):
+        Purse(locked(), world.policy, world.clock, print).view()
+    one = purse(world, database)
+    before = one.view()
+    one._gate = locked()
+    one.look_again()
+    assert one.view() is before
 
 
 # -- the free call -------------------------------------------------------------------------------------------------
@@ -143,9 +215,42 @@ def test_after_a_fruitless_call_it_is_made_again_a_while_later(
     assert told == ([Mistake("", answer)] if isinstance(answer, RuntimeError) else [])
 
 
+def test_the_free_call_tries_an_open_breaker_and_tells_nothing_of_purchases(world: World, database: Database) -> None:
+    told: list[Event] = []
+    one = purse(world, database, told)
+    for _ in range(FAULTS_TO_OPEN):
+        one.credit_answer(Trouble(Call.TIMEOUT, "silent"), world.clock())
+    assert one.provider_fails
+    assert [event.breaker.stage for event in told if isinstance(event, BreakerMoved)] == [Stage.OPEN]
+    for _ in range(2):
+        world.pass_time(world.policy.retry_max)
+        assert one.wants_credit_call()
+        one.credit_answer(Credits(1000), world.clock())
+        assert database.gate.view().breaker.stage is Stage.PROBING
+    assert not one.provider_fails
+
+
+def test_while_the_breaker_is_open_nothing_is_asked_before_its_time(world: World, database: Database) -> None:
+    one, silent = purse(world, database), Trouble(Call.TIMEOUT, "silent")
+    for _ in range(FAULTS_TO_OPEN):
+        one.credit_answer(silent, world.clock())
+    world.pass_time(world.policy.retry_min)
+    one.credit_answer(silent, world.clock())
+    retry_at = one.view().breaker.retry_at
+    assert retry_at is not None
+    assert retry_at > world.clock() + world.policy.retry_min
+    assert one.opens_at(*shape(world)) == retry_at
+    world.pass_time(retry_at - world.clock())
+    database.gate.heard(healthy=True, bought=False)
+    assert one.view().breaker.stage is Stage.PROBING
+    assert one.wants_credit_call()
+
+
 def test_a_balance_is_told_and_opens_a_gate_closed_for_the_key(world: World, database: Database) -> None:
     told: list[Event] = []
     one = purse(world, database, told)
+    one.heard(Trouble(Call.RATE_LIMITED, "slow down", Refused.RATE))
+    assert one.key_refused_until is None
     one.heard(Trouble(Call.UNAUTHORIZED, "no", Refused.KEY))
     before = one.key_refused_until
     one.credit_answer(Credits(7), world.clock())
@@ -158,6 +263,7 @@ def test_a_refused_key_is_tried_once_a_run(world: World, database: Database) -> 
     refused = Trouble(Call.UNAUTHORIZED, "no", Refused.KEY)
     one.heard(refused)
     assert one.wants_credit_call()
+    assert not Purse(database.gate, world.policy, world.clock, print, tries_key=False).wants_credit_call()
     one.credit_answer(refused, world.clock())
     world.pass_time(2 * MINUTE)
     assert one.key_refused_until is not None
@@ -186,6 +292,37 @@ def test_a_refusal_closes_the_gate_and_is_told(
     assert [closure.name for closure in database.gate.view().closures] == [name]
 
 
+def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, database: Database) -> None:
+    one, told = purse(world, database), NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down")
+    one.credit_answer(Credits(1000), world.clock())
+    database.gate.close(Closure(GateName.REQUEST_REJECTED, world.clock(), shape="another"))
+    for _ in range(2):
+        one.heard(told, shape(world)[0])
+        world.pass_time(SECOND)
+    for length in (1, 2, 4, 8):
+        opens = one.opens_at(*shape(world))
+        assert opens == world.clock() + length * world.policy.purchase_window - SECOND
+        world.pass_time(opens - world.clock())
+        assert not [c for c in database.gate.view().closures if c.name is GateName.RATE_LIMIT and c.active(opens)]
+        one.heard(told, shape(world)[0])
+        world.pass_time(SECOND)
+
+
+def test_an_order_that_is_taken_opens_the_gate_for_its_shape_and_no_other(world: World, database: Database) -> None:
+    one, (name, _) = purse(world, database), shape(world)
+    wrong = NothingMade(Refused.REQUEST, Call.REJECTED, "no such field")
+    one.heard(wrong, name)
+    one.heard(Accepted("t"), name)
+    assert one.view().closures == database.gate.view().closures == ()
+    for finding, closed in ((wrong, name), (wrong, "other"), (Trouble(Call.UNAUTHORIZED, "no", Refused.KEY), None)):
+        one.heard(finding, closed)
+    one.heard(Accepted("u"), name)
+    assert {(closure.name, closure.shape) for closure in one.view().closures} == {
+        (GateName.REQUEST_REJECTED, "other"),
+        (GateName.KEY, None),
+    }
+
+
 def breaker_after(world: World, database: Database, *findings: Any) -> Breaker:
     one = purse(world, database)
     for finding in findings:
@@ -199,6 +336,14 @@ def test_faults_in_a_row_open_the_breaker_and_health_in_between_does_not_let_the
     fault, health = Trouble(Call.SERVER_ERROR, "x"), Running()
     assert breaker_after(world, database, *[fault] * 4, health, *[fault] * 4).stage is Stage.CLOSED
     assert breaker_after(world, database, fault).stage is Stage.OPEN
+
+
+def test_lost_orders_in_a_row_open_the_breaker_and_answers_to_questions_in_between_do_not_end_the_row(
+    world: World, database: Database
+) -> None:
+    lost = AnswerLost(Call.TIMEOUT, "x")
+    assert breaker_after(world, database, *[lost, Running()] * 4, Accepted("t"), lost).stage is Stage.CLOSED
+    assert breaker_after(world, database, *[lost, Running()] * 4).stage is Stage.OPEN
 
 
 def test_health_alone_writes_nothing(world: World, database: Database) -> None:
