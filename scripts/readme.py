@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -189,10 +190,15 @@ def uninstall() -> Iterator[str]:
 
 
 def promises() -> Iterator[str]:
-    rows = []
+    """One row for each, with the words of the file that states it; others say more of it."""
+    stated, files = dict[int, str](), defaultdict[int, list[str]](list)
     for path in sorted((ROOT / "tests" / "promises").glob("test_[0-9][0-9]_*.py")):
-        number, _, said = first_sentence(path).removeprefix("Promise ").partition(": ")
-        rows.append((str(int(number)), said[:1].upper() + said[1:], f"`{path.relative_to(ROOT)}`"))
+        who, _, said = first_sentence(path).partition(": ")
+        number = int(who.removeprefix("More of ").lower().removeprefix("promise "))
+        files[number].append(f"`{path.relative_to(ROOT)}`")
+        if who == f"Promise {number}":
+            stated[number] = said[:1].upper() + said[1:]
+    rows = ((str(number), stated[number], "<br>".join(files[number])) for number in sorted(files))
     yield from table(("", "promise", "proof"), rows)
 
 

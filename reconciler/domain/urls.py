@@ -32,7 +32,7 @@ _KEY = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*(/[A-Za-z0-9_~-][A-Za-z0-9_~.-
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _USERINFO = re.compile(r"^((?:[^/?#]*//)?)[^/?#]*@")
-_DOUBTFUL = re.compile(r"[^/?#]*//[^/]*[?#][^/]*@")
+_DOUBTFUL = re.compile(r"[^/?#]*//[^/]*[?#].*@", re.DOTALL)
 """Where the password ends and the query begins is anybody's guess."""
 _NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 """Browsers and resolvers read a host that ends so as an IPv4 address."""

@@ -282,6 +282,7 @@ def test_a_row_from_the_end_of_time_overflows_nothing() -> None:
         ("https://user:se?cret@h.org/a.png", "https://…"),
         ("https://h.org?token=se@cret", "https://…"),
         ("https://user:se?cret@h.org//a.png", "https://…"),
+        ("https://user:se?cret//more@h.org/a.png", "https://…"),
         ("https://[bad?token=secret", "https://[bad"),
         ("data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,…"),
         ("data:" + "A" * 1000, "data:" + "A" * 43 + ",…"),

@@ -1,4 +1,4 @@
-"""Promise 1: The same for a second death during the recovery, and for deaths inside the store and the database.
+"""More of promise 1: the same for a second death during the recovery, and for deaths inside the store and the database.
 
 Pairs, and longer rows of deaths, are sampled, the same ones each time.
 """

@@ -1,5 +1,5 @@
-"""Promise 1: never pays twice, on both engines. On PostgreSQL behind a pooler one run is cut at every call of every
-port; on both, real processes are killed in each window that has a name."""
+"""More of promise 1: never pays twice, on both engines. On PostgreSQL behind a pooler one run is cut at every call of
+every port; on both, real processes are killed in each window that has a name."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,5 +1,6 @@
-"""Promise 5: the limits hold across processes. Two of them buy on PostgreSQL as fast as they can through a pooler,
-their orders late on the way, and the clock of one an hour fast. What counts is what Kie saw, and the server's time."""
+"""More of promise 5: the limits hold across processes. Two of them buy on PostgreSQL as fast as they can through a
+pooler, their orders late on the way, and the clock of one an hour fast. What counts is what Kie saw, and the
+server's time."""
 
 import sys
 from collections import Counter

@@ -1,5 +1,6 @@
-"""Promise 7: the same for every order of their calls. Two engines over one database take turns, each call of a port is
-a place where the other may come between; the order rests on a seed alone, so that whatever is found is found again."""
+"""More of promise 7: the same for every order of their calls. Two engines over one database take turns, each call of a
+port is a place where the other may come between; the order rests on a seed alone, so that whatever is found is found
+again."""
 
 import random
 from collections.abc import Callable
