@@ -454,3 +454,18 @@ Histories.TestCase.settings = settings(
 )
 """Histories are not made shorter when one fails: each takes a second."""
 TestHistories = pytest.mark.slow(Histories.TestCase)
+
+
+# -- histories that were found, and are kept -------------------------------------------------------------------------
+
+
+def test_a_track_given_up_on_one_task_asks_its_others_on(tmp_path: Path) -> None:
+    """Once nothing but faults came of the first one's picture for a week, nobody asked for the other any more."""
+    policy = Policy(public_url=PUBLIC_URL, per_day=0, target=Target(*SIZE))
+    world = World(tmp_path, policy=policy)
+    world.kie.script.add(Rule(operation=Operation.FILE, behaviour=page(502), path_contains="task_1"))
+    for name, run in (("task_1", SECOND), ("task_2", 9 * DAY)):
+        world.kie.add_task(name, prompt=f"a picture of {name}", behaviour=replace(GOOD, run=run))
+    world.add("t", image_url="task_1", extended_prompt="a mill | image_task_id: task_2")
+    assert world.run(8 * DAY).states == {(State.FAILED, Reason.DOWNLOAD_FAILED): 1}
+    assert world.run(2 * DAY).states == {(State.OK, None): 1}
