@@ -24,6 +24,7 @@ from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.cli.conftest import PROGRAM, clean_environment, installed
+from tests.daemons import small
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SMALL = {"width": 640, "height": 360}
@@ -147,10 +148,10 @@ def test_two_processes_at_once(filled: MakeWorld, seed: int) -> None:
 @pytest.mark.slow
 def test_two_real_processes_over_http(tmp_path: Path) -> None:
     with installed(tmp_path) as install:
-        install.configure(kie__purchase_limit="2", kie__purchase_window='"1s"', budget__per_hour="5")
+        small(install, kie__purchase_limit="2", kie__purchase_window='"1s"', budget__per_hour="5")
         for number in range(8):
             install.add(f"t{number:02}")
-        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "30s"]
+        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "15s"]
         both = [
             subprocess.Popen(
                 command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -163,7 +164,7 @@ def test_two_real_processes_over_http(tmp_path: Path) -> None:
         assert len(times) == 5
         assert most(times, SECOND) <= 2
         assert max(Counter(purchase.prompt for purchase in install.kie.book.purchases).values()) == 1
-        assert sum(row["resolution"] == "2048x1152" for row in install.rows()) == 5
+        assert sum(row["resolution"] == "160x90" for row in install.rows()) == 5
 
 
 # -- per track -----------------------------------------------------------------------------------------------------

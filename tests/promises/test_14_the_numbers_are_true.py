@@ -46,6 +46,16 @@ def test_a_task_handed_over_is_followed_in_the_numbers_at_once(make_world: MakeW
     assert checked(world) == {(State.AWAITING, Reason.IN_FLIGHT): 1}
 
 
+def test_a_budget_that_has_room_again_shows_in_the_numbers_at_once(make_world: MakeWorld) -> None:
+    world = make_world(per_hour=1)
+    world.add("t1")
+    world.add("t2")
+    world.run()
+    assert checked(world) == {(State.OK, None): 1, (State.MISSING, Reason.BUDGET): 1}
+    world.pass_time(HOUR)
+    assert checked(world) == {(State.OK, None): 1, (State.MISSING, Reason.DUE): 1}
+
+
 def test_a_row_that_is_spoiled_or_whose_name_is_like_anothers_counts_as_invalid(make_world: MakeWorld) -> None:
     world = make_world(per_day=0)
     world.add("t1")

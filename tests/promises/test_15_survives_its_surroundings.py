@@ -81,6 +81,7 @@ def test_the_database_goes_away_and_comes_back(postgres: Server, hasty: Bouncer,
             install.add("a")
             eventually(lambda: "sweep: postgresql://" in daemon.says("/readyz")[1])
             assert daemon.says("/metrics")[0] == 200
+            assert install.bouncer.connections(install.name) <= 3
             postgres.start()
             eventually(lambda: install.bouncer_answers() and good(install) == 1)
             eventually(lambda: daemon.says("/readyz")[0] == 200)

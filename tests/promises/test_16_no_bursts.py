@@ -88,10 +88,12 @@ def test_twenty_restarts(small_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
     (due,) = world.sql("SELECT min(due_at) AS first FROM reconciler_memory")
     first = datetime.fromisoformat(due["first"])
     assert first > world.clock() + RESTARTS * PAUSE
-    asked = watch(world, monkeypatch)
+    asked, looks = watch(world, monkeypatch), "SELECT sum(generation) AS taken FROM reconciler_memory"
+    taken = world.sql(looks)
     for _ in range(RESTARTS):
         with living(world, audit_interval=RESTARTS * PAUSE) as daemon:
             daemon.live(PAUSE)
+        assert world.sql(looks) == taken, "nor is any looked at"
     assert set(asked) == {CREDITS}
     assert asked[CREDITS] <= RESTARTS + 1, "the balance is asked for at each start"
     assert world.overview().tracks == dict.fromkeys(WAITING, EACH)
