@@ -57,7 +57,13 @@ def for_real(folder: Path, tracks: int, seconds: float) -> None:
     with installed(folder) as install:
         install.kie.settings = Settings(credits=1e6)
         troubled(install)
-        small(install, schedule__sweep_interval='"5s"', budget__per_hour="5000", budget__per_day="50000")
+        small(
+            install,
+            schedule__sweep_interval='"5s"',
+            schedule__snapshot_interval='"15s"',
+            budget__per_hour="5000",
+            budget__per_day="50000",
+        )
         with running(install) as daemon:
             begun, added = time.monotonic(), 0
             print("minute  tracks  good  bought  files  threads     MB  CPU s")
