@@ -70,7 +70,7 @@ def in_windows(times: Sequence[datetime]) -> list[int]:
 def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = proven(make_world, 100)
+    world = proven(make_world, 50)
     fails = world.clock() + 12 * SECOND
     for number, answer in enumerate(OUTAGES):
         part = HOUR / len(OUTAGES)
@@ -87,17 +87,17 @@ def test_nobody_is_given_up_while_kie_fails_and_purchases_come_back_step_by_step
         assert len(bought(world)) == before
         assert len(world.kie.book.creations) - before <= 15, "it was left alone"
         stood = states(world)
-        assert stood[State.MISSING] + stood[State.UNKNOWN] + stood[State.BACKING_OFF] == 100 - before
+        assert stood[State.MISSING] + stood[State.UNKNOWN] + stood[State.BACKING_OFF] == 50 - before
         assert stood[State.AWAITING] + stood[State.OK] == before
 
         daemon.live(2 * HOUR)
         assert closed == [False, True, False]
-    assert world.overview().tracks == {(State.OK, None): 100}
+    assert world.overview().tracks == {(State.OK, None): 50}
     after = in_windows(bought(world)[before:])
     assert after[:3] == [1, 2, 4], after
     assert max(after) <= world.policy.purchase_limit
     assert not [event for event in world.events if isinstance(event, Moved) and event.state is State.FAILED]
-    assert {len(world.kie.book.purchases_for(f"called t{number:03} in")) for number in range(100)} == {1}
+    assert {len(world.kie.book.purchases_for(f"called t{number:03} in")) for number in range(50)} == {1}
 
 
 def out_of_credits(world: World) -> None:

@@ -469,3 +469,13 @@ def test_a_track_given_up_on_one_task_asks_its_others_on(tmp_path: Path) -> None
     world.add("t", image_url="task_1", extended_prompt="a mill | image_task_id: task_2")
     assert world.run(8 * DAY).states == {(State.FAILED, Reason.DOWNLOAD_FAILED): 1}
     assert world.run(2 * DAY).states == {(State.OK, None): 1}
+
+
+def test_a_track_that_a_process_died_at_goes_on_when_its_lease_is_over(tmp_path: Path) -> None:
+    world = World(tmp_path, policy=Policy(public_url=PUBLIC_URL, target=Target(*SIZE)))
+    world.kie.script.when(GOOD)
+    world.add("t")
+    with pytest.raises(Killed, match=r"after leases\.lease_all"):
+        world.run(wrap=Scissors(7).wrap)
+    world.pass_time(world.policy.lease)
+    assert world.run(MINUTE).states == {(State.OK, None): 1}

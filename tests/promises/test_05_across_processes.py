@@ -1,6 +1,6 @@
 """More of promise 5: the limits hold across processes. Two of them buy on PostgreSQL as fast as they can through a
-pooler, their orders late on the way, and the clock of one an hour fast. What counts is what Kie saw, and the
-server's time."""
+pooler, slow between what they see at the gate and what they note there, their orders late on the way, and the clock of
+one an hour fast. What counts is what Kie saw, and the server's time."""
 
 import sys
 from collections import Counter
@@ -25,10 +25,17 @@ HALVES = [f"a{number}" for number in range(7)], [f"b{number}" for number in rang
 """What either process works: less than what an hour allows, so that both must have bought."""
 HOPELESS = "a0"
 START = """
+import time
 from pathlib import Path
+from reconciler.database.gate import SqlGate
 from tests.promises.haste import clock_fast, late_orders, together
 late_orders(seconds=0.3)
 clock_fast(hours={ahead})
+intend = SqlGate._intend
+def intend_slowly(*given):
+    time.sleep(0.05)
+    return intend(*given)
+SqlGate._intend = intend_slowly
 together(Path({gate!r}), processes=2)
 from reconciler.cli import main
 main()

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.domain.states import State
+from reconciler.domain.states import Reason, State
 from reconciler.engine.events import Moved
-from reconciler.kie.simulated import page
+from reconciler.kie.simulated import Succeed, page
 from reconciler.kie.simulated.wire import Request, Response
 from reconciler.testing.world import World
 from tests import s3
@@ -243,11 +243,27 @@ def test_the_clock_jumps_forth_and_back_in_the_middle_of_runs(make_world: Callab
     wild = [chance.choice(JUMPS) * chance.choice((-1, 1)) if chance.random() < 0.2 else STILL for _ in range(30)]
     jumps = iter([*wild, 2 * DAY, *[STILL] * 20, -2 * DAY])  # what was bought last lies ahead, and fills the window
     jumping(world, lambda _: next(jumps, STILL))
+    begun = world.clock.true()
     for _ in range(20):
         world.run(2 * MINUTE)
     assert next(jumps, None) is None
     assert world.run(12 * HOUR).states == {(State.OK, None): 30}
     assert bought(world) == [1] * 30
+    fetched = [visit.at for visit in world.kie.book.visits if visit.operation == "file"]
+    assert max(fetched) - begun < HOUR, "nothing was held up"
+
+
+def test_a_task_is_asked_on_though_its_next_time_lies_days_ahead_since_the_clock_was_set_back(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=640, height=360, run=10 * MINUTE))
+    world.add("t", age=30 * DAY)
+    world.clock.jump(2 * DAY)
+    assert world.run(SECOND).states == {(State.AWAITING, Reason.IN_FLIGHT): 1}
+    world.clock.jump(-2 * DAY)
+    assert world.run(HOUR, audit=False).states == {(State.OK, None): 1}
 
 
 @pytest.mark.timeout(20)
