@@ -9,7 +9,7 @@ from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.memories import Memories
 from reconciler.database.statements import Answer, Question, Slot
-from reconciler.database.tables import Bought, Closed, GateRow
+from reconciler.database.tables import Bought, Closed, GateRow, Remembered
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
@@ -31,23 +31,33 @@ class ClockJumps:
         self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
         self._closed = connection.statement(Closed.select(*_CLOSURE).where(Closed.at > Slot("now")), *_CLOSURE)
         self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
+        too_long = Remembered.lease_until > Slot("far")
+        self._leased = connection.statement(Remembered.select(Remembered.track_id).where(too_long).limit(1), None)
+        self._free = connection.statement(Remembered.update({Remembered.lease_until: Slot("now")}).where(too_long))
         self._shift = connection.statement(Closed.update(shifted).where(this))
         self._save_gate = connection.statement(GateRow.update(gate))
 
     def asked(self, now: datetime) -> list[Question]:
         """What `found` and `mend` need, to be asked together with whatever else is wanted."""
         latest = now + self.policy.send_within + self.policy.request_timeout
-        return [self._bought.given(now=now, latest=latest), self._closed.given(now=now), self._gate.given()]
+        bought, closed = self._bought.given(now=now, latest=latest), self._closed.given(now=now)
+        return [bought, closed, self._gate.given(), self._leased.given(far=self._far(now))]
+
+    def _far(self, now: datetime) -> datetime:
+        """No lease reaches so far, be it of a process with other settings."""
+        return now + 10 * self.policy.lease
 
     def mended(self, answers: Sequence[Answer], now: datetime) -> list[Question]:
         """What sets it right; nothing where nothing lies further ahead than it could."""
-        bought, closed, gate = (answer.rows for answer in answers)
+        bought, closed, gate, leased = (answer.rows for answer in answers)
         asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought]
         for name, shape, at, until in closed:
             asked.append(self._shift.given(name=name, shape=shape, at=now, until=now + (until - at) if until else None))
         ahead = self._gate_ahead(gate, now)
         if ahead is not None:
             asked.append(self._save_gate.given(balance_at=ahead[0], breaker=codec.dump_breaker(ahead[1])))
+        if leased:
+            asked.append(self._free.given(now=now, far=self._far(now)))
         return asked
 
     def _gate_ahead(self, rows: list[Any], now: datetime) -> tuple[datetime | None, Breaker] | None:

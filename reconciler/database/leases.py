@@ -112,7 +112,8 @@ class SqlLeases(Peek):
         self._remember = connection.statement(R.update(slots(_MEMORY)).where(this))
         self._begin = connection.statement(R.update({R.lease_step: Slot("step")}).where(MINE))
         self._save = connection.statement(R.update(saved).where(MINE))
-        self._look_again = connection.statement(R.update({R.due_at: Slot("due_at"), R.held: None}).where(this))
+        at_once = {R.due_at: Slot("now"), R.stands_until: Slot("now"), R.held: None}
+        self._look_again = connection.statement(R.update(at_once).where(this))
         self._holders = Several(lambda ids: connection.statement(holders.where(R.track_id.in_(ids)), *_HOLDER))
 
     # -- leasing -------------------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ class SqlLeases(Peek):
         asked = [self.memories.answer_saved(purchase) for purchase in purchases if purchase.outcome is not Outcome.OPEN]
         answers = self.connection.ask(*asked)
         if any(answer.written for answer in answers):
-            self.connection.ask(*(self._look_again.given(id=memory.track_id, due_at=now) for memory in memories))
+            self.connection.ask(*(self._look_again.given(id=memory.track_id, now=now) for memory in memories))
 
     def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
         answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))

@@ -479,3 +479,13 @@ def test_a_track_that_a_process_died_at_goes_on_when_its_lease_is_over(tmp_path:
         world.run(wrap=Scissors(7).wrap)
     world.pass_time(world.policy.lease)
     assert world.run(MINUTE).states == {(State.OK, None): 1}
+
+
+def test_a_lease_of_a_dead_process_does_not_outlive_it_by_as_much_as_the_clock_is_set_back(tmp_path: Path) -> None:
+    world = World(tmp_path, policy=Policy(public_url=PUBLIC_URL, target=Target(*SIZE)))
+    world.kie.script.when(GOOD)
+    world.add("t", age=1000 * DAY)
+    with pytest.raises(Killed, match=r"after leases\.lease_all"):
+        world.run(wrap=Scissors(7).wrap)
+    world.clock.jump(-2 * DAY)
+    assert world.run(HOUR).states == {(State.OK, None): 1}

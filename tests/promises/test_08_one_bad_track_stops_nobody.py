@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
-from reconciler.domain.learn import Done
+from reconciler.domain.learn import Done, learn
 from reconciler.domain.model import Memory
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
@@ -172,7 +172,7 @@ def test_a_mistake_in_one_track_is_told_and_the_others_finish(make_world: MakeWo
 def test_a_mistake_in_what_is_made_of_an_answer_is_told_and_the_others_finish(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, learn = proven(make_world), steps.learn
+    world = proven(make_world)
 
     def learned(case: Case, done: Done, finding: Finding) -> Memory:
         if case.track.id.startswith("bad-"):

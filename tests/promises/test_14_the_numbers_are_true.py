@@ -6,6 +6,7 @@ every step of the histories of promise 4, and here after what they seldom show.
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from itertools import product
 
 import pytest
@@ -18,7 +19,16 @@ from reconciler.testing.cutting import Killed, Scissors
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.promises.recount import agreed
-from tests.promises.test_04_every_history_converges import CDN, DAY, HOUR, MINUTE, ROWS, SECOND, failing
+from tests.promises.test_04_every_history_converges import (
+    CDN,
+    DAY,
+    HOUR,
+    MINUTE,
+    ROWS,
+    SECOND,
+    Meanwhile,
+    failing,
+)
 
 MakeWorld = Callable[..., World]
 
@@ -135,3 +145,16 @@ def test_taking_the_numbers_writes_nothing(make_world: MakeWorld) -> None:
     with closing(world.open()) as database:
         SqlOverview(database.connection, database.app, world.policy).overview()
     assert world.path.read_bytes() == before
+
+
+def test_an_answer_that_comes_when_its_track_was_taken_over_shows_in_the_numbers_at_once(
+    make_world: MakeWorld,
+) -> None:
+    rehearsal, scissors = make_world(), Scissors()
+    rehearsal.add("t")
+    rehearsal.run(wrap=scissors.wrap)
+    world = make_world()
+    world.add("t")
+    other = partial(world.run, 3 * MINUTE, owner="two")
+    world.run(SECOND, wrap=Meanwhile(scissors.places.index("before kie.create"), other).wrap)
+    assert checked(world) == {(State.BACKING_OFF, Reason.PROVIDER_FAILED): 1}, "the order was not sent"
