@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reconciler.kie.simulated import LOST, SERVER_ERROR, Settings, Succeed, page
+from reconciler.kie.simulated import LOST, SERVER_ERROR, Succeed, page
 from tests.cli.conftest import Install, installed
 from tests.daemons import running, small
 from tests.soaking import OUTCOMES, Soak
@@ -55,7 +55,7 @@ def virtual(folder: Path, tracks: int, days: int) -> None:
 def for_real(folder: Path, tracks: int, seconds: float) -> None:
     """New tracks all the time, one of a hundred calls goes wrong."""
     with installed(folder) as install:
-        install.kie.settings = Settings(credits=1e6)
+        install.kie.top_up(1e6)
         troubled(install)
         small(
             install,
