@@ -1,7 +1,8 @@
 # Everything sets up what it needs: a virtual environment in .venv, from hashed locks, once.
 SHELL := bash
 PYTHON ?= python3
-WORKERS ?= 2
+# On two cores: many tests wait for real servers and processes.
+WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1

@@ -47,6 +47,7 @@ def test_there_are_enough_golden_prompts() -> None:
     assert len(GOLDEN) >= 20
 
 
+@pytest.mark.untraced
 @given(tracks)
 def test_a_prompt_is_one_clean_line_or_none(track: Track) -> None:
     prompt = original(track)
