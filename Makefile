@@ -1,8 +1,7 @@
 # Everything sets up what it needs: a virtual environment in .venv, from hashed locks, once.
 SHELL := bash
 PYTHON ?= python3
-# On two cores: many tests wait for real servers and processes.
-WORKERS ?= 3
+WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1

@@ -151,7 +151,7 @@ def test_two_real_processes_over_http(tmp_path: Path) -> None:
         small(install, kie__purchase_limit="2", kie__purchase_window='"1s"', budget__per_hour="5")
         for number in range(8):
             install.add(f"t{number:02}")
-        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "15s"]
+        command = [*PROGRAM, "--config", str(install.config), "run", "--once", "--timeout", "30s"]
         both = [
             subprocess.Popen(
                 command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
