@@ -23,13 +23,21 @@ class Notes:
 
     def get(self, name: str) -> str | None:
         with self.connection.reading():
-            row = self._get.one(name=name)
-            return None if row is None else str(row[0])
+            return self.kept(name)
 
     def put(self, name: str, value: str | None) -> None:
         """None forgets it."""
         with self.connection.writing():
-            if value is None:
-                self._forget.run(name=name)
-            else:
-                self._put.run(name=name, value=value)
+            self.keep(name, value)
+
+    # -- inside the caller's transaction
+
+    def kept(self, name: str) -> str | None:
+        row = self._get.one(name=name)
+        return None if row is None else str(row[0])
+
+    def keep(self, name: str, value: str | None) -> None:
+        if value is None:
+            self._forget.run(name=name)
+        else:
+            self._put.run(name=name, value=value)
