@@ -581,7 +581,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 BODIES = st.binary() | VALUES.map(lambda v: json.dumps(v).encode()) | ENVELOPES.map(lambda v: json.dumps(v).encode())
 
 
-@pytest.mark.untraced
+@pytest.mark.slow
 @given(STATUSES, BODIES | mutated())
 def test_any_body_is_judged_and_never_beyond_what_it_says(status: int, body: bytes) -> None:
     raw_answer, parsed = Raw(status, body), wire.loads(body)
