@@ -115,10 +115,13 @@ class SqlFinder:
             return int(self.connection.one(query)[0])
 
     def tally(self, only: Only = None) -> Mapping[Stood, int]:
-        kept = (R.state, R.reason, R.wants, R.repeats)
-        with self.connection.reading():
-            query = R.select(*kept, fn.count(R.track_id)).where(R.state.is_null(False) & _among(only))
-            return {Stood(*stood): count for *stood, count in self.connection.rows(query.group_by(*kept))}
+        """A track that somebody has in hand for the first time is not judged yet."""
+        with self.connection.snapshot() as now:
+            kept = (R.state, R.reason, R.wants, R.repeats)
+            known = R.state.is_null(False) | (R.lease_until > now)
+            query = R.select(*kept, fn.count(R.track_id)).where(known & _among(only)).group_by(*kept)
+            found = self.connection.rows(query)
+            return {Stood(state or State.UNVERIFIED, *stood): count for state, *stood, count in found}
 
     # -- due: statements with slots for limits, keys and times, spelled once -------------------------------------------
 

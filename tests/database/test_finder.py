@@ -11,7 +11,7 @@ from reconciler.database.finder import SqlFinder
 from reconciler.domain.actions import Write
 from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Standing
+from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import How, Reason, State
 from reconciler.ports import Change, Commit, RowWrite
 
@@ -229,6 +229,14 @@ def test_counting(app: Any, desk: Desk) -> None:
     desk.look("d", None)
     stood = {(State.MISSING, Reason.BUDGET, None, False): 2, (State.OK, None, None, False): 1}
     assert desk.finder.tally() == stood
+
+
+def test_counting_what_another_process_has_just_begun(app: Any, desk: Desk) -> None:
+    app.put("new")
+    assert desk.leases.lease("new") is not None
+    assert desk.finder.tally() == {Stood(State.UNVERIFIED, None, None, repeats=False): 1}
+    app.clock.on(hours=1)
+    assert desk.finder.tally() == {}
 
 
 # -- audit -------------------------------------------------------------------------------------------------------------

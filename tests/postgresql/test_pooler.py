@@ -170,7 +170,7 @@ def test_what_others_left_in_a_session_does_not_matter(postgres: Server, narrow:
             "TimeZone = 'Asia/Tokyo'",
             "IntervalStyle = 'sql_standard'",
             "lock_timeout = '1ms'",
-            "statement_timeout = '1ms'",
+            "statement_timeout = '1s'",
             "default_transaction_isolation = 'serializable'",
             "extra_float_digits = 0",
         ):
@@ -178,7 +178,9 @@ def test_what_others_left_in_a_session_does_not_matter(postgres: Server, narrow:
         with closing(open_database(Where(narrow.url(name), "public.tracks"), POLICY)) as database:
             assert work(database, track) is Commit.COMMITTED
             assert database.notes.get("word") == "given"
-
+            with database.connection.writing():
+                row = database.connection.db.execute_sql("SELECT current_setting('statement_timeout')").fetchone()
+                assert row == ("1min",)
 
 def test_two_who_share_one_session_take_turns(postgres: Server, pooler: Bouncer, name: str) -> None:
     tracks = put(postgres, name, 8)
