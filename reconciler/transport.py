@@ -13,6 +13,7 @@ asked is what was vetted); SSL_CERT_FILE and SSL_CERT_DIR are.
 import logging
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -23,7 +24,9 @@ from threading import Thread
 from typing import Any
 
 import httpcore
-import httpx
+
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # its command line takes as long to import as itself
+import httpx  # noqa: E402
 
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # they log URLs, and signed ones are secrets

@@ -12,7 +12,7 @@ from reconciler.app.work import Pace, parts_of, unhurried
 from reconciler.database import Database
 from reconciler.engine.crew import WORKERS, Threads
 from reconciler.engine.events import Listener, Result
-from reconciler.engine.purse import CreditPatience
+from reconciler.engine.lately import Lately
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.service.counting import Trigger
 from reconciler.service.events import Swept, Tell
@@ -40,7 +40,7 @@ class Haste:
 class Sweeping:
     def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
         self._outside, self._ears, self._vitals = outside, ears, vitals
-        self._credit = CreditPatience()
+        self._lately = Lately()
         self._running: dict[Sweep, None] = {}  # changed by two threads: each change is one step
         self._stopped = False
 
@@ -61,7 +61,7 @@ class Sweeping:
         """`trigger` None: a slice of the audit. `reached` is told in any case at which key the next one resumes."""
         name, begun, metrics = token_hex(4), utc_now(), self._ears.metrics
         crew = Threads(haste.workers, self._watch)
-        parts = parts_of(database, self._outside, crew, metrics, haste.pace, self._credit)
+        parts = parts_of(database, self._outside, crew, metrics, haste.pace, self._lately)
         sweep = Sweep(parts, bounds, each(metrics, self._ears.listen(name)))
         self._running[sweep] = None
         try:

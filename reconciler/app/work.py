@@ -8,8 +8,8 @@ from reconciler.app.outside import Provider
 from reconciler.database import Database
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
-from reconciler.engine.purse import CreditPatience
-from reconciler.engine.sweep import Parts
+from reconciler.engine.lately import Lately
+from reconciler.engine.parts import Parts
 from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.kie.client import Observer
 
@@ -32,11 +32,11 @@ def parts_of(
     crew: Crew,
     observer: Counter,
     pace: Pace = unhurried,
-    credit: CreditPatience | None = None,
+    lately: Lately | None = None,
 ) -> Parts:
     """Raises StoreUnfit where the store is not the one that the database knows."""
     store = open_store(outside.settings, database, observer.store_asked)
     kie, pictures = outside.client(observer), outside.pictures(pace)
     hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
     ports = database.finder, database.leases, database.gate
-    return Parts(*ports, hands, crew, outside.policy, outside.clock, credit or CreditPatience())
+    return Parts(*ports, hands, crew, outside.policy, outside.clock, lately or Lately())

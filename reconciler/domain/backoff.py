@@ -3,6 +3,8 @@
 import hashlib
 from datetime import timedelta
 
+from reconciler.domain.runs import Runs
+
 _LEAST = timedelta(seconds=2)
 _FIRST_POLL = timedelta(seconds=4)
 _GROWTH = 1.35
@@ -16,8 +18,17 @@ def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timede
     return ceiling * (0.5 + spin / 2)
 
 
+def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> timedelta:
+    """Until the next question about an image task: when it may well have ended, as long as others ran so long. The
+    first comes soon while little is known of others, since refusals come at once."""
+    likely = runs.pause(max(age, timedelta())) if polls > 0 or runs.is_known else None
+    if likely is None:
+        return poll_after(age, polls, spin)
+    return max(_LEAST, min(likely, _slowest(age)) * (0.9 + 0.2 * spin))
+
+
 def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:
-    """Until the next question about a task of this age that was asked about `polls` times.
+    """Until the next question about something of this age that was asked about `polls` times.
 
     Each poll comes when the task is some 1.35 times as old as at the last one, within what `_slowest` allows; the
     number of polls stands in for the age where a clock that jumped back makes it small.

@@ -1,6 +1,6 @@
 """One track at one instant: everything a decision may rest on, read once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResu
 from reconciler.domain.look import Look, look_at
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, TaskState, Track
 from reconciler.domain.policy import Policy
+from reconciler.domain.runs import Runs
 from reconciler.domain.scope import in_scope, settles_at
 from reconciler.domain.states import Flaw, How, Reason, State
 
@@ -21,6 +22,7 @@ class Case:
     memory: Memory
     policy: Policy
     now: datetime
+    runs: Runs = field(default_factory=Runs)
 
     @cached_property
     def look(self) -> Look:

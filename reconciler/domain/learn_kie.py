@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.domain.backoff import delay, poll_after, spin_of
+from reconciler.domain.backoff import delay, poll_after, poll_task_after, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import (
     Accepted,
@@ -39,7 +39,7 @@ def _followed(case: Case, task: Task, finding: Finding) -> Task:
             task = replace(task, created_at=task.created_at or _past(case, created), not_found=0, first_not_found=None)
             task = _answered(task)
             age = max(case.now - task.since(), timedelta(0))
-            return replace(task, next_poll=case.now + poll_after(age, task.polls, spin_of(task.id, task.polls)))
+            return replace(task, next_poll=case.now + _pause_of(case, task, age))
         case Succeeded():
             ended = _past(case, finding.completed_at) or case.now
             created = task.created_at or _past(case, finding.created_at)
@@ -158,4 +158,8 @@ def _new_task(case: Case, task_id: str, found: tuple[str, ...]) -> Task:
     task = Task(task_id, first_seen=case.now, created_at=case.now)
     if found:
         return replace(task, state=TaskState.SUCCEEDED, urls=found, completed_at=case.now)
-    return replace(task, next_poll=case.now + poll_after(timedelta(0), 0, spin_of(task_id)))
+    return replace(task, next_poll=case.now + _pause_of(case, task, timedelta(0)))
+
+
+def _pause_of(case: Case, task: Task, age: timedelta) -> timedelta:
+    return poll_task_after(age, task.polls, spin_of(task.id, task.polls), case.runs)

@@ -5,7 +5,6 @@ import re
 from reconciler.domain.model import Track
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
-from reconciler.domain.soften import neutral, soften
 from reconciler.domain.wording import collapse, fit_length, said
 
 __all__ = ["fit_length", "ladder", "original"]
@@ -32,6 +31,8 @@ def original(track: Track) -> str | None:
 
 def ladder(track: Track, policy: Policy) -> tuple[tuple[str, str], ...]:
     """(model, prompt) to try in turn while the content is refused; empty where there is no prompt."""
+    from reconciler.domain.soften import neutral, soften  # noqa: PLC0415 - its many words take a tenth of a start
+
     first = original(track)
     if first is None:
         return ()

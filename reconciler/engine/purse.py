@@ -1,6 +1,5 @@
 """The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Buy
@@ -15,16 +14,10 @@ from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
+from reconciler.engine.lately import Lately
 from reconciler.ports import Clock, DatabaseError, Gate, Lease
 
 FRESH_FOR = timedelta(seconds=1)
-
-
-@dataclass(slots=True)
-class CreditPatience:
-    """Until when the free credit call is left alone after it failed. One for all sweeps of a process."""
-
-    until: datetime | None = None
 
 
 class Purse:
@@ -39,13 +32,13 @@ class Purse:
         max_purchases: int | None = None,
         *,
         tries_key: bool = True,
-        patience: CreditPatience | None = None,
+        lately: Lately | None = None,
     ) -> None:
         self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
         self._left = max_purchases
         self._view: GateView | None = None
         self._last: GateView | None = None
-        self._patience = patience or CreditPatience()
+        self._lately = lately or Lately()
         self._key_tried = not tries_key
 
     def view(self) -> GateView:
@@ -97,7 +90,7 @@ class Purse:
     def _credits_asked_again_at(self) -> datetime | None:
         """An open breaker is tried by the same call, at its own time."""
         now, breaker = self._clock(), self.view().breaker
-        times = (self._patience.until, breaker.retry_at if breaker.stage is Stage.OPEN else None)
+        times = (self._lately.no_credit_call_until, breaker.retry_at if breaker.stage is Stage.OPEN else None)
         return max((at for at in times if at is not None and at > now), default=None)
 
     def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
@@ -152,7 +145,7 @@ class Purse:
             self._tell(CreditsRead(answer.balance, asked_at))
             self._hear(healthy=True, bought=False)
             return
-        self._patience.until = self._clock() + self._policy.retry_min
+        self._lately.no_credit_call_until = self._clock() + self._policy.retry_min
         if isinstance(answer, Trouble):
             self.heard(answer)
         elif isinstance(answer, Exception):

@@ -28,20 +28,17 @@ from reconciler.domain.learn import learn, notice
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
-from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
-from reconciler.engine.crew import Crew
 from reconciler.engine.desk import After, Desk
-from reconciler.engine.effects import Hands, Job, whole
+from reconciler.engine.effects import Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
+from reconciler.engine.parts import Parts
 from reconciler.engine.purse import Purse
 from reconciler.ports import (
-    Clock,
     DatabaseError,
     Held,
     Lease,
-    Leases,
     Step,
 )
 
@@ -67,12 +64,10 @@ class Steps:
     for a shape's gate.
     """
 
-    def __init__(
-        self, leases: Leases, hands: Hands, crew: Crew, purse: Purse, policy: Policy, clock: Clock, listener: Listener
-    ) -> None:
-        self._leases, self._hands, self._crew, self._purse = leases, hands, crew, purse
-        self._policy, self._clock, self._tell = policy, clock, listener
-        self.desk = Desk(leases, purse, policy, clock, listener)
+    def __init__(self, parts: Parts, purse: Purse, listener: Listener) -> None:
+        self._leases, self._hands, self._crew, self._lately = parts.leases, parts.hands, parts.crew, parts.lately
+        self._policy, self._clock, self._purse, self._tell = parts.policy, parts.clock, purse, listener
+        self.desk = Desk(parts.leases, purse, parts.policy, parts.clock, listener)
         self.flights: dict[str, Flight] = {}
         self.unsaved: deque[tuple[Flight, Finding]] = deque()
         self.alone: deque[str] = deque()
@@ -242,6 +237,7 @@ class Steps:
             self._tell(Mistake(flight.case.track.id, answer))
         finding = told(flight.job, answer, provider_fails=self._provider_fails())
         self._tell(Found(flight.case.track.id, flight.job, finding, _asked(flight, finding)))
+        self._lately.hear(finding)
         self._learn(flight, finding)
 
     def _provider_fails(self) -> bool:
@@ -272,7 +268,7 @@ class Steps:
 
     def _conclude(self, flight: Flight, finding: Finding) -> None:
         before = flight.case
-        case = replace(before, now=self._clock())
+        case = replace(before, now=self._clock(), runs=self._lately.runs)
         memory, tried = learn(case, flight.job, finding), attempt(flight.job, finding)
 
         def saved() -> None:

@@ -9,22 +9,21 @@
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Credits, Finding
 from reconciler.domain.gate import GateName
 from reconciler.domain.models import shapes
-from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
-from reconciler.engine.crew import Crew, Done
-from reconciler.engine.effects import Hands
+from reconciler.engine.crew import Done
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.lines import Lines
-from reconciler.engine.purse import CreditPatience, Purse
+from reconciler.engine.parts import Parts
+from reconciler.engine.purse import Purse
 from reconciler.engine.steps import Steps
 from reconciler.engine.tally import Tally
-from reconciler.ports import Clock, DatabaseError, Finder, Gate, Leases
+from reconciler.ports import DatabaseError
 
 PAGE = 200
 CREDIT_CALL = ""
@@ -35,20 +34,6 @@ LOOKS = 25
 
 NOT_AGAIN_FOR = timedelta(seconds=1)
 """Whatever the database says, a track is not looked at again sooner: no mistake of ours may keep it busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a sweep works with."""
-
-    finder: Finder
-    leases: Leases
-    gate: Gate
-    hands: Hands
-    crew: Crew
-    policy: Policy
-    clock: Clock
-    credit: CreditPatience = field(default_factory=CreditPatience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +75,9 @@ class Sweep:
             self._tally,
             bounds.max_purchases,
             tries_key=bounds.tries_key,
-            patience=parts.credit,
+            lately=parts.lately,
         )
-        self._steps = Steps(parts.leases, parts.hands, parts.crew, self._purse, parts.policy, parts.clock, self._tally)
+        self._steps = Steps(parts, self._purse, self._tally)
         self._desk = self._steps.desk
         self._lines = Lines(parts.finder, parts.clock, self._only)
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered

@@ -2,13 +2,14 @@
 real client, and no threads. A run can be cut like a process that is killed, and begun anew on what it left."""
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reconciler import __version__
 from reconciler.database import Database, Reader, Where, open_database, open_reader
@@ -16,7 +17,8 @@ from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.events import Event, Result
-from reconciler.engine.sweep import Bounds, Parts, Sweep
+from reconciler.engine.parts import Parts
+from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.addresses import vetting
 from reconciler.images.local_store import LocalStore
 from reconciler.images.pictures import WebPictures
@@ -32,6 +34,8 @@ PUBLIC_URL = "https://covers.example/pictures"
 
 NO_SYNC = "PRAGMA synchronous = OFF"
 """The process may die, the power stays: nothing is lost by not waiting for the disk."""
+
+T = TypeVar("T", Database, Reader)
 
 Wrap = Callable[[str, Any], Any]
 """Puts something around a port, told by its name."""
@@ -70,6 +74,34 @@ class AppFile:
 
     def unhurried(self, database: Database) -> None:
         database.connection.db.execute_sql(NO_SYNC)
+
+
+class _Fluent:
+    """What works on databases, its queries spelled: that takes longer than to run them, and few databases differ."""
+
+    MANY = 50
+
+    def __init__(self) -> None:
+        self._idle: OrderedDict[Hashable, Any] = OrderedDict()
+
+    @contextmanager
+    def instead_of(self, opened: T, *alike: Hashable) -> Iterator[T]:
+        """One that was closed, if there is one, over the connection that was opened. `alike`: what it was made for."""
+        app = opened.app
+        names, types, unused = (tuple(each.items()) for each in (app.names, app.types, app.unused))
+        key = type(opened), *alike, app.schema, app.name, names, types, unused, app.key, app.unique
+        used: T = self._idle.pop(key, opened)
+        vars(used.connection).update(vars(opened.connection))
+        try:
+            yield used
+        finally:
+            used.close()
+            self._idle[key] = used
+            if len(self._idle) > self.MANY:
+                self._idle.popitem(last=False)
+
+
+_FLUENT = _Fluent()
 
 
 class World:
@@ -139,7 +171,7 @@ class World:
 
     def overview(self) -> Overview:
         """What the gauges would show now, by a connection that is not able to write."""
-        with closing(self.reader()) as reader:
+        with self._fluent(self.reader()) as reader:
             return reader.overview()
 
     def run(
@@ -147,13 +179,16 @@ class World:
     ) -> Result:
         """`run --once`, with `length` of virtual time."""
         around = wrap or (lambda _, port: port)
-        database = self.open(owner)
-        try:
+        with self._fluent(self.open(owner), owner) as database:
             self.store.adopt(None)
             sweep = Sweep(self._parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
             return sweep.run()
-        finally:
-            database.close()
+
+    def _fluent(self, opened: T, *alike: Hashable) -> AbstractContextManager[T]:
+        """Closed at its end."""
+        if isinstance(self.app, AppFile):
+            return _FLUENT.instead_of(opened, self.policy, *alike)
+        return closing(opened)
 
     def _parts(self, database: Database, around: Wrap) -> Parts:
         def transport(**extra: Any) -> Transport:

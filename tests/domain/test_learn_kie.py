@@ -240,7 +240,7 @@ def test_an_accepted_order_is_a_running_task() -> None:
     after = order(Accepted(TASK))
     bought = after.purchases[0]
     assert (bought.outcome, bought.task_id, bought.answered_at) == (Outcome.ACCEPTED, TASK, NOW)
-    soon = NOW + poll_after(timedelta(0), 0, spin_of(TASK))
+    soon = NOW + poll_after(timedelta(0), 0, spin_of(TASK, 0))
     assert after.tasks == tasks(Task(TASK, first_seen=NOW, created_at=NOW, next_poll=soon))
 
 

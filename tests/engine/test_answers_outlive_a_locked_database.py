@@ -116,18 +116,19 @@ def _locked_commits(name: str, part: Any) -> Any:
 
 @pytest.mark.parametrize("healthy", [True, False])
 def test_a_credit_call_that_fails_is_left_alone_by_the_next_sweep_too(make_world: MakeWorld, healthy: bool) -> None:
-    from reconciler.engine.purse import CreditPatience, Purse
+    from reconciler.engine.lately import Lately
+    from reconciler.engine.purse import Purse
     from reconciler.kie.simulated import SERVER_ERROR
 
     world = make_world(1)
     if not healthy:
         world.kie.script.when(SERVER_ERROR, operation="credit")
     database = world.open()
-    patience = CreditPatience()
+    lately = Lately()
     kie = world._parts(database, lambda _, port: port).hands.kie
     asked = 0
     for _ in range(30):
-        purse = Purse(database.gate, world.policy, world.clock, world.events.append, patience=patience)
+        purse = Purse(database.gate, world.policy, world.clock, world.events.append, lately=lately)
         if purse.wants_credit_call():
             asked += 1
             purse.credit_answer(kie.credit(), world.clock())

@@ -18,7 +18,7 @@ from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import State
 from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.events import Found, Mistake, Result
-from reconciler.engine.sweep import Parts
+from reconciler.engine.parts import Parts
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.kie.client import KieClient
 from reconciler.kie.simulated import API_KEY, KieServer, Settings, Succeed, belongs_to

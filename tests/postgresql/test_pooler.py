@@ -182,6 +182,7 @@ def test_what_others_left_in_a_session_does_not_matter(postgres: Server, narrow:
                 row = database.connection.db.execute_sql("SELECT current_setting('statement_timeout')").fetchone()
                 assert row == ("1min",)
 
+
 def test_two_who_share_one_session_take_turns(postgres: Server, pooler: Bouncer, name: str) -> None:
     tracks = put(postgres, name, 8)
     where = Where(pooler.url(name))

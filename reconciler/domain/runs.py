@@ -1,0 +1,34 @@
+"""How long image tasks ran of late, and from that when one that runs is worth asking about."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+_KEPT = 80
+_USUAL = tuple(timedelta(seconds=12 + 5.8 * (number + 0.5)) for number in range(20))
+"""Evenly from 12 to 128 s, as measured in 2026-11."""
+_ENDED = 0.3
+_ENOUGH = 10
+_GROWTH = 0.12
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The last lengths, newest last; until enough were `learned`, those that were measured beforehand too."""
+
+    lengths: tuple[timedelta, ...] = _USUAL
+    learned: int = 0
+
+    def with_one(self, length: timedelta) -> "Runs":
+        return Runs((*self.lengths, length)[-_KEPT:], self.learned + 1)
+
+    @property
+    def is_known(self) -> bool:
+        return self.learned >= _ENOUGH
+
+    def pause(self, age: timedelta) -> timedelta | None:
+        """Until three of ten that ran longer than `age` had ended, at least an eighth of it; None where none ran
+        longer. Chosen by simulation: see the test."""
+        longer = sorted(length for length in self.lengths if length > age)
+        if not longer:
+            return None
+        return max(longer[int(_ENDED * len(longer))] - age, age * _GROWTH)
