@@ -2,8 +2,10 @@
 
 import os
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from hypothesis import settings
@@ -13,11 +15,15 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+PROVING = ("promises", "hostile", "faults")
+
+
 def is_untraced(item: pytest.Item) -> bool:
-    """Lines are counted while quick tests run, and by those against a server, since no others run what speaks to it:
-    tracing doubles the time of slow ones, which prove more than lines."""
+    """Lines are counted while quick tests of one room each run, and by those against a server, since no others run what
+    speaks to it: tracing doubles the time of those that prove more than lines."""
     marks = {mark.name for mark in item.iter_markers()}
-    return bool(marks & {"slow", "untraced"}) and "server" not in marks
+    proves = item.path.parent.name in PROVING or marks & {"slow", "untraced"}
+    return bool(proves) and "server" not in marks
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,4 +55,5 @@ def _quick_to_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setattr("sysconfig.get_path", cache(sysconfig.get_path))  # asked for forty times by each sink of loguru
         yield
