@@ -58,7 +58,7 @@ def eventually(found: Callable[[], T], within_s: float = LONG_S) -> T:
 
 def small(install: Install, **changes: Any) -> None:
     """Quick to work, whatever is bought."""
-    install.kie.script.when(Succeed(width=160, height=90))
+    install.kie.script.when(Succeed(width=160, height=90, run=timedelta(0)))
     install.configure(**{**QUICK, **changes})
 
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from reconciler.domain.runs import Runs
 
 _LEAST = timedelta(seconds=2)
-_FIRST_POLL = timedelta(seconds=4)
 _GROWTH = 1.35
 
 
@@ -34,7 +33,7 @@ def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:
     number of polls stands in for the age where a clock that jumped back makes it small.
     """
     if polls <= 0:
-        return max(_LEAST, (_FIRST_POLL - max(age, timedelta())) * _jitter(spin))
+        return _LEAST
     grown = max(age * (_GROWTH - 1), _LEAST * _GROWTH ** min(polls - 1, 50))
     return max(_LEAST, min(grown, _slowest(age)) * _jitter(spin))
 

@@ -1,6 +1,7 @@
 """The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
 
 from datetime import datetime, timedelta
+from itertools import product
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
@@ -9,6 +10,7 @@ from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, N
 from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Purchase
+from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
@@ -58,8 +60,17 @@ class Purse:
             return self._last
 
     def look_again(self) -> None:
-        """What was learned just now may have opened the gate: a task that ended, a first good result."""
+        """Whatever is asked next is to be answered by the gate as it is then."""
         self._view = None
+
+    def learned(self) -> None:
+        """What was learned just now may have opened a gate that was shut: a task that ended, a first good result."""
+        if self._view is not None and self._holds_back(self._view):
+            self._view = None
+
+    def _holds_back(self, view: GateView) -> bool:
+        orders = product(shapes(self._policy), (False, True))
+        return any(refusal(view, *order, self._policy, repeat=repeat) is not None for order, repeat in orders)
 
     def refusal(self, shape: str, price: float) -> Refusal | None:
         """A refusal that has run out since the gate was looked at does not count."""

@@ -257,7 +257,7 @@ class Steps:
         try:
             self.desk.flush()
         finally:
-            self._purse.look_again()
+            self._purse.learned()
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
         try:

@@ -37,7 +37,7 @@ def network(postgres: Server) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def app(postgres: Server, network: Proxy) -> Iterator[AppServer]:
-    made = AppServer(postgres, postgres)  # type: ignore[arg-type]
+    made = AppServer(postgres, postgres)
     made.where = Where(f"postgresql://postgres@{network.host}:{network.port}/{made.name}?sslmode=disable")
     yield made
     made.close()

@@ -91,7 +91,7 @@ class Replica(Server):
 
     def _answers(self) -> bool:
         found = self.folder / "data/postmaster.pid"
-        return super()._answers() or (found.exists() and found.read_text().split()[-1] == "standby")
+        return super()._answers() or (found.exists() and found.read_text().split()[-1:] == ["standby"])
 
     def follow(self) -> None:
         self.stop()

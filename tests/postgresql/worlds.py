@@ -23,10 +23,10 @@ EMPTIED = "DROP SCHEMA IF EXISTS reconciler CASCADE; DROP TABLE IF EXISTS reconc
 class AppServer:
     """`AppDatabase` of a world: a database of its own on the server. Close it in the end."""
 
-    def __init__(self, server: Server, bouncer: Bouncer, schema: str = TEXT_IDS) -> None:
+    def __init__(self, server: Server, by: Server | Bouncer, schema: str = TEXT_IDS) -> None:
         self._server, self.name = server, server.create()
         server.sql(self.name, schema)
-        self.where = Where(bouncer.url(self.name))
+        self.where = Where(by.url(self.name))
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         theirs = re.sub(r"\breconciler_(?!image_task)(\w+)", r"reconciler.reconciler_\1", statement).replace("?", "%s")

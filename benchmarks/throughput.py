@@ -1,0 +1,248 @@
+"""Two thousand stuck tracks, against a Kie that answers at once and limits nothing: what deciding, gating and
+remembering cost beyond the work that nobody can spare.
+
+    python benchmarks/throughput.py [--tracks N] [--runs N] [--engine sqlite|postgres]... [--json FILE] [--profile FILE]
+
+The yardstick, measured in turn with it: the same HTTP calls, the whole decode, the fit and the durable write of a file
+in a bare pool of threads that remembers nothing. Each run is a process of its own; so is the simulated Kie. Half of the
+pictures come in the target's size, half are to be fitted. Prints medians and ratios. Judges nothing.
+"""
+
+import argparse
+import cProfile
+import io
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import httpx
+from PIL import Image, ImageOps
+
+from benchmarks.figures import Figures
+from reconciler.database import Database, Where, open_database
+from reconciler.domain.policy import Policy
+from reconciler.engine.crew import WORKERS, Threads
+from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.parts import Parts
+from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.images.local_store import LocalStore
+from reconciler.images.pictures import WebPictures
+from reconciler.kie.client import KieClient
+from reconciler.kie.simulated import API_KEY, KieServer, Settings, SimulatedKie, Succeed
+from reconciler.kie.simulated.painter import paint
+from reconciler.testing.world import PUBLIC_URL, AppFile
+from reconciler.transport import Transport
+from tests.postgres import Server
+from tests.postgresql.worlds import AppServer
+
+MODEL = "bytedance/seedream-v4-text-to-image"
+INPUT = {"image_size": "landscape_16_9", "image_resolution": "2K", "max_images": 1}
+SIZE = (2048, 1152)
+SPAWN = get_context("spawn")
+
+Work = Callable[..., Callable[[], None]]
+"""Makes ready, and returns what is to be measured."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--tracks", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--engine", action="append", choices=["sqlite", "postgres"])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--profile", type=Path, help="of one run more; to be read with pstats")
+    given = parser.parse_args()
+    figures = Figures("throughput", tracks=given.tracks)
+    with ExitStack() as stack:
+        engines = {name: stack.enter_context(ENGINES[name]()) for name in given.engine or ["sqlite", "postgres"]}
+        for _ in range(given.runs):
+            floor = alone(bare, given.tracks)
+            figures.add("floor", floor)
+            for name, new in engines.items():
+                ours = alone(repair, given.tracks, new())
+                figures.add(name, ours)
+                figures.add(f"{name} to floor", {"wall": ours["wall"] / floor["wall"]})
+                beyond = (ours["cpu"] - floor["cpu"]) / given.tracks * 1000
+                figures.add(f"{name} beyond floor", {"cpu_ms_per_track": beyond})
+        if given.profile:
+            alone(profiled, given.tracks, next(iter(engines.values()))(), given.profile)
+    figures.tell(given.json)
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def alone(work: Work, tracks: int, *more: Any) -> dict[str, float]:
+    """Work in a process of its own, with a Kie in another; how long it took, and what it cost."""
+    ready, told = SPAWN.Queue(), SPAWN.Queue()
+    kie = SPAWN.Process(target=serve, args=(ready,), daemon=True)
+    kie.start()
+    with tempfile.TemporaryDirectory() as folder:
+        process = SPAWN.Process(target=measured, args=(told, work, tracks, ready.get(), Path(folder), *more))
+        process.start()
+        found: dict[str, float] = told.get()
+        process.join()
+    kie.terminate()
+    kie.join()
+    return found
+
+
+def serve(ready: Any) -> None:
+    free = Settings(
+        credits=1e9,
+        min_run=timedelta(0),
+        max_run=timedelta(0),
+        creation_limit=10**9,
+        max_running=10**9,
+    )
+    kie = SimulatedKie(lambda: datetime.now(UTC), settings=free)
+    for word, size in (("even", SIZE), ("odd", (2560, 1440))):
+        content = paint(word, *size)
+        kie.script.when(Succeed(run=timedelta(0), content=content), prompt_contains=word)
+    server = KieServer(kie)
+    server.start()
+    ready.put(server.base_url)
+
+
+def measured(told: Any, work: Work, *given: Any) -> None:
+    job = work(*given)
+    begun, cpu = time.monotonic(), used()
+    job()
+    told.put({"wall": time.monotonic() - begun, "cpu": used() - cpu})
+
+
+def used() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def prompt(number: int) -> str:
+    return f"a lighthouse called {number}, {'odd' if number % 2 else 'even'}, in morning mist"
+
+
+# -- the floor ---------------------------------------------------------------------------------------------------------
+
+
+def bare(tracks: int, url: str, folder: Path) -> Callable[[], None]:
+    client = httpx.Client(headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": "floor/1"}, timeout=60)
+
+    def one(number: int) -> None:
+        order = {"model": MODEL, "input": {**INPUT, "prompt": prompt(number)}}
+        task = client.post(f"{url}/api/v1/jobs/createTask", json=order).json()["data"]["taskId"]
+        found = client.get(f"{url}/api/v1/jobs/recordInfo", params={"taskId": task}).json()["data"]["resultJson"]
+        (at,) = httpx.Response(200, text=found).json()["resultUrls"]
+        data = client.get(at).content
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+        if picture.size != SIZE:
+            fitted, file = ImageOps.fit(picture, SIZE, Image.Resampling.LANCZOS), io.BytesIO()
+            fitted.save(file, "JPEG", quality=92)
+            data = file.getvalue()
+        durably(folder / f"{number}.jpg", data)
+
+    def all_of_them() -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for done in [pool.submit(one, number) for number in range(tracks)]:
+                done.result()
+
+    return all_of_them
+
+
+def durably(path: Path, data: bytes) -> None:
+    beside = path.with_suffix(".tmp")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable[[], None]:
+    """One sweep that ends when nothing is stuck."""
+    where = where or AppFile(folder / "app.db").where
+    policy = Policy(
+        public_url=PUBLIC_URL,
+        per_hour=10**6,
+        per_day=10**6,
+        purchase_limit=10**6,
+        max_concurrent_tasks=10**6,
+        insecure_hosts=("127.0.0.1",),
+        file_hosts=("127.0.0.1",),
+    )
+    database = open_database(where, policy)
+    fill(database, tracks)
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    transport = Transport(user_agent="benchmark/1", clock=now)
+    kie = KieClient(transport, base_url=url, api_key=API_KEY)
+    pictures = WebPictures(policy, Transport(user_agent="benchmark/1", clock=now))
+    store = LocalStore(folder / "images", now=now)
+    store.adopt(None)
+    crew = Threads()
+    hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, policy)
+    parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now)
+
+    def sweep() -> None:
+        result = Sweep(parts, Bounds(now() + timedelta(hours=1)), lambda _: None).run()
+        assert {state for state, _ in result.states} == {"ok"}, result.states
+        assert sum(result.states.values()) == tracks
+        crew.close()
+
+    return sweep
+
+
+def profiled(tracks: int, url: str, folder: Path, where: Where | None, into: Path) -> Callable[[], None]:
+    job = repair(tracks, url, folder, where)
+    return lambda: cProfile.runctx("job()", {}, {"job": job}, str(into))
+
+
+def fill(database: Database, tracks: int) -> None:
+    born = datetime.now(UTC) - timedelta(days=2)
+    names = "id, title, prompt, status, created_at, updated_at, extended_prompt_image"
+    marks = ", ".join([database.connection.db.param] * 7)
+    times = born.isoformat(), born.replace(tzinfo=None).isoformat(" ")
+    with database.connection.writing():
+        for number in range(tracks):
+            row = f"t{number}", f"Song {number}", "Generated Vibe", "completed", *times, prompt(number)
+            database.connection.db.execute_sql(f"INSERT INTO tracks ({names}) VALUES ({marks})", row)  # noqa: S608
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sqlite() -> Iterator[Callable[[], Where | None]]:
+    """A new file each time, beside the pictures."""
+    yield lambda: None
+
+
+@contextmanager
+def postgres() -> Iterator[Callable[[], Where | None]]:
+    """A server that waits for its disk."""
+    with Server(fsync="on", synchronous_commit="on", full_page_writes="on") as server:
+        yield lambda: AppServer(server, server).where
+
+
+ENGINES = {"sqlite": sqlite, "postgres": postgres}
+
+if __name__ == "__main__":
+    main()
