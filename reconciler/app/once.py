@@ -13,6 +13,7 @@ from reconciler.config import Settings
 from reconciler.database import AUDIT_REACHED, Database
 from reconciler.engine.crew import Threads
 from reconciler.engine.events import Listener, Result
+from reconciler.engine.lately import Lately
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.service.counting import Trigger
 from reconciler.service.metrics import Metrics
@@ -30,14 +31,20 @@ class Narrowed:
 
 
 def run_once(
-    settings: Settings, narrowed: Narrowed, metrics: Metrics, listener: Listener, started: Callable[[Sweep], None]
+    settings: Settings,
+    narrowed: Narrowed,
+    metrics: Metrics,
+    listener: Listener,
+    started: Callable[[Sweep], None],
+    lately: Lately | None = None,
 ) -> Result:
-    """One sweep and one audit pass, counted by `metrics` too. `started` gets the sweep, to stop it."""
+    """One sweep and one audit pass, counted by `metrics` too. `started` gets the sweep, to stop it. `lately`: what is
+    known beforehand."""
     with provider(settings) as outside, opened(settings, outside.clock.heard) as database:
         for track_id in narrowed.only or ():
             known_track(settings, database.leases.peek, track_id)
         bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
-        sweep = Sweep(parts_of(database, outside, crew, metrics), bounds, each(metrics, listener))
+        sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
         started(sweep)
         begun = utc_now()
         metrics.sweep_begun(Trigger.ONCE, begun)

@@ -20,11 +20,15 @@ from reconciler.demo.referee import Evidence, Outcome, outcomes
 from reconciler.demo.stage import Stage, create_database, fill_store, hand_over, read_rows
 from reconciler.demo.views import viewer
 from reconciler.demo.watch import Watch
+from reconciler.domain.runs import Runs
+from reconciler.engine.lately import Lately
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
 from reconciler.kie.simulated import Settings as KieSettings
 
 DONE, NOT_AS_TOLD, USAGE = 0, 1, 2
+QUICK = Runs((timedelta(seconds=1), timedelta(seconds=3)) * 40, learned=80)
+"""How long a task runs here; those that the app began ran longer."""
 PATIENCE, PER_PLAIN_TRACK = timedelta(seconds=50), timedelta(seconds=1)
 NARROWEST = 160
 """Columns that the table needs where no terminal says how many there are."""
@@ -46,8 +50,8 @@ def run(tracks: int | None, directory: Path | None, console: Console | None = No
 def _account(tracks: int) -> KieSettings:
     return KieSettings(
         credits=1000 + 10 * tracks,
-        min_run=timedelta(seconds=1),
-        max_run=timedelta(seconds=3),
+        min_run=min(QUICK.lengths),
+        max_run=max(QUICK.lengths),
         two_k=TwoK.KIE,
         expired=Expired.XML_403,
     )
@@ -86,7 +90,8 @@ class _Demo:
             watch.stop = sweep.stop
 
         with progress(output.err()) as show:
-            run_once(self.settings, Narrowed(self.patience), metrics_of(self.settings), each(watch, show), started)
+            told, metrics = each(watch, show), metrics_of(self.settings)
+            run_once(self.settings, Narrowed(self.patience), metrics, told, started, Lately(runs=QUICK))
         return watch
 
     def _tell(self, console: Console, ended: Sequence[Outcome], seconds: float) -> int:
