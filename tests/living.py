@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -70,7 +69,7 @@ class Living:
 
     def _credits(self) -> datetime:
         world, asked_at = self.world, self.world.clock()
-        kie = world._parts(self._database, _bare).hands.kie
+        kie = world.parts(self._database).hands.kie
         purse = Purse(self._database.gate, world.policy, world.clock, world.events.append)
         purse.credit_answer(kie.credit(), asked_at)
         return asked_at + CREDITS_FRESH_FOR
@@ -80,7 +79,7 @@ class Living:
         return self.world.clock() + PRUNE_EVERY
 
     def _work(self, bounds: Bounds) -> Result:
-        sweep = Sweep(self.world._parts(self._database, _bare), bounds, self.world.events.append)
+        sweep = Sweep(self.world.parts(self._database), bounds, self.world.events.append)
         result = sweep.run()
         if bounds.audit:
             self._database.notes.put(AUDIT_REACHED, sweep.audit_key)
@@ -99,10 +98,6 @@ def living(
     world.store.adopt(None)
     with closing(world.open()) as database:
         yield Living(world, database, sweep_interval, audit_interval, seen)
-
-
-def _bare(_: str, port: Any) -> Any:
-    return port
 
 
 def watch(world: World, patch: pytest.MonkeyPatch) -> Counter[str]:

@@ -181,7 +181,7 @@ class World:
         around = wrap or (lambda _, port: port)
         with self._fluent(self.open(owner), owner) as database:
             self.store.adopt(None)
-            sweep = Sweep(self._parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
+            sweep = Sweep(self.parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
             return sweep.run()
 
     def _fluent(self, opened: T, *alike: Hashable) -> AbstractContextManager[T]:
@@ -190,7 +190,9 @@ class World:
             return _FLUENT.instead_of(opened, self.policy, *alike)
         return closing(opened)
 
-    def _parts(self, database: Database, around: Wrap) -> Parts:
+    def parts(self, database: Database, around: Wrap = lambda _, port: port) -> Parts:
+        """What a sweep works with."""
+
         def transport(**extra: Any) -> Transport:
             handler = handler_for(self.kie)
             return Transport(user_agent=f"reconciler/{__version__}", clock=self.clock, handler=handler, **extra)

@@ -53,7 +53,7 @@ def sweeping(world: World, length: timedelta, wrap: Wrap = lambda _, port: port,
     database = world.open()
     try:
         world.store.adopt(None)
-        yield Sweep(world._parts(database, wrap), Bounds(world.clock() + length, **bounds), world.events.append)
+        yield Sweep(world.parts(database, wrap), Bounds(world.clock() + length, **bounds), world.events.append)
     finally:
         database.close()
 

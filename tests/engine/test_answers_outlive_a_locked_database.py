@@ -125,7 +125,7 @@ def test_a_credit_call_that_fails_is_left_alone_by_the_next_sweep_too(make_world
         world.kie.script.when(SERVER_ERROR, operation="credit")
     database = world.open()
     lately = Lately()
-    kie = world._parts(database, lambda _, port: port).hands.kie
+    kie = world.parts(database).hands.kie
     asked = 0
     for _ in range(30):
         purse = Purse(database.gate, world.policy, world.clock, world.events.append, lately=lately)

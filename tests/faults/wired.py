@@ -68,7 +68,7 @@ class Wired(World):
             while self._transports:
                 self._transports.pop().close()
 
-    def _parts(self, database: Database, around: Wrap) -> Parts:
+    def parts(self, database: Database, around: Wrap = lambda _, port: port) -> Parts:
         api = Transport(user_agent=f"reconciler/{__version__}", clock=self.clock)
         files = vetted_transport(self.policy, self.clock)
         self._transports += [api, files]
@@ -77,7 +77,7 @@ class Wired(World):
         kie, pictures = around("kie", client), around("pictures", WebPictures(self.policy, files))
         store = around("store", self.store)
         hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, self.policy)
-        return replace(super()._parts(database, around), hands=hands)
+        return replace(super().parts(database, around), hands=hands)
 
     # -- judging -----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The rules and the scrape example, by Prometheus' own judge."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,10 @@ def promtool() -> Path:
 
 
 def run(promtool: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([promtool, *arguments], cwd=MONITORING, check=False, capture_output=True, text=True)
+    frugal = {**os.environ, "GOGC": "400"}  # a fifth less time, for memory that is there
+    return subprocess.run(
+        [promtool, *arguments], cwd=MONITORING, check=False, capture_output=True, text=True, env=frugal
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,158 @@
+"""What the size of the app's table costs: a sweep that finds nothing, the first action where a thousand tracks are
+stuck, and the count of all tracks for the gauges.
+
+    python benchmarks/growth.py [--sizes N,N] [--runs N] [--engine sqlite|postgres]... [--json FILE]
+
+All tracks but the stuck ones are good and known. Yardsticks, measured in turn: the same at the other size; one bare
+query by the index of `image_url`; a bare grouped count over the app's table joined with ours. Prints medians. Judges
+nothing.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.figures import Figures
+from reconciler.database import Database
+from reconciler.domain.policy import Policy, Target
+from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.kie.simulated import Settings, Succeed
+from reconciler.testing.world import PUBLIC_URL, AppDatabase, AppFile, World
+from tests.postgres import Server
+from tests.postgresql.worlds import AppServer
+
+SIZE = (160, 90)
+STUCK = 1000
+BARE = "SELECT id FROM tracks WHERE image_url IS NULL LIMIT 1"
+COUNT = (
+    "SELECT m.state, m.reason, count(*) FROM tracks t LEFT JOIN reconciler_memory m ON m.track_id = t.id GROUP BY 1, 2"
+)
+MANY = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)",
+    "postgres": "WITH n(i) AS (SELECT generate_series(?::int, ?::int))",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--sizes", default="100000,1000000")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--engine", action="append", choices=list(ENGINES))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    figures = Figures("growth", sizes=given.sizes)
+    for engine in given.engine or ENGINES:
+        with tempfile.TemporaryDirectory() as folder, ENGINES[engine](Path(folder)) as app:
+            world, known = settled(Path(folder), app), 1
+            for size in map(int, given.sizes.split(",")):
+                grow(world, engine, known, size)
+                known = size
+                measure(figures, f"{engine} {size:,}", world, given.runs)
+    figures.tell(given.json)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def settled(folder: Path, app: AppDatabase) -> World:
+    """One track that was bought a picture for, and is good: what the others are copied from."""
+    policy = Policy(public_url=PUBLIC_URL, per_hour=10**6, per_day=10**6, target=Target(*SIZE))
+    world = World(folder, policy=policy, app=app, kie=Settings(credits=1e9))
+    world.kie.script.when(Succeed(width=SIZE[0], height=SIZE[1]))
+    world.add("t0000000")
+    world.settle()
+    return world
+
+
+def grow(world: World, engine: str, known: int, size: int) -> None:
+    for table, key in (("tracks", "id"), ("reconciler_memory", "track_id")):
+        names = [name for name in world.sql(f"SELECT * FROM {table} LIMIT 1")[0] if name != key]  # noqa: S608
+        copied = ", ".join(names)
+        new = "'t' || substr('0000000' || i, -7)" if engine == "sqlite" else "'t' || lpad(i::text, 7, '0')"
+        world.sql(
+            f"INSERT INTO {table} ({key}, {copied}) {MANY[engine]} SELECT {new}, {copied} FROM n, {table}"  # noqa: S608
+            f" WHERE {key} = 't0000000'",
+            known,
+            size - 1,
+        )
+    world.sql("ANALYZE")
+
+
+@contextmanager
+def some_stuck(world: World) -> Iterator[None]:
+    """Their pictures are taken away, and what was known of them."""
+    few = "id IN (SELECT id FROM tracks ORDER BY id LIMIT ?)"
+    url = world.row("t0000000")["image_url"]
+    world.sql(f"UPDATE tracks SET image_url = NULL WHERE {few}", STUCK)  # noqa: S608
+    yield
+    world.sql("UPDATE tracks SET image_url = ? WHERE image_url IS NULL", url)
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def measure(figures: Figures, what: str, world: World, runs: int) -> None:
+    with closing(world.open()) as database, closing(world.reader()) as reader:
+        queries = counted(database)
+        sweep(world, database)
+        for _ in range(runs):
+            queries.clear()
+            figures.add(what, {"empty sweep, ms": timed(lambda: sweep(world, database)), "its queries": len(queries)})
+            counting = timed(reader.overview)
+            bare = timed(lambda: world.sql(COUNT))
+            figures.add(what, {"snapshot, ms": counting, "bare count, ms": bare, "snapshot to count": counting / bare})
+        with some_stuck(world):
+            for _ in range(runs):
+                figures.add(what, {"first of 1000 stuck, ms": timed(lambda: database.finder.due(1))})
+                figures.add(what, {"bare query, ms": timed(lambda: world.sql(BARE))})
+
+
+def sweep(world: World, database: Database) -> None:
+    parts = world.parts(database)
+    Sweep(parts, Bounds(world.clock() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
+
+
+def counted(database: Database) -> list[str]:
+    """The statements that are sent."""
+    found, execute = list[str](), database.connection.db.execute_sql
+
+    def noted(sql: str, *given: Any, **more: Any) -> Any:
+        found.append(sql)
+        return execute(sql, *given, **more)
+
+    database.connection.db.execute_sql = noted
+    return found
+
+
+def timed(job: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    job()
+    return (time.perf_counter() - begun) * 1000
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[AppDatabase]:
+    yield AppFile(folder / "app.db")
+
+
+@contextmanager
+def postgres(_: Path) -> Iterator[AppDatabase]:
+    with Server() as server, closing(AppServer(server, server)) as app:
+        yield app
+
+
+ENGINES = {"sqlite": sqlite, "postgres": postgres}
+
+if __name__ == "__main__":
+    main()
