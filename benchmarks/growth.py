@@ -73,13 +73,23 @@ def settled(folder: Path, app: AppDatabase) -> World:
 
 
 def grow(world: World, engine: str, known: int, size: int) -> None:
-    for table, key in (("tracks", "id"), ("reconciler_memory", "track_id")):
+    """Each has a picture of its own, and its own times."""
+    number = "substr('0000000' || i, -7)" if engine == "sqlite" else "lpad(i::text, 7, '0')"
+    later = (
+        "strftime('%Y-%m-%dT%H:%M:%f000+00:00', {}, '+' || i || ' seconds')"
+        if engine == "sqlite"
+        else "{} + make_interval(secs => i)"
+    )
+    for table, key, url, times in (
+        ("tracks", "id", "image_url", ()),
+        ("reconciler_memory", "track_id", "seen", ("due_at", "tried_at")),
+    ):
         names = [name for name in world.sql(f"SELECT * FROM {table} LIMIT 1")[0] if name != key]  # noqa: S608
-        copied = ", ".join(names)
-        new = "'t' || substr('0000000' || i, -7)" if engine == "sqlite" else "'t' || lpad(i::text, 7, '0')"
+        new = {name: later.format(name) for name in times} | {url: f"{url} || '#' || i"}
+        copied = ", ".join(new.get(name, name) for name in names)
         world.sql(
-            f"INSERT INTO {table} ({key}, {copied}) {MANY[engine]} SELECT {new}, {copied} FROM n, {table}"  # noqa: S608
-            f" WHERE {key} = 't0000000'",
+            f"INSERT INTO {table} ({key}, {', '.join(names)}) {MANY[engine]}"  # noqa: S608
+            f" SELECT 't' || {number}, {copied} FROM n, {table} WHERE {key} = 't0000000'",
             known,
             size - 1,
         )
@@ -89,11 +99,12 @@ def grow(world: World, engine: str, known: int, size: int) -> None:
 @contextmanager
 def some_stuck(world: World) -> Iterator[None]:
     """Their pictures are taken away, and what was known of them."""
-    few = "id IN (SELECT id FROM tracks ORDER BY id LIMIT ?)"
-    url = world.row("t0000000")["image_url"]
-    world.sql(f"UPDATE tracks SET image_url = NULL WHERE {few}", STUCK)  # noqa: S608
+    world.sql("UPDATE tracks SET image_url = NULL WHERE id IN (SELECT id FROM tracks ORDER BY id LIMIT ?)", STUCK)
     yield
-    world.sql("UPDATE tracks SET image_url = ? WHERE image_url IS NULL", url)
+    world.sql(
+        "UPDATE tracks SET image_url = (SELECT seen FROM reconciler_memory WHERE track_id = tracks.id)"
+        " WHERE image_url IS NULL"
+    )
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

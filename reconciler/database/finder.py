@@ -143,12 +143,14 @@ class SqlFinder:
     def _by_urgency(self, only: Only) -> tuple[Statement, ...]:
         """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
         due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
+        # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
+        tried_at = fn.coalesce(R.tried_at, R.tried_at)
         queries = (
             due.where(R.expires_at.is_null(False)).order_by(R.expires_at),
             due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at),
             *self._new(only),
             *(self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == "")),
-            due.where(R.expires_at.is_null() & R.tried_at.is_null(False)).order_by(R.tried_at),
+            due.where(R.expires_at.is_null() & tried_at.is_null(False)).order_by(tried_at),
             # Looked at later than now: the clock was set back, and their times mean nothing any more.
             R.select(R.track_id).where((R.tried_at > NOW) & _free(NOW) & _among(only)).order_by(R.tried_at),
         )

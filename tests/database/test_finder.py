@@ -408,6 +408,17 @@ def test_a_sweep_never_reads_the_whole_table(desk: Desk) -> None:
 
 
 @pytest.mark.sqlite
+def test_who_is_due_is_not_sought_among_all_that_were_tried(desk: Desk) -> None:
+    desk.finder.connection.db.execute_sql("ANALYZE")
+    for sql, params in queries_of(desk.finder, lambda: desk.finder.due(100)):
+        plan = [row[3] for row in desk.finder.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
+        assert '"tried_at" > ?' in sql or not [line for line in plan if "memory_tried_at (tried_at>" in line], (
+            sql,
+            plan,
+        )
+
+
+@pytest.mark.sqlite
 def test_a_page_is_one_query(app: Any, desk: Desk) -> None:
     for name in "abc":
         app.put(name)
