@@ -75,17 +75,17 @@ def settled(folder: Path, app: AppDatabase) -> World:
 def grow(world: World, engine: str, known: int, size: int) -> None:
     """Each has a picture of its own, and its own times."""
     number = "substr('0000000' || i, -7)" if engine == "sqlite" else "lpad(i::text, 7, '0')"
-    later = (
-        "strftime('%Y-%m-%dT%H:%M:%f000+00:00', {}, '+' || i || ' seconds')"
+    shifted = (
+        "strftime('%Y-%m-%dT%H:%M:%f000+00:00', {}, ({} * i) || ' seconds')"
         if engine == "sqlite"
-        else "{} + make_interval(secs => i)"
+        else "{} + make_interval(secs => {} * i)"
     )
     for table, key, url, times in (
         ("tracks", "id", "image_url", ()),
-        ("reconciler_memory", "track_id", "seen", ("due_at", "tried_at")),
+        ("reconciler_memory", "track_id", "seen", (("due_at", 1), ("tried_at", -1))),
     ):
         names = [name for name in world.sql(f"SELECT * FROM {table} LIMIT 1")[0] if name != key]  # noqa: S608
-        new = {name: later.format(name) for name in times} | {url: f"{url} || '#' || i"}
+        new = {name: shifted.format(name, sign) for name, sign in times} | {url: f"{url} || '#' || i"}
         copied = ", ".join(new.get(name, name) for name in names)
         world.sql(
             f"INSERT INTO {table} ({key}, {', '.join(names)}) {MANY[engine]}"  # noqa: S608

@@ -118,7 +118,8 @@ class SqlOverview:
         with self.connection.snapshot() as now:
             given = self._times(now) | {"low": stretch.low, "high": stretch.high}
             groups = [(_Row(*f), n, since, ends) for *f, n, since, ends in self._grouped(stretch.ends).rows(**given)]
-            rows = self._unsettled(stretch.ends).rows(**given, limit=may_judge)
+            is_settled = not any(row.unsettled for row, *_ in groups)
+            rows = [] if is_settled else self._unsettled(stretch.ends).rows(**given, limit=may_judge)
         unsettled = {str(key): _Row(*found) for key, *found in rows}
         judged = Counter(unsettled.values())
         for row, count, since, expires in groups:
@@ -206,7 +207,7 @@ class SqlOverview:
         """As `_Row` names them."""
         new = R.track_id.is_null()
         return [
-            flag(~self.app.dialect.usable_id(self.app.column("id"))),
+            flag(new & ~self.app.dialect.usable_id(self.app.column("id"))),
             flag(self._is_unsettled),
             *(R.state, R.reason, R.wants, R.repeats),
             flag(new & has_flaw(self.app)),

@@ -120,7 +120,10 @@ class SqliteDialect(Dialect):
         return fn.typeof(value) == "text"
 
     def usable_id(self, value: Any) -> Any:
-        text = self.is_text(value) & (fn.reconciler_is_text(value.cast("BLOB")) == 1)
+        # Most are plain, which is found out sooner. GLOB looks no further than to a NUL, `length` neither.
+        is_whole = fn.length(value) == fn.length(value.cast("BLOB"))
+        is_plain = (value != "") & ~Expression(value, "GLOB", "*[^ -~]*") & is_whole
+        text = self.is_text(value) & (is_plain | (fn.reconciler_is_text(value.cast("BLOB")) == 1))
         return (fn.typeof(value) == "integer") | text
 
     def as_key(self, track_id: Any, key: str) -> Any:  # noqa: ARG002

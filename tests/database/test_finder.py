@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from peewee import Value
 
 from reconciler.database.finder import SqlFinder
 from reconciler.domain.actions import Write
@@ -424,3 +425,23 @@ def test_a_page_is_one_query(app: Any, desk: Desk) -> None:
         app.put(name)
     assert len(queries_of(desk.finder, lambda: desk.finder.page(None, 2))) == 1
     assert len(queries_of(desk.finder, lambda: desk.finder.page("b", 2))) == 2
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("raw", "usable"),
+    [
+        (b"a", 1),
+        (b"a b~", 1),
+        ("é".encode(), 1),
+        (b"a\x00b", 1),
+        (b"", 0),
+        (b"a\xff", 0),
+        (b"a\x00\xff", 0),
+        (b"\t", 1),
+    ],
+)
+def test_an_id_can_be_named_if_it_is_a_text(app: Any, desk: Desk, raw: bytes, usable: int) -> None:
+    dialect, db = desk.finder.app.dialect, desk.finder.connection.db
+    sql, params = db.get_sql_context().sql(dialect.usable_id(Value(raw).cast("TEXT"))).query()
+    assert db.execute_sql(f"SELECT {sql}", params).fetchone() == (usable,)
