@@ -2,24 +2,28 @@
 
 import hashlib
 import io
-from threading import Lock
 
 from PIL import Image, ImageOps
 
 from reconciler.domain.findings import Flawed
 from reconciler.domain.policy import Fit, Target
 from reconciler.images.formats import Format
+from reconciler.images.probe import MAX_PIXELS, probe_whole
+from reconciler.images.room import Room
 from reconciler.images.verify import Sound, verify
 from reconciler.ports import Prepared
 
-_ONE_AT_A_TIME = Lock()
-"""Bounds the memory to that of one picture; and the filter of warnings belongs to the whole process."""
+_ROOM = Room(MAX_PIXELS)
+"""Bounds the memory to that of the largest picture that we take."""
 
 
 def prepare(data: bytes, target: Target, *, interim: bool) -> Prepared | Flawed:
     """Verified whole and, unless `interim` or `keep`, made to exactly the target's size. Raises MemoryError only."""
-    with _ONE_AT_A_TIME:
-        sound = verify(data, None if interim else target)
+    header = probe_whole(data)
+    if isinstance(header, Flawed):
+        return header
+    with _ROOM.taken(header.width * header.height):
+        sound = verify(data, header, None if interim else target)
         if isinstance(sound, Flawed):
             return sound
         if interim or target.fit is Fit.KEEP:

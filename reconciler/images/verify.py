@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 from PIL import Image
 
@@ -13,7 +14,6 @@ from reconciler.domain.policy import Target
 from reconciler.domain.states import Flaw
 from reconciler.images import colour, jpeg, png
 from reconciler.images.formats import Format, Header
-from reconciler.images.probe import probe_whole
 
 MAX_DECODED_PIXELS = 1_500_000_000
 """Pixels times scans: a progressive JPEG can make the decoder go over the whole picture thousands of times."""
@@ -42,14 +42,12 @@ class Sound:
     plain: bool
 
 
-def verify(data: bytes, target: Target | None) -> Sound | Flawed:
-    """With a target, also large enough and of its shape; that is asked first, so that no hopeless bomb is decoded.
+def verify(data: bytes, header: Header, target: Target | None) -> Sound | Flawed:
+    """`header`: as `probe_whole` read it. With a target, also large enough and of its shape; that is asked first, so
+    that no hopeless bomb is decoded.
 
-    Not for two threads at once (`warnings`). Raises MemoryError only: that is no fault of the picture.
+    Raises MemoryError only: that is no fault of the picture.
     """
-    header = probe_whole(data)
-    if isinstance(header, Flawed):
-        return header
     flaw = _unfit(header, target) or _costly(header, data)
     if flaw is None and header.format is Format.PNG and not png.intact(data):
         flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold", *header.upright)
@@ -79,7 +77,7 @@ def _costly(header: Header, data: bytes) -> Flawed | None:
 
 def _decoded(header: Header, data: bytes) -> Sound | Flawed:
     try:
-        with _strict(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
+        with _QUIET.kept(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
             opened.load()
             if opened.size != (header.width, header.height):
                 return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size", *header.upright)
@@ -96,13 +94,33 @@ def _decoded(header: Header, data: bytes) -> Sound | Flawed:
     return Sound(picture if turn is None else picture.transpose(turn), header.format, plain)
 
 
-@contextmanager
-def _strict() -> Iterator[None]:
-    """Pillow warns of harmless oddities, which are not ours to print, and of bombs, which are errors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+class _Quiet:
+    """Pillow warns of harmless oddities, which are not ours to print, and of bombs, which are errors. The filter is the
+    whole process's: the first thread that comes sets it, the last that goes sets it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
 
 
 def _blank(picture: Image.Image) -> bool:

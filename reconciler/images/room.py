@@ -1,0 +1,32 @@
+"""How many pictures are decoded at once: as there are processors, and no more pixels together than one may have."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, Lock
+
+
+class Room:
+    """`pixels`: of all that are worked together; a larger one is worked alone."""
+
+    def __init__(self, pixels: int, seats: int | None = None) -> None:
+        self._pixels, self._left, self._seats = pixels, pixels, seats or os.cpu_count() or 1
+        self._changed, self._turn = Condition(), Lock()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """In the order of coming: a large one is not kept waiting by small ones for ever."""
+        needed = min(pixels, self._pixels)
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._seats > 0 and self._left >= needed)
+            self._give(-1, -needed)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._give(1, needed)
+                self._changed.notify_all()
+
+    def _give(self, seats: int, pixels: int) -> None:
+        self._seats += seats
+        self._left += pixels

@@ -1,0 +1,68 @@
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
+
+import pytest
+
+from reconciler.images.room import Room
+
+
+@contextmanager
+def comer(room: Room, pixels: int) -> Iterator[Event]:
+    """A thread that takes its place until the end; the event tells that it has it."""
+    inside, leave = Event(), Event()
+
+    def work() -> None:
+        with room.taken(pixels):
+            inside.set()
+            leave.wait(60)
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield inside
+    finally:
+        leave.set()
+        thread.join(60)
+
+
+@pytest.mark.parametrize(("seats", "pixels"), [(2, (10, 10)), (3, (60, 40)), (3, (99, 1))])
+def test_who_has_room_goes_on(seats: int, pixels: tuple[int, ...]) -> None:
+    room = Room(100, seats)
+    with ExitStack() as stack:
+        for each in pixels:
+            assert stack.enter_context(comer(room, each)).wait(60)
+
+
+@pytest.mark.parametrize(
+    ("seats", "pixels"), [(1, (10, 10)), (3, (60, 41)), (3, (100, 1)), (3, (5, 1000)), (3, (1000, 1))]
+)
+def test_who_has_none_waits_until_another_leaves(seats: int, pixels: tuple[int, int]) -> None:
+    room = Room(100, seats)
+    with ExitStack() as stack:
+        with comer(room, pixels[0]) as first:
+            assert first.wait(60)
+            second = stack.enter_context(comer(room, pixels[1]))
+            assert not second.wait(0.05)
+        assert second.wait(60)
+
+
+def test_a_small_one_does_not_overtake_a_large_one() -> None:
+    room = Room(100, 3)
+    with ExitStack() as stack:
+        with comer(room, 60) as first:
+            assert first.wait(60)
+            large = stack.enter_context(comer(room, 80))
+            assert not large.wait(0.05)
+            small = stack.enter_context(comer(room, 10))
+            assert not small.wait(0.05)
+        assert large.wait(60)
+        assert small.wait(60)
+
+
+def test_a_failure_leaves_its_place() -> None:
+    room = Room(100, 1)
+    with pytest.raises(ValueError, match="broken"), room.taken(100):
+        raise ValueError("broken")
+    with room.taken(100):
+        pass
