@@ -26,9 +26,9 @@ class Runs:
         return self.learned >= _ENOUGH
 
     def pause(self, age: timedelta) -> timedelta | None:
-        """Until three of ten that ran longer than `age` had ended, at least an eighth of it; None where none ran
-        longer. Chosen by simulation: see the test."""
-        longer = sorted(length for length in self.lengths if length > age)
+        """Until three of ten that ran as long as `age` had ended, at least an eighth of it; None where none did. Chosen
+        by simulation: see the test."""
+        longer = sorted(length for length in self.lengths if length >= age)
         if not longer:
             return None
         return max(longer[int(_ENDED * len(longer))] - age, age * _GROWTH)

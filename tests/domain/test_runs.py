@@ -15,20 +15,27 @@ KNOWN = Runs(tuple(number * SECOND for number in range(10, 20)))
 
 @pytest.mark.parametrize(
     ("age", "pause"),
-    [(0, 13), (9, 4), (10, 3), (15, 2), (18, 2.16)],
+    [(0, 13), (9, 4), (10, 3), (14, 1.68), (18, 2.16)],
 )
-def test_three_of_ten_that_ran_longer_had_ended_by_then(age: float, pause: float) -> None:
+def test_three_of_ten_that_ran_so_long_had_ended_by_then(age: float, pause: float) -> None:
     assert KNOWN.pause(age * SECOND) == pause * SECOND
 
 
 def test_of_one_that_runs_longer_than_any_nothing_is_known() -> None:
-    assert KNOWN.pause(19 * SECOND) is None
-    assert poll_task_after(19 * SECOND, 7, 0.5, KNOWN) == poll_after(19 * SECOND, 7, 0.5)
+    assert KNOWN.pause(20 * SECOND) is None
+    assert poll_task_after(20 * SECOND, 7, 0.5, KNOWN) == poll_after(20 * SECOND, 7, 0.5)
 
 
 def test_the_first_question_comes_soon() -> None:
     assert poll_task_after(timedelta(0), 0, 0.5, KNOWN) == poll_after(timedelta(0), 0, 0.5)
     assert poll_task_after(timedelta(0), 1, 0.5, KNOWN) == 13 * SECOND
+
+
+def test_where_all_end_at_once_it_stays_soon() -> None:
+    runs = Runs()
+    for _ in range(40):
+        runs = runs.with_one(timedelta(0))
+    assert poll_task_after(timedelta(0), 0, 0.5, runs) == 2 * SECOND
 
 
 def test_it_comes_when_it_is_likely_once_ten_are_known() -> None:
