@@ -20,7 +20,12 @@ def to_rgb(opened: Image.Image) -> Image.Image:
         picture = _flat(picture)
     elif picture.mode not in {"RGB", "L", "CMYK"}:
         picture = picture.convert("RGB")
-    return _in_srgb(picture, profile) if profile else picture.convert("RGB")
+    return _in_srgb(picture, profile) if profile else _rgb(picture)
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """To convert what is RGB already would copy it, which takes longer than to decode it."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _eight_bits(opened: Image.Image) -> Image.Image:

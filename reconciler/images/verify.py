@@ -125,5 +125,5 @@ _QUIET = _Quiet()
 
 def _blank(picture: Image.Image) -> bool:
     """Dark art is art: only what varies by next to nothing is blank."""
-    low, high = picture.resize((64, 64), Image.Resampling.BOX).convert("L").getextrema()
+    low, high = picture.resize((64, 64), Image.Resampling.BOX, reducing_gap=1.0).convert("L").getextrema()
     return float(str(high)) - float(str(low)) <= BLANK_RANGE
