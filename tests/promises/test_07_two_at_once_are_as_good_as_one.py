@@ -151,7 +151,7 @@ def test_two_daemons_and_a_one_off_share_the_work(install: PostgresInstall) -> N
     check_purchases(install)
     check_rows(install, before)
     assert good(install) == len(install.kie.book.creations) == 60
-    assert all(events["written"] for events in told.values()), told
+    assert all(events["purchase"] + events["written"] for events in told.values()), told
     assert {sum(events[event] for events in told.values()) for event in ("purchase", "written")} == {60}
     assert not {"lease_lost", "expired", "conflict"}.intersection(*told.values())
     tried = Counter[str]()
@@ -216,7 +216,9 @@ def test_four_that_are_killed_and_stopped_at_random_buy_each_attempt_once(instal
             ships.start(name, *command)
         ships.go()
         eventually(lambda: havoc.mend() and not (ships.lives("once-1") or ships.lives("once-2")), 200)
-        assert {ships.members[name].ended() for name in ("once-1", "once-2")} <= {0, 3}
+        for one_off in (ships.members["once-1"], ships.members["once-2"]):
+            # Who is stopped in the midst of a transaction keeps the others waiting, for longer than a one-off waits.
+            assert one_off.ended() in {0, 3} or "the database is busy" in one_off.stderr(), one_off.stderr()
         eventually(lambda: stand(install).keys() == {("ok", None), ("failed", "unknown_purchase")})
         eventually(lambda: install.bouncer.connections(install.name) == 2 * len((DAEMON, DAEMON)))
         assert {ships.members[name].stop() for name in ("daemon-1", "daemon-2")} == {0}
