@@ -26,12 +26,6 @@ def is_untraced(item: pytest.Item) -> bool:
     return bool(proves) and "server" not in marks
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: what is quick fills the gaps in the end, when several work."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Nor are those of processes that are started."""
