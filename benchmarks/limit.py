@@ -19,21 +19,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import Figures
+from benchmarks.latency import RealClock
 from reconciler.domain.policy import Policy, Target
 from reconciler.engine.crew import Threads
 from reconciler.kie.simulated import Settings, SimulatedKie, Succeed
 from reconciler.kie.simulated.wire import Request, Response
-from reconciler.testing.inline import VirtualClock
 from reconciler.testing.world import FILES_URL, PUBLIC_URL, World
 
 LIMIT, WINDOW = 20, timedelta(seconds=1)
 SIZE = (160, 90)
 TRIP_S = 0.05
-
-
-class RealClock(VirtualClock):
-    def __call__(self) -> datetime:
-        return datetime.now(UTC)
 
 
 class Timed:

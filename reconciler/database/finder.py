@@ -1,5 +1,6 @@
 """Finding work: by indexes where something is stuck, and by walking the app's table by key where it may be."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -120,8 +121,10 @@ class SqlFinder:
             kept = (R.state, R.reason, R.wants, R.repeats)
             known = R.state.is_null(False) | (R.lease_until > now)
             query = R.select(*kept, fn.count(R.track_id)).where(known & _among(only)).group_by(*kept)
-            found = self.connection.rows(query)
-            return {Stood(state or State.UNVERIFIED, *stood): count for state, *stood, count in found}
+            tally: Counter[Stood] = Counter()
+            for state, *stood, count in self.connection.rows(query):
+                tally[Stood(state or State.UNVERIFIED, *stood)] += count
+            return tally
 
     # -- due: statements with slots for limits, keys and times, spelled once -------------------------------------------
 

@@ -236,6 +236,10 @@ def test_counting_what_another_process_has_just_begun(app: Any, desk: Desk) -> N
     app.put("new")
     assert desk.leases.lease("new") is not None
     assert desk.finder.tally() == {Stood(State.UNVERIFIED, None, None, repeats=False): 1}
+    app.put("known")
+    desk.look("known", State.UNVERIFIED)
+    assert desk.finder.tally() == {Stood(State.UNVERIFIED, None, None, repeats=False): 2}
+    app.sql("DELETE FROM reconciler_memory WHERE track_id = 'known'")
     app.clock.on(hours=1)
     assert desk.finder.tally() == {}
 
