@@ -1,5 +1,6 @@
 """Points in time as databases write them: read in any usual form, written in the form that is found."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 _MILLISECONDS_FROM = 100_000_000_000
@@ -29,6 +30,16 @@ def parse(value: object) -> datetime | None:
 def own(value: datetime) -> str:
     """The form in our own tables: of fixed width, so that the order of texts is that of times."""
     return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def from_own(value: object) -> datetime | None:
+    """`parse`, quicker where it is in our form."""
+    if type(value) is str:
+        with suppress(ValueError):
+            found = datetime.fromisoformat(value)
+            if found.tzinfo is UTC:
+                return found
+    return parse(value)
 
 
 def like(value: datetime, sample: object, declared: str) -> str | int:

@@ -19,7 +19,7 @@ class InstantField(TextField):
         return None if value is None else datetimes.own(value)
 
     def python_value(self, value: object) -> datetime | None:
-        return datetimes.parse(value)
+        return datetimes.from_own(value)
 
 
 class WordField(TextField):

@@ -15,6 +15,7 @@ from reconciler.database.memories import Memories, is_paused
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import Remembered
+from reconciler.domain.altered import altered
 from reconciler.domain.gate import GateName
 from reconciler.domain.model import Memory, Outcome, Track
 from reconciler.domain.policy import Policy
@@ -158,7 +159,7 @@ class SqlLeases(Peek):
         generation = seen.known.generation + 1 if seen.known else 1
         lease = Lease(track_id, self.owner, generation, now + self.policy.lease)
         died = seen.known is not None and seen.known.died_at_a_picture
-        return Held(lease, seen.track, replace(seen.memory, interruptions=seen.memory.interruptions + died), now)
+        return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
     def _taken(self, seen: _Seen, held: Held, now: datetime) -> list[Question]:
         """What is written of a lease. None touches no row, unless somebody else was faster: one of a track that is not

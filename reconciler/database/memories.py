@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -15,6 +14,7 @@ from reconciler.database.hosts import SUSPECT
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
 from reconciler.database.tables import Bought, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
+from reconciler.domain.altered import altered
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 
@@ -73,7 +73,7 @@ class Memories:
         for track_id, doc in docs.items():
             try:
                 memory = Memory(track_id, first_seen=now) if doc is None else codec.load_memory(doc)
-                found[track_id] = replace(
+                found[track_id] = altered(
                     memory,
                     purchases=tuple(codec.purchase(row) for row in purchases[track_id]),
                     handed=tuple(name for _, name in given[track_id] if usable_task_id(name)),
@@ -94,7 +94,7 @@ class Memories:
         }
         tasks = self._read_tasks(list(dict.fromkeys(chain.from_iterable(named.values()))))
         return {
-            track_id: replace(memory, tasks={name: tasks[name] for name in named[track_id] if name in tasks})
+            track_id: altered(memory, tasks={name: tasks[name] for name in named[track_id] if name in tasks})
             if isinstance(memory, Memory)
             else memory
             for track_id, memory in memories.items()

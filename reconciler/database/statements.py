@@ -55,7 +55,8 @@ class Statement:
 
     def __init__(self, connection: Asked, query: Any, result: Sequence[Any]) -> None:
         self._connection, self._query = connection, query
-        self._readers = [_reader(field) for field in result]
+        readers = ((at, _reader(field)) for at, field in enumerate(result))
+        self._readers = [(at, reader) for at, reader in readers if reader is not None]
         self._names = [getattr(field, "name", None) for field in result]
 
     @cached_property
@@ -63,12 +64,18 @@ class Statement:
         sql, values = self._connection.db.get_sql_context().sql(self._query).query()
         return sql, values
 
+    @cached_property
+    def _slots(self) -> list[tuple[int, str]]:
+        return [(at, value) for at, value in enumerate(self._spelled[1]) if type(value) is _Name]
+
     @property
     def sql(self) -> str:
         return self._spelled[0]
 
     def given(self, **given: Any) -> Question:
-        values = [_plain(given[value]) if type(value) is _Name else value for value in self._spelled[1]]
+        values = list(self._spelled[1])
+        for at, name in self._slots:
+            values[at] = _plain(given[name])
         return Question(self, values)
 
     def run(self, **given: Any) -> int:
@@ -94,8 +101,11 @@ class Statement:
         return self._connection.ask(self.given(**given))[0]
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        pairs = zip(row, self._readers, strict=True)
-        return tuple(value if reader is None or value is None else reader(value) for value, reader in pairs)
+        values = list(row)
+        for at, reader in self._readers:
+            if values[at] is not None:
+                values[at] = reader(values[at])
+        return tuple(values)
 
 
 class Several:
@@ -117,6 +127,8 @@ def _reader(field: Any) -> Callable[[Any], Any] | None:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str or value is None:
+        return value
     match value:
         case datetime():
             return datetimes.own(value)

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, StoredKey, Write
 from reconciler.domain.ahead import not_ahead
+from reconciler.domain.altered import altered
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
@@ -35,7 +36,7 @@ def learn(case: Case, done: Done, finding: Finding) -> Memory:
             memory = learn_creation(case, done, finding)
         case _:  # pragma: no cover
             assert_never(done)
-    return judged(replace(memory, interruptions=0), case.now)
+    return judged(altered(memory, interruptions=0), case.now)
 
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
@@ -47,12 +48,12 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
         memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
     if memory.seen not in (None, track.image.identity):
-        memory = replace(memory, interruptions=0)
+        memory = altered(memory, interruptions=0)
     song_id, seen = track.task_id or memory.song_id, track.image.identity
-    memory = replace(memory, song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
+    memory = altered(memory, song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
-    return judged(replace(memory, needy_since=needy_since), now)
+    return judged(altered(memory, needy_since=needy_since), now)
 
 
 def after_write(case: Case, write: Write) -> Memory:

@@ -1,6 +1,7 @@
 """Milder words for a refused prompt: the same picture, as far as it can be had without what filters dislike."""
 
 import re
+from functools import lru_cache
 
 from reconciler.domain.names import NAME, german, without_names
 from reconciler.domain.wording import collapse, fit_length, said
@@ -59,6 +60,7 @@ _REPEATED = re.compile(r"([,.;:!?|]) ?[,.;:|]+(?=\s|$)")
 _TITLE_SHARE = 0.75
 
 
+@lru_cache(maxsize=100)
 def soften(prompt: str) -> str:
     """At most 300 characters without names, brands, quotations and harsh words; never empty; the same when repeated."""
     text = _mild(collapse(prompt[:_LOOKED_AT]), LIMIT, title_from=4)
