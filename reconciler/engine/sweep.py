@@ -86,6 +86,7 @@ class Sweep:
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
         self._rows_left = bounds.audit_rows
         self._credit_asked_at: datetime | None = None
+        self._shut: set[str] = set()
         self._begun: dict[str, datetime] = {}
         self._stop = False
 
@@ -234,8 +235,11 @@ class Sweep:
             held = self._lines.take(GateName.KEY, PAGE)
             if held:
                 return held
+        self._shut.clear()
         for shape, price in shapes(self._policy):
-            if self._purse.refusal(shape, price) is None:
+            if self._purse.refusal(shape, price) is not None:
+                self._shut.add(shape)
+            else:
                 held = self._lines.take(shape, 1)
                 if held:
                     self._steps.called.update(held)
@@ -275,6 +279,8 @@ class Sweep:
             opens.append(key_until)
         for shape, price in shapes(self._policy):
             at = self._purse.opens_at(shape, price)
+            if shape in self._shut and self._purse.refusal(shape, price) is None:
+                at = self._clock()  # it opened since it was last tried
             if at is not None and self._lines.waits(shape):
                 opens.append(at)
         return min(opens, default=None)

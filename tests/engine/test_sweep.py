@@ -568,3 +568,14 @@ def test_a_breaker_that_is_closed_again_lets_the_full_window_through(make_world:
     database = world.open()
     assert database.gate.view().breaker == Breaker()
     database.close()
+
+
+def test_a_gate_that_opened_since_it_was_tried_is_tried_at_once(make_world: MakeWorld) -> None:
+    world = make_world(3, purchase_limit=1)
+    world.run(only=("t000",))
+    opens = world.kie.book.creations[0].arrived_at + world.policy.purchase_window
+    with sweeping(world, HOUR) as sweep:
+        while sweep._fill() or sweep._busy():
+            sweep._await(None)
+        world.clock.time = opens
+        assert sweep._wake_at() == opens
