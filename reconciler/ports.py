@@ -277,9 +277,11 @@ class Leases(Protocol):
         """
         ...
 
-    def lease_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+    def lease_all(
+        self, track_ids: Sequence[str], step: "Callable[[Held], Step]" = lambda _: Step.LOOK
+    ) -> Mapping[str, Held | Exception]:
         """The same of several, in one transaction. Those that somebody else holds are left out; in the place of one
-        whose memory cannot be read stands why."""
+        whose memory cannot be read stands why. `step` names what will be done under each; it must not raise."""
         ...
 
     def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:

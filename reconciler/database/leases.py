@@ -1,6 +1,6 @@
 """Working tracks: leased, looked at, changed, in short transactions, several tracks in each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -126,7 +126,9 @@ class SqlLeases(Peek):
             raise found
         return found
 
-    def lease_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+    def lease_all(
+        self, track_ids: Sequence[str], step: Callable[[Held], Step] = lambda _: Step.LOOK
+    ) -> Mapping[str, Held | Exception]:
         ids = sorted(set(track_ids))
         if not ids:
             return {}
@@ -135,7 +137,8 @@ class SqlLeases(Peek):
             taken = {
                 i: self._take(i, each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
             }
-            asked = {i: self._taken(seen[i], held, now) for i, held in taken.items() if isinstance(held, Held)}
+            held = {i: each for i, each in taken.items() if isinstance(each, Held)}
+            asked = {i: self._taken(seen[i], each, step(each), now) for i, each in held.items()}
             answers = self.connection.ask(*(each for questions in asked.values() for each in questions), last=True)
         counts = iter(answer.written for answer in answers)
         lost = {i for i, questions in asked.items() for _ in questions if next(counts) == 0}
@@ -161,10 +164,10 @@ class SqlLeases(Peek):
         died = seen.known is not None and seen.known.died_at_a_picture
         return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
-    def _taken(self, seen: _Seen, held: Held, now: datetime) -> list[Question]:
+    def _taken(self, seen: _Seen, held: Held, step: Step, now: datetime) -> list[Question]:
         """What is written of a lease. None touches no row, unless somebody else was faster: one of a track that is not
         remembered yet is inserted, or is that of whoever inserted it first."""
-        named, memory = {"id": held.lease.track_id, **_leased(held.lease, now)}, _memory(held.memory)
+        named, memory = {"id": held.lease.track_id, **_leased(held.lease, step, now)}, _memory(held.memory)
         if seen.known is not None:
             died = [self._remember.given(id=held.lease.track_id, **memory)] if seen.known.died_at_a_picture else []
             return [self._lease.given(**named), *died]
@@ -323,11 +326,10 @@ def _named(lease: Lease) -> dict[str, Any]:
     return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation}
 
 
-def _leased(lease: Lease, now: datetime) -> dict[str, Any]:
+def _leased(lease: Lease, step: Step, now: datetime) -> dict[str, Any]:
     """Due at once if it is never ended."""
-    until, generation = lease.until, lease.generation
-    step = {"lease_owner": lease.owner, "lease_until": until, "lease_step": Step.LOOK}
-    return {**step, "generation": generation, "due_at": now}
+    held = {"lease_owner": lease.owner, "lease_until": lease.until, "lease_step": step}
+    return {**held, "generation": lease.generation, "due_at": now}
 
 
 def _memory(memory: Memory) -> dict[str, Any]:

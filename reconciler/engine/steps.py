@@ -28,6 +28,7 @@ from reconciler.domain.learn import learn, notice
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
 from reconciler.engine.desk import After, Desk
@@ -76,11 +77,13 @@ class Steps:
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
         self._undecided: dict[str, Held | Exception] = {}
+        self._planned: dict[str, tuple[Case, Action]] = {}
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def start(self, track_ids: Sequence[str]) -> None:
         """Lease, look and plan; begin what each wants, and save what is settled at once."""
+        self._planned = {}
         self._undecided = dict(self._lease(track_ids))
         if len(self._undecided) < len(track_ids):
             self.desk.soonest = self._clock()  # somebody else has one of them: until when is to be found out
@@ -99,7 +102,7 @@ class Steps:
     def _lease(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
         """Where several cannot be leased together, each is tried alone: one bad track stops nobody."""
         try:
-            return self._leases.lease_all(track_ids)
+            return self._leases.lease_all(track_ids, self._step_of)
         except DatabaseError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
@@ -108,16 +111,25 @@ class Steps:
         alone = (self._lease([track_id]) for track_id in track_ids)
         return {track_id: held for found in alone for track_id, held in found.items()}
 
+    def _step_of(self, held: Held) -> Step:
+        """What may be a death of this process is named with the lease. A track that cannot be planned is met again."""
+        if held.track is None or held.memory.interruptions > 0:
+            return Step.LOOK
+        with suppress(Exception):
+            _, action = self._planned[held.track.id] = _planned(held.track, held, self._policy)
+            return Step.PICTURE if isinstance(action, Measure | Fetch) else Step.LOOK
+        return Step.LOOK
+
     def _look(self, held: Held) -> None:
         track = held.track
         if track is None:
             self._start_gone(held)
             return
-        memory = notice(held.memory, track, self._policy, held.now)
         if _undone(held.memory, track):
             self._tell(Overwritten(track.id))
-        case = Case(track, memory, self._policy, held.now)
-        self._take(held.lease, case, plan_case(case))
+        known = self._planned.get(track.id)
+        case, action = known if known is not None else _planned(track, held, self._policy)
+        self._take(held.lease, case, action)
 
     def _start_gone(self, held: Held) -> None:
         """The row is deleted: nothing is written or bought any more, tasks that run are followed to their end."""
@@ -188,18 +200,16 @@ class Steps:
                 self._waiting_for_task[task_id] = []
 
     def _begin_pictures(self) -> None:
-        """What may be a death of this process is named beforehand. A picture that once took the process down with it is
-        tried again only while nothing else is at risk."""
+        """A picture that once took the process down with it is tried again only while nothing else is at risk, and that
+        it is begun is named anew."""
         flights, self._pictures = self._pictures, []
-        if self.flights or len(flights) > 1:
-            for flight in (flight for flight in flights if flight.risky):
-                case = flight.case
+        is_alone = not self.flights and len(flights) == 1
+        for flight in flights:
+            case = flight.case
+            if flight.risky and not is_alone:
                 self.alone.append(case.track.id)
                 self.desk.put_off(flight.lease, case, plan_case(case), case.now + self._policy.lease)
-            flights = [flight for flight in flights if not flight.risky]
-        begun = self._leases.begin_all([flight.lease for flight in flights], Step.PICTURE)
-        for flight in flights:
-            if flight.case.track.id in begun:
+            elif not flight.risky or self._leases.begin_all([flight.lease], Step.PICTURE):
                 self._dispatch(flight)
 
     def _dispatch(self, flight: Flight) -> None:
@@ -309,6 +319,11 @@ class Steps:
                 self._purse.heard(finding)
             case _:
                 pass
+
+
+def _planned(track: Track, held: Held, policy: Policy) -> tuple[Case, Action]:
+    case = Case(track, notice(held.memory, track, policy, held.now), policy, held.now)
+    return case, plan_case(case)
 
 
 def _whole(held: Held | Exception) -> Held:

@@ -12,6 +12,7 @@ from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
 from reconciler.kie.simulated import paint
 from reconciler.ports import Commit, Lease, Step
+from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
 from tests.engine.test_sweep import Around, each
 
@@ -56,9 +57,40 @@ def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -
     assert not world.kie.book.creations
 
 
-def test_a_picture_step_is_not_begun_under_a_lost_lease(make_world: MakeWorld) -> None:
+def dies_at_a_picture(world: World, track_id: str) -> None:
+    """A process that began one does not come back."""
+    database = world.open()
+    database.leases.lease_all([track_id], lambda _: Step.PICTURE)
+    database.close()
+    world.pass_time(world.policy.lease)
+
+
+@pytest.mark.parametrize(
+    ("port", "method", "step"),
+    [
+        ("pictures", "measure", Step.PICTURE),
+        ("pictures", "fetch", Step.PICTURE),
+        ("store", "keys", Step.LOOK),
+        ("kie", "create", Step.LOOK),
+        ("kie", "task", Step.LOOK),
+    ],
+)
+def test_what_may_be_a_death_is_named_with_the_lease(make_world: MakeWorld, port: str, method: str, step: Step) -> None:
+    world = make_world()
+    world.add("row", image_url=world.kie.add_file("/p/a.jpg", size=(80, 45)))
+    named: set[str] = set()
+
+    def note(*_: object, **__: object) -> None:
+        named.update(row["lease_step"] for row in world.sql("SELECT lease_step FROM reconciler_memory"))
+
+    world.run(MINUTE, wrap=Around(port, method, note))
+    assert named == {step}
+
+
+def test_a_picture_that_killed_once_is_not_begun_again_under_a_lost_lease(make_world: MakeWorld) -> None:
     world = make_world()
     world.add("row", image_url=world.kie.add_file("/p/a.jpg", size=(160, 90)))
+    dies_at_a_picture(world, "row")
 
     def take_over(*_: Any) -> None:
         world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")

@@ -491,7 +491,7 @@ def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
 def test_one_track_that_cannot_be_read_is_told_of_and_the_others_go_on(make_world: MakeWorld) -> None:
     world = make_world(4)
 
-    def corrupt(track_ids: Sequence[str]) -> None:
+    def corrupt(track_ids: Sequence[str], step: object) -> None:
         if "t001" in track_ids:
             raise ValueError("corrupt")
 
