@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from reconciler.app import provider
+from reconciler.app.outside import provider
 from reconciler.database import Handing, usable_task_id
 from reconciler.deciding import Decided, Decisions, Declined
 from reconciler.domain.amending import created, lost_orders, not_created, same_prompt

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from reconciler.app import Provider, provider
+from reconciler.app.outside import Provider, provider
 from reconciler.checking.database import check_database
 from reconciler.checking.lines import FAILED, Line, failed, ok, warning
 from reconciler.checking.storage import check_storage

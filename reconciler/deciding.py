@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from reconciler.app import known_track, looked_into, opened
+from reconciler.app.inside import known_track, looked_into, opened
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database
 from reconciler.domain.amending import REOPENS_GATE, reopened

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.app import gate_of, known_track, looked_into
+from reconciler.app.dry import gate_of
+from reconciler.app.inside import known_track, looked_into
 from reconciler.config import Settings, policy_of
 from reconciler.database import Reader, Told
 from reconciler.domain import urls

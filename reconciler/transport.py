@@ -11,14 +11,17 @@ asked is what was vetted); SSL_CERT_FILE and SSL_CERT_DIR are.
 """
 
 import logging
+import os
 import re
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -216,11 +219,17 @@ def _capped(reply: Reply, max_bytes: int) -> Reply:
 
 def _pool(vet: Vet | None, max_connections: int) -> httpcore.ConnectionPool:
     return httpcore.ConnectionPool(
-        ssl_context=httpx.create_ssl_context(),
+        ssl_context=_trusting(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         max_connections=max_connections,
         keepalive_expiry=_KEEPALIVE_S,
         network_backend=_Backend(vet),
     )
+
+
+@cache
+def _trusting(_file: str | None, _directory: str | None) -> ssl.SSLContext:
+    """One for all: to read the authorities takes longer than all else between start and the first request."""
+    return httpx.create_ssl_context()
 
 
 class _Backend(httpcore.NetworkBackend):

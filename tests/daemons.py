@@ -23,9 +23,10 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.app import Ears, metrics_of, serve
 from reconciler.app import daemon as module
-from reconciler.app.daemon import Daemon
+from reconciler.app.counted import metrics_of
+from reconciler.app.daemon import Daemon, serve
+from reconciler.app.sweeping import Ears
 from reconciler.config import Settings, load
 from reconciler.engine.events import Event as Told
 from reconciler.kie.simulated import Succeed

@@ -20,7 +20,7 @@ from tests.postgresql.ways import database_on
 _TELLS_ITS_NAME = 'import reconciler\nreconciler.__version__ += " ({name})"\n'
 _BARRIER = """
 import fcntl, sys
-import reconciler.app, reconciler.database
+import reconciler.app.daemon, reconciler.app.once, reconciler.database
 print("at the barrier", file=sys.stderr, flush=True)
 with open({path!r}) as barrier:
     fcntl.flock(barrier, fcntl.LOCK_SH)

@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -83,3 +84,10 @@ def test_the_domain_reads_no_clock() -> None:
         and node.value.id in {"datetime", "date"}
     ]
     assert reads == []
+
+
+def test_a_program_on_sqlite_does_not_load_what_it_does_not_use() -> None:
+    """It takes longer than all of the program itself."""
+    ask = "import sys, reconciler.app.daemon, reconciler.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
+    assert {"psycopg", "obstore", "httpx._main", "rich", "reconciler.kie.simulated"} & set(loaded) == {"httpx._main"}

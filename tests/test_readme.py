@@ -172,7 +172,7 @@ def test_the_sql_of_the_readme_works_on_the_own_tables(own_tables: sqlite3.Conne
 @pytest.fixture
 def own_tables(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """The app's database with our tables and the optional index."""
-    from reconciler.app import opened, own_schema
+    from reconciler.app.inside import opened, own_schema
     from reconciler.config import Settings as Configured
 
     path = app_database(tmp_path / "app.db")

@@ -17,7 +17,7 @@ from random import uniform
 
 from reconciler import __version__
 from reconciler.app.counted import counting
-from reconciler.app.inside import opened, utc_now
+from reconciler.app.inside import HttpUnfit, opened, utc_now
 from reconciler.app.jobs import Jobs
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider
@@ -46,10 +46,6 @@ AUDIT_AFTER = timedelta(milliseconds=500)
 """The first sweep takes what is due: what an audit has in hand it would have to wait for."""
 _SOON = frozenset({"sweep", "snapshot", "audit"})
 """Jobs that run again within a minute or so, and so find out when what they failed of is over."""
-
-
-class HttpUnfit(Exception):
-    """The address for the pages cannot be listened on."""
 
 
 class Daemon:

@@ -6,8 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from reconciler.app import Served, StoreUnfit, served
+from reconciler.app.inside import StoreUnfit
 from reconciler.app.keeping import bucket_probe
+from reconciler.app.outside import Served, served
 from reconciler.checking.lines import UNFIT, Line, failed, ok, warning
 from reconciler.config import Settings
 from reconciler.domain.urls import host_of

@@ -1,5 +1,6 @@
 """What all commands share: the options before them, the settings, and errors as lines on stderr with an exit code."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -52,7 +53,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app import HttpUnfit, NoSuchTrack, StoreUnfit
+    from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreUnfit
     from reconciler.config import ConfigError
     from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
     from reconciler.deciding import Declined
@@ -99,12 +100,25 @@ def _unexpected(error: Exception, given: Given) -> int:
 
 def settings_of(ctx: typer.Context, *, quiet: bool = False) -> "Settings":
     """The configuration, with logging set up by it. `quiet`: only warnings, unless a level was asked for."""
+    settings = configured(ctx)
+    log_by(ctx, settings, quiet=quiet)
+    return settings
+
+
+def configured(ctx: typer.Context) -> "Settings":
+    """The configuration, before anything is logged. What a command needs is imported by now."""
     from reconciler.config import load
 
     given = ctx.find_object(Given) or Given()
-    settings = load(given.config, os.environ).settings
-    log_by(ctx, settings, quiet=quiet)
-    return settings
+    collect_again()
+    return load(given.config, os.environ).settings
+
+
+def collect_again() -> None:
+    """After `main`: garbage is looked for, but not among what the program is made of."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def able_to_buy(settings: "Settings") -> None:

@@ -33,7 +33,7 @@ def check(
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Tell where all tracks stand, what is spent, what is due next, and who works."""
-    from reconciler.app import looked_into
+    from reconciler.app.inside import looked_into
     from reconciler.config import policy_of
     from reconciler.console import census, output
 
@@ -68,7 +68,7 @@ def schema(
     as_json: AsJson = False,
 ) -> None:
     """Print the SQL of the reconciler's own tables, and of an index on the app's table that helps."""
-    from reconciler.app import opened, own_schema
+    from reconciler.app.inside import opened, own_schema
     from reconciler.console import output
 
     settings = settings_of(ctx, quiet=True)

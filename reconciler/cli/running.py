@@ -14,6 +14,7 @@ from reconciler.cli.face import (
     AsJson,
     able_to_buy,
     complain,
+    configured,
     log_by,
     refuse,
     settings_of,
@@ -23,7 +24,7 @@ from reconciler.cli.face import (
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from reconciler.app import Narrowed
+    from reconciler.app.once import Narrowed
 
 
 def run(
@@ -78,7 +79,7 @@ def _refuse_any(given: Mapping[str, object], why: str) -> None:
 def _narrowed(
     timeout: str | None, track: list[str] | None, limit: int | None, max_purchases: int | None, *, due_only: bool
 ) -> "Narrowed":
-    from reconciler.app import Narrowed
+    from reconciler.app.once import Narrowed
 
     return Narrowed(
         **({"timeout": _duration(timeout)} if timeout is not None else {}),
@@ -103,7 +104,9 @@ def _serve(ctx: typer.Context) -> int:
     import faulthandler
     from contextlib import suppress
 
-    from reconciler.app import Ears, metrics_of, serve
+    from reconciler.app.counted import metrics_of
+    from reconciler.app.daemon import serve
+    from reconciler.app.sweeping import Ears
     from reconciler.console.eventlog import EventLog, Said
     from reconciler.console.servicelog import ServiceLog
     from reconciler.console.stopping import stopping
@@ -111,7 +114,7 @@ def _serve(ctx: typer.Context) -> int:
     with suppress(OSError, RuntimeError):  # stderr may be no file, or closed
         faulthandler.enable()  # systemd's watchdog ends a process that hangs by SIGABRT: its stacks go to the journal
     with stopping() as stop:
-        settings = settings_of(ctx)
+        settings = configured(ctx)
         able_to_buy(settings)
         metrics = metrics_of(settings)
         log_by(ctx, settings, count=metrics.logged)
@@ -122,14 +125,15 @@ def _serve(ctx: typer.Context) -> int:
 
 
 def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | None, *, as_json: bool) -> int:
-    from reconciler.app import each, metrics_of, run_once, write_metrics
+    from reconciler.app.counted import each, metrics_of
+    from reconciler.app.once import run_once, write_metrics
     from reconciler.console import output, summary
     from reconciler.console.eventlog import EventLog
     from reconciler.console.progress import progress
     from reconciler.console.stopping import stopping
 
     console = output.err()
-    settings = settings_of(ctx, quiet=console.is_terminal)
+    settings = configured(ctx)
     able_to_buy(settings)
     metrics = metrics_of(settings)
     log_by(ctx, settings, quiet=console.is_terminal, count=metrics.logged)
@@ -156,7 +160,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
 
 
 def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:
-    from reconciler.app import preview
+    from reconciler.app.dry import preview
     from reconciler.console import forecast, output
 
     settings = settings_of(ctx)

@@ -16,7 +16,7 @@ from reconciler.config.reference import CREDENTIALS, ENV_PREFIX, Key, keys, sect
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _KEYS: Mapping[str, Key] = {key.path: key for key in keys()}
 _SECTIONS = tuple(name for name, _, _ in sections())
-_ENV: Mapping[str, Key] = {key.env: key for key in keys()}
+_ENV: Mapping[str, Key] = {key.env: key for key in _KEYS.values()}
 
 
 @dataclass(slots=True)

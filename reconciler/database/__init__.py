@@ -6,6 +6,9 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.database import without_driver  # noqa: F401 - before the others, who import peewee
+
+# isort: split
 from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
 from reconciler.database.decisions import look_again_if_changed

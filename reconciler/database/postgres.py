@@ -280,6 +280,8 @@ _KEYS = {
 
 
 class Server(Placed, peewee.PostgresqlDatabase):
+    psycopg2_adapter = peewee.Psycopg3Adapter  # taken where peewee did not see the driver; `_connect` does without it
+
     def get_columns(self, table: str, schema: str | None = None) -> list[peewee.ColumnMetadata]:
         """All, whatever this role may do with them."""
         found = guests.located(self, schema, table)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.app import looked_into
+from reconciler.app.inside import looked_into
 from reconciler.config import Settings, policy_of
 from reconciler.database import Reader
 from reconciler.demo.story import Ending, Story

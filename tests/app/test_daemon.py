@@ -15,9 +15,11 @@ from unittest.mock import Mock
 import pytest
 
 from reconciler import database
-from reconciler.app import HttpUnfit, StoreUnfit, jobs, serve, sweeping, work
 from reconciler.app import daemon as module
 from reconciler.app import inside as opening
+from reconciler.app import jobs, sweeping, work
+from reconciler.app.daemon import serve
+from reconciler.app.inside import HttpUnfit, StoreUnfit
 from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to
 from reconciler.service.counting import Trigger

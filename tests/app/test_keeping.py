@@ -10,8 +10,7 @@ import obstore
 import pytest
 
 from reconciler import images
-from reconciler.app import StoreUnfit
-from reconciler.app.inside import opened
+from reconciler.app.inside import StoreUnfit, opened
 from reconciler.app.keeping import open_store
 from reconciler.config import load
 from reconciler.database import MARKER

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import app, database
-from reconciler.app import inside
+from reconciler import database
+from reconciler.app import inside, once
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -105,7 +105,7 @@ def test_an_unexpected_error_is_one_line_without_its_text(install: Install, monk
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the secret is out")
 
-    monkeypatch.setattr(app, "run_once", broken)
+    monkeypatch.setattr(once, "run_once", broken)
     result = install.call("run", "--once")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1

@@ -12,7 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from reconciler import demo
-from reconciler.app import Narrowed, metrics_of, run_once
+from reconciler.app.counted import metrics_of
+from reconciler.app.once import Narrowed, run_once
 from reconciler.config import Settings, load
 from reconciler.demo.folder import Folder
 from reconciler.kie.simulated import KieServer, SimulatedKie

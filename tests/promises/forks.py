@@ -16,7 +16,8 @@ import pytest
 T = TypeVar("T")
 
 _SERVER = get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.promises.matrix", "tests.promises.dying", "reconciler.app", "obstore"])
+_PARTS = [f"reconciler.app.{part}" for part in ("daemon", "dry", "once")]
+_SERVER.set_forkserver_preload(["tests.promises.matrix", "tests.promises.dying", *_PARTS, "obstore"])
 
 
 def alone(log: Path, work: Callable[..., T], *args: Any) -> T:

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import reconciler.app
 import reconciler.database.connection as connecting
 from reconciler.app.clock import ServerClock
+from reconciler.app.inside import utc_now
 from reconciler.kie.client import KieClient
 
 
@@ -26,7 +26,7 @@ def late_orders(seconds: float) -> None:
 
 def clock_fast(hours: int) -> None:
     """This machine's, as far as the program asks it for the time of day."""
-    true = reconciler.app.utc_now
+    true = utc_now
 
     def fast() -> datetime:
         return true() + timedelta(hours=hours)

@@ -16,7 +16,8 @@ from typing import Any
 import peewee
 import pytest
 
-from reconciler.app import Narrowed, Preview, preview
+from reconciler.app.dry import Preview, preview
+from reconciler.app.once import Narrowed
 from reconciler.config import Settings
 from reconciler.database.connection import Connection
 from reconciler.domain.actions import Buy, Fetch, GiveUp, ListStore, Wait, Write
