@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from reconciler.domain.findings import Flawed
 from reconciler.domain.policy import Fit, Target
-from reconciler.images.formats import Format
+from reconciler.images.formats import Format, Header
 from reconciler.images.probe import MAX_PIXELS, probe_whole
 from reconciler.images.room import Room
 from reconciler.images.verify import Sound, verify
@@ -22,13 +22,16 @@ def prepare(data: bytes, target: Target, *, interim: bool) -> Prepared | Flawed:
     header = probe_whole(data)
     if isinstance(header, Flawed):
         return header
-    with _ROOM.taken(header.width * header.height):
-        sound = verify(data, header, None if interim else target)
-        if isinstance(sound, Flawed):
-            return sound
-        if interim or target.fit is Fit.KEEP:
-            return _as_it_is(sound, data)
-        return _fitted(sound, data, target)
+    return _ROOM.work(header.width * header.height, lambda: _made(data, header, target, interim=interim))
+
+
+def _made(data: bytes, header: Header, target: Target, *, interim: bool) -> Prepared | Flawed:
+    sound = verify(data, header, None if interim else target)
+    if isinstance(sound, Flawed):
+        return sound
+    if interim or target.fit is Fit.KEEP:
+        return _as_it_is(sound, data)
+    return _fitted(sound, data, target)
 
 
 def _fitted(sound: Sound, data: bytes, target: Target) -> Prepared:

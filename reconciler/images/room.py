@@ -1,9 +1,13 @@
 """How many pictures are decoded at once: as there are processors, and no more pixels together than one may have."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Condition, Lock
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Room:
@@ -12,9 +16,16 @@ class Room:
     def __init__(self, pixels: int, seats: int | None = None) -> None:
         self._pixels, self._left, self._seats = pixels, pixels, seats or os.cpu_count() or 1
         self._changed, self._turn = Condition(), Lock()
+        self._threads = ThreadPoolExecutor(self._seats, thread_name_prefix="pictures")
+
+    def work(self, pixels: int, job: Callable[[], T]) -> T:
+        """Done by as many threads as have a seat: what a thread frees is kept for its next picture, and a dozen workers
+        would hold on to the memory of a dozen."""
+        with self._taken(pixels):
+            return self._threads.submit(job).result()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
+    def _taken(self, pixels: int) -> Iterator[None]:
         """In the order of coming: a large one is not kept waiting by small ones for ever."""
         needed = min(pixels, self._pixels)
         with self._turn, self._changed:

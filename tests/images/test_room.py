@@ -1,6 +1,7 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 
 import pytest
 
@@ -13,11 +14,10 @@ def comer(room: Room, pixels: int) -> Iterator[Event]:
     inside, leave = Event(), Event()
 
     def work() -> None:
-        with room.taken(pixels):
-            inside.set()
-            leave.wait(60)
+        inside.set()
+        leave.wait(60)
 
-    thread = Thread(target=work)
+    thread = Thread(target=room.work, args=(pixels, work))
     thread.start()
     try:
         yield inside
@@ -62,7 +62,17 @@ def test_a_small_one_does_not_overtake_a_large_one() -> None:
 
 def test_a_failure_leaves_its_place() -> None:
     room = Room(100, 1)
-    with pytest.raises(ValueError, match="broken"), room.taken(100):
+
+    def broken() -> None:
         raise ValueError("broken")
-    with room.taken(100):
-        pass
+
+    with pytest.raises(ValueError, match="broken"):
+        room.work(100, broken)
+    assert room.work(100, lambda: "whole") == "whole"
+
+
+def test_whoever_comes_it_is_done_by_as_many_threads_as_there_are_seats() -> None:
+    room = Room(100, 2)
+    with ThreadPoolExecutor(8) as comers:
+        done = [comers.submit(room.work, 10, get_ident) for _ in range(50)]
+    assert len({each.result() for each in done}) <= 2
