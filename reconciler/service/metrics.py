@@ -11,7 +11,6 @@ from prometheus_client import (
     Metric,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
     write_to_textfile,
 )
 from prometheus_client.registry import Collector
@@ -23,6 +22,7 @@ from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.ports import Overview
 from reconciler.service.catalogue import Catalogue, Described
 from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts, SweepFailure, Trigger
+from reconciler.service.exposition import Exposition
 from reconciler.service.gauges import Snapshot
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -55,6 +55,7 @@ class Metrics:
         info = make.gauge("build_info", "Always 1; the labels tell what runs.", version=(), python=())
         info.labels(version, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
+        self._exposition = Exposition(self.registry)
 
     # -- what sweeps do ----------------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Metrics:
 
     def exposition(self) -> tuple[bytes, str]:
         """Body and content type of a scrape, in the text format that every Prometheus reads."""
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return self._exposition.text(), CONTENT_TYPE_PLAIN_0_0_4
 
     def write_textfile(self, path: Path) -> None:
         """The same but `process_*`, as a file that is replaced atomically.
