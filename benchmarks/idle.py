@@ -1,9 +1,9 @@
-"""What the daemon costs while there is nothing to do, and how fast it starts and stops.
+"""How fast the program starts, answers `--help` and stops, and what the daemon costs while there is nothing to do.
 
-    python benchmarks/idle.py [--runs N] [--seconds S]
+    python benchmarks/idle.py [--runs N] [--seconds S] [--json FILE]
 
-Needs Linux. Prints each figure's median; times also as a ratio to those of a bare Python process that imports nothing
-but the program, measured in turn with it, since machines differ. Judges nothing.
+Needs Linux. Times are told also as ratios to those of a bare Python process that imports nothing but the program,
+measured in turn with it, since machines differ. Prints medians. Judges nothing.
 """
 
 import argparse
@@ -11,58 +11,81 @@ import os
 import signal
 import socket
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.figures import Figures
+
 PROGRAM = (sys.executable, "-m", "reconciler")
 TICK = os.sysconf("SC_CLK_TCK")
+SETTLED_S = 4.0
+"""Past the jitter of the daemon's first jobs."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One that is ready. `took_s`: from its start until then."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    took_s: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20, help="how long to watch it idle")
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    starts, stops, bare = [], [], []
+    figures = Figures("idle")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         install(folder)
         for _ in range(given.runs):
-            bare.append(timed("-c", "import reconciler.app.daemon, reconciler.cli"))
-            with daemon(folder) as (process, took):
-                starts.append(took)
-                time.sleep(4)  # past the jitter of its first jobs: idle
-                stops.append(stopped(process))
-        with daemon(folder) as (process, _):
-            time.sleep(4)
-            tell_idle(process.pid, given.seconds)
-    tell("start to READY", starts, bare)
-    tell("SIGTERM to exit, idle", stops, bare)
+            bare = timed(sys.executable, "-c", "import reconciler.app.daemon, reconciler.cli")
+            tell(figures, "--help", timed(*PROGRAM, "--help"), bare)
+            with daemon(folder) as running:
+                tell(figures, "start to READY", running.took_s, bare)
+                time.sleep(SETTLED_S)
+                figures.add("idle", watched(running.process.pid, given.seconds))
+                tell(figures, "SIGTERM to exit, idle", stopped(running.process), bare)
+    figures.tell(given.json)
 
 
-def install(folder: Path) -> None:
-    """An app's database with a thousand tracks that need nothing, since they are out of scope."""
-    schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text(encoding="utf-8")
-    with closing(sqlite3.connect(folder / "app.db")) as connection, connection:
-        connection.executescript(schema)
-        rows = ((f"t{number}", "Song", "p", "failed") for number in range(1000))
-        connection.executemany("INSERT INTO tracks (id, title, prompt, status) VALUES (?, ?, ?, ?)", rows)
+def tell(figures: Figures, what: str, seconds: float, bare: float) -> None:
+    figures.add(what, {"s": seconds, "to an import": seconds / bare})
+
+
+# -- the daemon --------------------------------------------------------------------------------------------------------
+
+
+def install(folder: Path, database: str | None = None, more: str = "") -> None:
+    """An app's database with a thousand tracks that need nothing, since they are out of scope, or one that is there;
+    nothing outside is asked. `more`: sections of the configuration."""
+    if database is None:
+        schema = files("reconciler").joinpath("demo/app-schema-sqlite.sql").read_text(encoding="utf-8")
+        with closing(sqlite3.connect(folder / "app.db")) as connection, connection:
+            connection.executescript(schema)
+            rows = ((f"t{number}", "Song", "p", "failed") for number in range(1000))
+            connection.executemany("INSERT INTO tracks (id, title, prompt, status) VALUES (?, ?, ?, ?)", rows)
     (folder / "config.toml").write_text(
-        f'[database]\nurl = "sqlite:///{folder}/app.db"\n[storage]\npath = "{folder}/images"\n[http]\nport = 0\n',
+        f'[database]\nurl = "{database or f"sqlite:///{folder}/app.db"}"\n[budget]\nper_day = 0\n'
+        f'[storage]\npath = "{folder}/images"\n[http]\nport = 0\n{more}',
         encoding="utf-8",
     )
 
 
 @contextmanager
-def daemon(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", float]]:
-    """The process once it is ready, and the seconds that took."""
+def daemon(folder: Path) -> Iterator[Daemon]:
     path = folder / "notify"
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
@@ -71,16 +94,19 @@ def daemon(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", float]]:
         begun = time.perf_counter()
         environ = {**os.environ, "NOTIFY_SOCKET": str(path)}
         command = [*PROGRAM, "--config", str(folder / "config.toml"), "--log-level", "ERROR", "run"]
-        process = subprocess.Popen(command, cwd=folder, env=environ)
+        process = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.DEVNULL)
         try:
-            while b"READY=1" not in told.recv(4096):
+            while b"READY=1" not in (said := told.recv(4096)):
                 pass
-            yield process, time.perf_counter() - begun
+            took_s = time.perf_counter() - begun
+            url = said.decode().partition("pages at ")[2].partition("\n")[0]
+            yield Daemon(process, url, took_s)
         finally:
             stopped(process)
 
 
 def stopped(process: "subprocess.Popen[bytes]") -> float:
+    """Seconds that it took."""
     begun = time.perf_counter()
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -88,37 +114,39 @@ def stopped(process: "subprocess.Popen[bytes]") -> float:
     return time.perf_counter() - begun
 
 
-def timed(*arguments: str) -> float:
+def timed(*command: str) -> float:
     begun = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
-def tell_idle(pid: int, seconds: float) -> None:
+# -- a process ---------------------------------------------------------------------------------------------------------
+
+
+def watched(pid: int, seconds: float) -> dict[str, float]:
     before = cpu(pid)
     time.sleep(seconds)
-    print(f"idle for {seconds:g} s: {(cpu(pid) - before) * 1000:.0f} ms of CPU")
-    print(f"resident memory: {resident(pid) / 1024:.1f} MB")
-    print(f"open handles on the database: {handles(pid, 'app.db')}")
+    return {
+        "CPU, ms a minute": (cpu(pid) - before) / seconds * 60_000,
+        "memory, MB": memory_mb(pid),
+        "handles on the file": handles(pid, "app.db"),
+    }
 
 
 def cpu(pid: int) -> float:
+    """Seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def resident(pid: int) -> int:
+def memory_mb(pid: int, what: str = "VmRSS") -> float:
+    """Resident, now; `what`: VmHWM for the most that ever was. 0 once it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(what)), 0)
 
 
 def handles(pid: int, name: str) -> int:
     return sum(handle.readlink().name == name for handle in Path(f"/proc/{pid}/fd").iterdir())
-
-
-def tell(what: str, seconds: list[float], bare: list[float]) -> None:
-    ratio = statistics.median(one / other for one, other in zip(seconds, bare, strict=True))
-    print(f"{what}: {statistics.median(seconds):.2f} s, {ratio:.2f} times an import of the program")
 
 
 if __name__ == "__main__":
