@@ -49,6 +49,8 @@ class Dialect(ABC):
     """Values are made to fit what they are compared with; else what does not fit is an error."""
     tells_time: bool
     """Leases and purchases go by the server's clock, which may differ from this machine's."""
+    reading_blocks: bool
+    """Nobody can commit while somebody reads."""
 
     # -- connections ---------------------------------------------------------------------------------------------
 
@@ -125,8 +127,16 @@ class Dialect(ABC):
     def is_text(self, value: Any) -> Any: ...
 
     @abstractmethod
+    def is_wrong(self, value: Any) -> Any:
+        """Neither NULL nor a text, where a text is read. Never NULL."""
+
+    @abstractmethod
     def usable_id(self, value: Any) -> Any:
         """An id that can be named: a whole number, or a text that is not empty."""
+
+    @abstractmethod
+    def is_named(self, value: Any, track_id: Any) -> Any:
+        """A usable id of the app's is this one of ours."""
 
     @abstractmethod
     def as_key(self, track_id: Any, key: str) -> Any:

@@ -3,8 +3,8 @@
 What cannot be told that way is judged anew, by `classify` itself: tracks that are worked now, whose row changed since,
 that were handed a task, or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
 
-The table is read a stretch of keys at a time, each in a transaction of its own: SQLite lets nobody commit while
-somebody reads, and the app is not to wait.
+The table is read a stretch of keys at a time, each in a transaction of its own. In SQLite they are short: it lets
+nobody commit while somebody reads, and the app is not to wait.
 """
 
 from collections import Counter
@@ -43,7 +43,9 @@ NOW = Slot("now")
 
 JUDGED = 5000
 STRETCH = 5000
-"""Rows that are read at once: a tenth of a second or so."""
+"""Rows that are read at once where others wait meanwhile: some hundredths of a second."""
+LONG_STRETCH = 1_000_000
+"""Elsewhere: a few seconds, of the minute that a statement may take."""
 
 
 class _Row(NamedTuple):
@@ -100,6 +102,7 @@ class SqlOverview:
         self.connection, self.app, self.policy = connection, app, policy
         self._finder = SqlFinder(connection, app, policy)
         self._peek, self._gate = Peek(connection, app, policy), GateReader(connection, policy)
+        self._counted = cache(self._spell_counted)
         self._grouped, self._unsettled = cache(self._spell_grouped), cache(self._spell_unsettled)
         self._end = cache(self._spell_end)
 
@@ -117,6 +120,11 @@ class SqlOverview:
         """Count a stretch; return how many of its tracks were judged anew."""
         with self.connection.snapshot() as now:
             given = self._times(now) | {"low": stretch.low, "high": stretch.high}
+            ((whole, good),) = self._counted(stretch.ends).rows(**given)
+            if good:
+                sums.add(State.OK, None, int(good), now, None)
+            if good == whole:
+                return 0
             groups = [(_Row(*f), n, since, ends) for *f, n, since, ends in self._grouped(stretch.ends).rows(**given)]
             is_settled = not any(row.unsettled for row, *_ in groups)
             rows = [] if is_settled else self._unsettled(stretch.ends).rows(**given, limit=may_judge)
@@ -176,13 +184,20 @@ class SqlOverview:
     def _spell_end(self, is_first: bool) -> Statement:
         key = self.app.column("id")
         query = self.app.table.select(key).where(TRUE if is_first else key > Slot("low"))
-        return self.connection.statement(query.order_by(key).limit(1).offset(STRETCH - 1), None)
+        rows = STRETCH if self.app.dialect.reading_blocks else LONG_STRETCH
+        return self.connection.statement(query.order_by(key).limit(1).offset(rows - 1), None)
+
+    def _spell_counted(self, ends: _Ends) -> Statement:
+        """How many rows, and how many of them are good, as nearly all are: to group these takes twice as long."""
+        query = self._rows(ends, fn.count(SQL("*")), fn.coalesce(fn.sum(self._is_good), 0))
+        return self.connection.statement(query, None, None)
 
     def _spell_grouped(self, ends: _Ends) -> Statement:
-        """The fields of a `_Row`, how many rows it stands for, since when the first is in need, what expires first."""
+        """Of the rest, the fields of a `_Row`, for how many rows they stand, since when the first is in need, and what
+        expires first."""
         query = self._rows(ends, *self._facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
         # By position: the same expression with other parameters counts as another one.
-        query = query.group_by(*(SQL(str(place + 1)) for place in range(len(self._facts))))
+        query = query.where(self._is_good == 0).group_by(*(SQL(str(place + 1)) for place in range(len(self._facts))))
         return self.connection.statement(query, *self._read_as, None, R.needy_since, R.expires_at)
 
     def _spell_unsettled(self, ends: _Ends) -> Statement:
@@ -191,8 +206,7 @@ class SqlOverview:
         return self.connection.statement(query, None, *self._read_as)
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:
-        """An id that cannot be named may read like one that can."""
-        mine = (R.track_id == self.app.dialect.as_text(self.app.id)) & self.app.dialect.usable_id(self.app.column("id"))
+        mine = self.app.dialect.is_named(self.app.column("id"), R.track_id)
         query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
         return query.where(in_scope(self.app, self.policy, Slot("stale")) & self._within(ends))
 
@@ -220,13 +234,27 @@ class SqlOverview:
         return [fact if isinstance(fact, Field) else None for fact in self._facts]
 
     @property
+    def _is_good(self) -> Any:
+        """1 or 0: settled and `ok`. What tasks it was handed does not matter then, so no other table is asked: a server
+        would not share the work among its processes any more."""
+        elsewhere = R.track_id.is_null() | (R.state != State.OK) | R.reason.is_null(False) | R.wants.is_null(False)
+        return Case(None, [(elsewhere, 0), (self._is_changed, 0)], 1)
+
+    @property
     def _is_unsettled(self) -> Any:
+        of_suspect_host = R.wants.is_null(False) & self._is_of_suspect_host()
+        moved = R.state.is_null() | self._is_changed | of_suspect_host | R.track_id.in_(_handed_over())
+        return R.track_id.is_null(False) & moved
+
+    @property
+    def _is_changed(self) -> Any:
+        """What is found out soonest comes first: nearly all rows are asked all of it."""
         image, dialect = self.app.column("image_url"), self.app.dialect
-        changed = dialect.differ(R.seen, dialect.identity(image)) | dialect.differ(R.stamp, stamp(self.app))
+        # A picture that is as it was remembered need not be measured.
+        picture = dialect.differ(R.seen, image) & dialect.differ(R.seen, dialect.identity(image))
         spoiled = (R.state != State.INVALID) & has_flaw(self.app)
-        moved = R.state.is_null() | R.lease_owner.is_null(False) | changed | spoiled
-        moved = moved | R.track_id.in_(_handed_over()) | (R.wants.is_null(False) & self._is_of_suspect_host())
-        return R.track_id.is_null(False) & (moved | (R.stands_until <= NOW) | (R.tried_at > NOW))
+        over = R.lease_owner.is_null(False) | (R.stands_until <= NOW) | (R.tried_at > NOW)
+        return over | picture | dialect.differ(R.stamp, stamp(self.app)) | spoiled
 
     @property
     def _settles(self) -> Any:

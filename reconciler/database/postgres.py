@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import peewee
-from peewee import Case, Column, Expression, Value, fn
+from peewee import SQL, Case, Column, Expression, Value, fn
 
 from reconciler.database import datetimes, guests, rights
 from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
@@ -70,6 +70,7 @@ class PostgresDialect(Dialect):
     name = "postgres"
     has_affinity = False
     tells_time = True
+    reading_blocks = False
 
     def __init__(self, schema: str, lock_timeout_s: float, limits: Limits = LIMITS) -> None:
         self.schema = schema
@@ -194,8 +195,14 @@ class PostgresDialect(Dialect):
         """Columns have types here, and every one that is read as a text is."""
         return value.is_null(False)
 
+    def is_wrong(self, value: Any) -> Any:  # noqa: ARG002
+        return SQL("FALSE")
+
     def usable_id(self, value: Any) -> Any:
         return value.is_null(False) & (self.as_text(value) != "")
+
+    def is_named(self, value: Any, track_id: Any) -> Any:
+        return track_id == self.as_text(value)
 
     def as_key(self, track_id: Any, key: str) -> Any:
         if key not in _KEYS:

@@ -51,7 +51,7 @@ def _flawed(app: AppTable, policy: Policy) -> Any:
 
 
 def has_flaw(app: AppTable) -> Any:
-    return reduce(or_, (~(app.column(f).is_null() | app.dialect.is_text(app.column(f))) for f in TEXTS if app.has(f)))
+    return reduce(or_, (app.dialect.is_wrong(app.column(field)) for field in TEXTS if app.has(field)))
 
 
 def has_audio(app: AppTable) -> Any:

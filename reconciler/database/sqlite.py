@@ -39,6 +39,7 @@ class SqliteDialect(Dialect):
     name = "sqlite"
     has_affinity = True
     tells_time = False
+    reading_blocks = True
 
     def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[None, Answers]:
         db.begin(_BEGIN[kind])
@@ -119,12 +120,19 @@ class SqliteDialect(Dialect):
     def is_text(self, value: Any) -> Any:
         return fn.typeof(value) == "text"
 
+    def is_wrong(self, value: Any) -> Any:
+        return ~self.is_text(value) & value.is_null(False)
+
     def usable_id(self, value: Any) -> Any:
         # Most are plain, which is found out sooner. GLOB looks no further than to a NUL, `length` neither.
         is_whole = fn.length(value) == fn.length(value.cast("BLOB"))
         is_plain = (value != "") & ~Expression(value, "GLOB", "*[^ -~]*") & is_whole
         text = self.is_text(value) & (is_plain | (fn.reconciler_is_text(value.cast("BLOB")) == 1))
         return (fn.typeof(value) == "integer") | text
+
+    def is_named(self, value: Any, track_id: Any) -> Any:
+        """What reads like one of ours can be named, unless it is a fraction or a blob."""
+        return (track_id == self.as_text(value)) & (self.is_text(value) | (fn.typeof(value) == "integer"))
 
     def as_key(self, track_id: Any, key: str) -> Any:  # noqa: ARG002
         """By affinity."""
