@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1
 
-.PHONY: help install demo test test-fast mutation check format readme lock clean
+.PHONY: help install demo test test-fast mutation bench check format readme lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make test       all tests, with coverage'
 	@echo 'make test-fast  the tests that are not slow'
 	@echo 'make mutation   what of the domain and the gate could change and no test would fail; half an hour'
+	@echo 'make bench      what the benchmarks need beyond the tests: a rival and a painter of plots'
 	@echo 'make check      lint, format, types, import rules'
 	@echo 'make format     mend what lint and format can mend'
 	@echo 'make readme     make the generated parts of README.md anew'
@@ -49,6 +50,9 @@ mutation: .venv/.mutation
 		share = (found["killed"] + found["timeout"]) / found["total"]; \
 		print(f"{share:.1%} of them were noticed; at least 90 % are to be"); raise SystemExit(share < 0.9)'
 
+bench: .venv/.bench
+	@echo 'Ready: $(BIN)/python benchmarks/….py; benchmarks/README.md tells which'
+
 check: .venv/.dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -66,6 +70,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: .venv/.dev
 	@$(LOCK) --group build --output-file requirements.lock
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
 
 clean:
 	@rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* .pytest-output dist
@@ -84,6 +89,11 @@ clean:
 .venv/.dev: requirements-dev.lock .venv/.program
 	@echo 'Installing the tools for tests and checks'
 	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+.venv/.bench: requirements-bench.lock .venv/.dev
+	@echo 'Installing what the benchmarks need'
+	@$(PIP) install --require-hashes --no-deps -r requirements-bench.lock
 	@touch $@
 
 # Not locked with the others: it brings a parser and a terminal's user interface along.
