@@ -10,7 +10,6 @@ pictures come in the target's size, half are to be fitted. Prints medians and ra
 
 import argparse
 import cProfile
-import io
 import os
 import resource
 import sys
@@ -26,10 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import httpx
-from PIL import Image, ImageOps
-
 from benchmarks.figures import Figures
+from benchmarks.job import PlainKie, fitted, free_kie, prompt, stuck_rows
 from reconciler.database import Database, Where, open_database
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import WORKERS, Threads
@@ -39,16 +36,12 @@ from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.local_store import LocalStore
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.client import KieClient
-from reconciler.kie.simulated import API_KEY, KieServer, Settings, SimulatedKie, Succeed
-from reconciler.kie.simulated.painter import paint
+from reconciler.kie.simulated import API_KEY, KieServer
 from reconciler.testing.world import PUBLIC_URL, AppFile
 from reconciler.transport import Transport
 from tests.postgres import Server
 from tests.postgresql.worlds import AppServer
 
-MODEL = "bytedance/seedream-v4-text-to-image"
-INPUT = {"image_size": "landscape_16_9", "image_resolution": "2K", "max_images": 1}
-SIZE = (2048, 1152)
 SPAWN = get_context("spawn")
 
 Work = Callable[..., Callable[[], None]]
@@ -99,18 +92,7 @@ def alone(work: Work, tracks: int, *more: Any) -> dict[str, float]:
 
 
 def serve(ready: Any) -> None:
-    free = Settings(
-        credits=1e9,
-        min_run=timedelta(0),
-        max_run=timedelta(0),
-        creation_limit=10**9,
-        max_running=10**9,
-    )
-    kie = SimulatedKie(lambda: datetime.now(UTC), settings=free)
-    for word, size in (("even", SIZE), ("odd", (2560, 1440))):
-        content = paint(word, *size)
-        kie.script.when(Succeed(run=timedelta(0), content=content), prompt_contains=word)
-    server = KieServer(kie)
+    server = KieServer(free_kie())
     server.start()
     ready.put(server.base_url)
 
@@ -127,29 +109,16 @@ def used() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def prompt(number: int) -> str:
-    return f"a lighthouse called {number}, {'odd' if number % 2 else 'even'}, in morning mist"
-
-
 # -- the floor ---------------------------------------------------------------------------------------------------------
 
 
 def bare(tracks: int, url: str, folder: Path) -> Callable[[], None]:
-    client = httpx.Client(headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": "floor/1"}, timeout=60)
+    kie = PlainKie(url)
 
     def one(number: int) -> None:
-        order = {"model": MODEL, "input": {**INPUT, "prompt": prompt(number)}}
-        task = client.post(f"{url}/api/v1/jobs/createTask", json=order).json()["data"]["taskId"]
-        found = client.get(f"{url}/api/v1/jobs/recordInfo", params={"taskId": task}).json()["data"]["resultJson"]
-        (at,) = httpx.Response(200, text=found).json()["resultUrls"]
-        data = client.get(at).content
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-        if picture.size != SIZE:
-            fitted, file = ImageOps.fit(picture, SIZE, Image.Resampling.LANCZOS), io.BytesIO()
-            fitted.save(file, "JPEG", quality=92)
-            data = file.getvalue()
-        durably(folder / f"{number}.jpg", data)
+        at = kie.result(kie.order(prompt(number)))
+        assert at is not None
+        durably(folder / f"{number}.jpg", fitted(kie.picture(at)))
 
     def all_of_them() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -216,14 +185,13 @@ def profiled(tracks: int, url: str, folder: Path, where: Where | None, into: Pat
 
 
 def fill(database: Database, tracks: int) -> None:
-    born = datetime.now(UTC) - timedelta(days=2)
-    names = "id, title, prompt, status, created_at, updated_at, extended_prompt_image"
-    marks = ", ".join([database.connection.db.param] * 7)
-    times = born.isoformat(), born.replace(tzinfo=None).isoformat(" ")
     with database.connection.writing():
-        for number in range(tracks):
-            row = f"t{number}", f"Song {number}", "Generated Vibe", "completed", *times, prompt(number)
-            database.connection.db.execute_sql(f"INSERT INTO tracks ({names}) VALUES ({marks})", row)  # noqa: S608
+        for row in stuck_rows(tracks):
+            marks = ", ".join([database.connection.db.param] * len(row))
+            database.connection.db.execute_sql(
+                f"INSERT INTO tracks ({', '.join(row)}) VALUES ({marks})",  # noqa: S608
+                tuple(row.values()),
+            )
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------
