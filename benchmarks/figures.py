@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,12 +21,17 @@ class Figures:
             self._found[what][name].append(value)
 
     def tell(self, path: Path | None = None) -> None:
-        """Prints each median, and the least and the most; writes all to `path`."""
+        """Prints each median, and the least and the most; writes all to `path`, in five digits, a line for each."""
         for what, figures in self._found.items():
             for name, values in figures.items():
                 middle = statistics.median(values)
-                print(f"{what:28} {name:20} {middle:10.3f}   ({min(values):.3f} to {max(values):.3f}, n={len(values)})")
+                print(f"{what:28} {name:28} {middle:10.3f}   ({min(values):.3f} to {max(values):.3f}, n={len(values)})")
         if path is not None:
             machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
             whole = {**self._about, "at": datetime.now(UTC).isoformat(" ", "seconds"), "machine": machine}
-            path.write_text(json.dumps({**whole, "figures": self._found}, indent=1) + "\n", encoding="utf-8")
+            told = {
+                what: {name: [float(f"{value:.5g}") for value in values] for name, values in figures.items()}
+                for what, figures in self._found.items()
+            }
+            text = json.dumps({**whole, "figures": told}, indent=1)
+            path.write_text(re.sub(r"(?<=[\[\d,])\n +(?=[\d.\]e-])", " ", text) + "\n", encoding="utf-8")
