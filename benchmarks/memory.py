@@ -31,7 +31,8 @@ from PIL import Image
 from benchmarks import idle
 from benchmarks.figures import Figures
 from benchmarks.growth import SIZE, grow
-from benchmarks.throughput import prompt, serve
+from benchmarks.job import prompt
+from benchmarks.throughput import serve
 from reconciler.domain.policy import Policy, Target
 from reconciler.kie.simulated import API_KEY, Succeed
 from reconciler.kie.simulated import Settings as Account

@@ -27,7 +27,7 @@ from prometheus_client import start_http_server
 
 from benchmarks.figures import Figures
 from benchmarks.idle import cpu, daemon, install
-from reconciler.app import metrics_of
+from reconciler.app.counted import metrics_of
 from reconciler.config import load
 from tests.postgres import HOST, Server
 from tests.postgresql.worlds import AppServer
