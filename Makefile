@@ -5,6 +5,8 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PIP_NO_INPUT := 1
+# Else each worker would compile all tests, and each process that is started the program.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test test-fast mutation bench check format readme lock clean
 .DEFAULT_GOAL := help

@@ -46,6 +46,11 @@ def found_or_unpacked(package: str, path_inside: str) -> Path:
     return tool
 
 
+def unpacked_before(inside: str) -> list[Path]:
+    """All of that path, of whichever package."""
+    return sorted(_home().glob(f"*/{inside}"))
+
+
 def _give_up(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)

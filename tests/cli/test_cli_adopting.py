@@ -37,6 +37,7 @@ def run(install: Install) -> Any:
 
 def declined(install: Install, *words: str) -> str:
     """Why; nothing may have been changed by it."""
+    install.call("schema", "--apply")
     before = everything(install)
     result = install.call(*words)
     assert result.exit_code == 1, result.output
@@ -47,7 +48,6 @@ def declined(install: Install, *words: str) -> str:
 
 def everything(install: Install) -> dict[str, list[dict[str, Any]]]:
     """What is remembered of tracks, tasks and purchases, but for which lease was the last."""
-    install.call("schema", "--apply")
     found = {name: install.sql(f"SELECT * FROM reconciler_{name}") for name in ("image_task", "task", "purchase")}
     return {**found, "memory": install.sql("SELECT track_id, state, reason, held, doc FROM reconciler_memory")}
 
