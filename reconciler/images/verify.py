@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # noqa: F401 - else Pillow loads all its formats to find that one
 
 from reconciler.domain.findings import Flawed
 from reconciler.domain.policy import Target

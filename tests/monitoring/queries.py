@@ -72,9 +72,13 @@ def dashboard_queries() -> Iterator[Query]:
             yield Query(variable["name"], re.sub(r"label_values\((.+), *\w+\)", r"\1", variable["query"]["query"]))
 
 
+def unit_tests() -> list[dict[str, Any]]:
+    return [test for name in ("tests.yml", "tests-of-days.yml") for test in read(name)["tests"]]
+
+
 def unit_test_queries() -> Iterator[Query]:
     """The series that the rules' own tests feed, and what they ask."""
-    for test in read("tests.yml")["tests"]:
+    for test in unit_tests():
         yield from (Query(test["name"], fed["series"]) for fed in test["input_series"])
         yield from (Query(test["name"], asked["expr"]) for asked in test.get("promql_expr_test", ()))
 

@@ -25,6 +25,7 @@ from tests.monitoring.queries import (
     rules,
     selectors,
     unit_test_queries,
+    unit_tests,
 )
 
 OTHERS: Mapping[str, frozenset[str]] = {
@@ -164,14 +165,14 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 @pytest.mark.parametrize("name", alerts())
 def test_an_alert_is_seen_firing_and_quiet(name: str) -> None:
-    checks = [check for test in read("tests.yml")["tests"] for check in test.get("alert_rule_test", ())]
+    checks = [check for test in unit_tests() for check in test.get("alert_rule_test", ())]
     expected = {bool(check["exp_alerts"]) for check in checks if check["alertname"] == name}
     assert expected == {True, False}
 
 
 def test_the_day_of_a_daemon_has_every_series_that_alerts_look_at() -> None:
     """Else an alert may be quiet there for want of its series."""
-    (day,) = (test for test in read("tests.yml")["tests"] if test["name"] == "a day")
+    (day,) = (test for test in unit_tests() if test["name"] == "a day")
     fed = {selectors(Query("a day", series["series"]))[0].name for series in day["input_series"]}
     asked_for = {s.name for s in chain.from_iterable(map(selectors, rule_queries()))} - recorded().keys()
     assert asked_for - fed == set()
