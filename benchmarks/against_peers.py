@@ -13,7 +13,6 @@ bought. Needs `make bench`. Prints medians and ratios. Judges nothing.
 
 import argparse
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.resources import files
@@ -110,7 +109,9 @@ class App:
         """Orders, questions and downloads so far."""
         return len(self.kie.book.creations) + sum(visit.operation != "credit" for visit in self.kie.book.visits)
 
-    def start(self, peer: str, *more: str) -> "subprocess.Popen[bytes]":
+    @contextmanager
+    def working(self, peer: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """Killed in the end, unless it has ended."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")} | {
             "PYTHONPATH": str(ROOT),
             "APP_DATABASE": str(self.database),
@@ -119,8 +120,13 @@ class App:
             "KIE_URL": self.url,
         }
         with (self.folder / "log").open("ab") as log:
-            command = [sys.executable, "-m", *PEERS[peer], *more]
-            return subprocess.Popen(command, cwd=self.folder, env=environ, stdout=log, stderr=log)
+            command = [sys.executable, "-m", *PEERS[peer]]
+            process = subprocess.Popen(command, cwd=self.folder, env=environ, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -135,8 +141,8 @@ def app(peer: str, setting: Setting, **changes: str) -> Iterator[App]:
         first, *others = stuck_rows(setting.tracks + 1)
         if peer == "ours":
             add(made, first)
-            process = made.start(peer)
-            assert process.wait(LONG_S) == 0, told(made)
+            with made.working(peer) as process:
+                assert process.wait(LONG_S) == 0, told(made)
         add(made, *others)
         yield made
 
@@ -186,17 +192,22 @@ def undisturbed(peer: str, setting: Setting) -> dict[str, float]:
     """Until nothing was stuck, and CPU until the process had ended."""
     with app(peer, setting) as made:
         begun, before = time.monotonic(), len(made.kie.book.purchases)
-        process = made.start(peer)
-        until(lambda: made.stuck() == 0 or process.poll() is not None, begun + LONG_S)
-        assert made.stuck() == 0, told(made)
-        wall = time.monotonic() - begun
-        cpu = ended(process, is_told=peer == "huey")
+        with made.working(peer) as process:
+            until(lambda: made.stuck() == 0 or has_ended(process), begun + LONG_S)
+            assert made.stuck() == 0, told(made)
+            wall = time.monotonic() - begun
+            cpu = cpu_of(process, is_told=peer == "huey")
         assert len(made.kie.book.purchases) - before == setting.tracks
     return {"wall_ms_per_track": wall / setting.tracks * 1000, "cpu_ms_per_track": cpu / setting.tracks * 1000}
 
 
-def ended(process: "subprocess.Popen[bytes]", *, is_told: bool) -> float:
-    """Its CPU seconds. A consumer of a queue has to be told."""
+def has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Looks, and leaves what it cost to be asked for."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def cpu_of(process: "subprocess.Popen[bytes]", *, is_told: bool) -> float:
+    """Seconds until it ended. A consumer of a queue has to be told to."""
     if is_told:
         process.terminate()
     _, status, usage = os.wait4(process.pid, 0)
@@ -235,16 +246,13 @@ def killed(peer: str, setting: Setting, every: float, lives: int) -> dict[str, f
 def live(made: App, peer: str, seconds: float) -> None:
     """Killed so long after its first order, question or download, unless it ends by itself or nothing is stuck."""
     before = made.work()
-    process = made.start(peer)
+    with made.working(peer) as process:
 
-    def is_over() -> bool:
-        return process.poll() is not None or made.stuck() == 0
+        def is_over() -> bool:
+            return has_ended(process) or made.stuck() == 0
 
-    until(lambda: made.work() > before or is_over(), time.monotonic() + LONG_S)
-    until(is_over, time.monotonic() + seconds)
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGKILL)
-    process.wait()
+        until(lambda: made.work() > before or is_over(), time.monotonic() + LONG_S)
+        until(is_over, time.monotonic() + seconds)
 
 
 def of_attempts(made: App, bought: Counter[str]) -> dict[str, float]:
