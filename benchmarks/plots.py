@@ -68,7 +68,7 @@ PICTURES: Mapping[str, Sequence[Picture]] = {
             "Killed again and again",
             [
                 Panel("purchases per track", "purchases per track"),
-                Panel("still stuck", "tracks never repaired, %", scale=100),
+                Panel("still stuck", "tracks not repaired in the end, %", scale=100),
             ],
         ),
     ],
@@ -179,7 +179,8 @@ def bars(axis: Any, values: Mapping[str, Sequence[float]]) -> None:
     axis.barh(list(values), middles, xerr=[below, above], color=BAR, ecolor=EDGE, capsize=3, height=0.6)
     axis.invert_yaxis()
     for row, middle in enumerate(middles):
-        axis.annotate(f" {middle:.3g}", (middle + above[row], row), va="center", fontsize=8)
+        number = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+        axis.annotate(f" {number}", (middle + above[row], row), va="center", fontsize=8)
     axis.set_xlim(0, 1.18 * max(max(each) for each in values.values()) or 1)
 
 
