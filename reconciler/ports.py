@@ -217,6 +217,17 @@ class AuditPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """What may become due. `due_at`: when the next remembered track will be (a leased one: when its lease ends).
+
+    `waiting`: the shapes, or parts of the gate, that somebody waits for and nobody holds.
+    """
+
+    due_at: datetime | None
+    waiting: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Working:
     """A lease that is held now. `step`: what is done under it."""
 
@@ -256,8 +267,8 @@ class Finder(Protocol):
         """Ids of tracks that wait for the gate to open for `shape`, least recently tried first."""
         ...
 
-    def next_due(self, only: Sequence[str] | None = None) -> datetime | None:
-        """When the next remembered track will be due (a leased one: when its lease ends)."""
+    def ahead(self, shapes: Sequence[str], only: Sequence[str] | None = None) -> Ahead:
+        """Of these shapes, or parts of the gate, tells whether anybody waits for them."""
         ...
 
     def page(self, after: str | None, limit: int, only: Sequence[str] | None = None) -> AuditPage: ...

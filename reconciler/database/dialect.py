@@ -55,8 +55,9 @@ class Dialect(ABC):
     # -- connections ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[datetime | None, Answers]:
-        """Begin a transaction and ask. Also returns the server's time, read after the lock, where it counts."""
+    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[datetime | None, Answers]:
+        """Begin a transaction and ask, and commit if that is all. Also returns the server's time, read after the lock,
+        where it counts."""
 
     @abstractmethod
     def abandon(self, db: Any) -> None:
@@ -121,6 +122,10 @@ class Dialect(ABC):
         """NULL equals NULL and nothing else."""
 
     @abstractmethod
+    def by_index(self, condition: Any) -> Any:
+        """Better found by its index, however many rows share their value with others: not with this value."""
+
+    @abstractmethod
     def differ(self, left: Any, right: Any) -> Any: ...
 
     @abstractmethod
@@ -129,6 +134,10 @@ class Dialect(ABC):
     @abstractmethod
     def is_wrong(self, value: Any) -> Any:
         """Neither NULL nor a text, where a text is read. Never NULL."""
+
+    @abstractmethod
+    def is_printable(self, value: Any, longest: int) -> Any:
+        """A text of so many characters at most, and one at least, all of them printable ones of ASCII."""
 
     @abstractmethod
     def usable_id(self, value: Any) -> Any:

@@ -1,10 +1,13 @@
 """psycopg with patience that ends: a network may swallow what is sent, and then nobody else ends the wait. An extra."""
 
 from collections.abc import Generator
+from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 T = TypeVar("T")
 
@@ -44,3 +47,11 @@ class Patient(psycopg.Connection[tuple[Any, ...]]):
     def _left(self, why: str) -> Silence:
         self.pgconn.finish()
         return Silence(why)
+
+
+class Instants(Loader):
+    """Times as their transaction had them written, which ended in the same message: the session has its own style again
+    by the time they are read."""
+
+    def load(self, data: Buffer) -> datetime:
+        return datetime.fromisoformat(bytes(data).decode())

@@ -3,29 +3,26 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
-from peewee import JOIN, SQL, Case, fn
+from peewee import JOIN, SQL, Case, Select, fn
 
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import first_nulls, flag
-from reconciler.database.memories import usable_task_id
+from reconciler.database.memories import LONGEST_TASK_ID
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
-from reconciler.database.statements import Slot, Statement
+from reconciler.database.statements import Question, Slot, Statement
 from reconciler.database.tables import HandedOver, Polled, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
-from reconciler.ports import AuditPage
+from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
 NOW = Slot("now")
-
-URGENT = 2
-"""So many of the parts of what is due are asked for first: often they are enough."""
 
 Only = Sequence[str] | None
 
@@ -64,28 +61,30 @@ class SqlFinder:
         self._rowless = lru_cache(maxsize=8)(self._without_row)
 
     def due(self, limit: int, only: Only = None) -> Sequence[str]:
-        with self.connection.snapshot() as now:
-            found: dict[str, None] = {}
-            given = self._times(now) | {"now": now, "limit": limit}
-            asked = [statement.given(**given) for statement in self._urgent(_fixed(only))]
-            for part, is_last in ((asked[:URGENT], False), (asked[URGENT:], True)):
-                for answer in self.connection.ask(*part, last=is_last):
-                    # Tasks handed over with ids that cannot be asked for are skipped.
-                    found.update((str(key), None) for key, *task in answer.rows if not task or usable_task_id(task[0]))
-                if len(found) >= limit:
-                    break
-            return tuple(found)[:limit]
+        urgent = self._urgent(_fixed(only))
+        _, (found,) = self.connection.asking(lambda now: [urgent.given(**self._times(now), now=now, limit=limit)])
+        return tuple(dict.fromkeys(str(key) for (key,) in found.rows))
 
     def held_back(self, shape: str, limit: int, only: Only = None) -> Sequence[str]:
-        with self.connection.snapshot() as now:
-            asked = self._holding(_fixed(only)).given(shape=shape, now=now, limit=limit)
-            (answer,) = self.connection.ask(asked, last=True)
-        return tuple(str(key) for (key,) in answer.rows)
+        holding = self._holding(_fixed(only))
+        _, (found,) = self.connection.asking(lambda now: [holding.given(shape=shape, now=now, limit=limit)])
+        return tuple(str(key) for (key,) in found.rows)
 
     def next_due(self, only: Only = None) -> datetime | None:
-        with self.connection.snapshot():
-            answers = self.connection.ask(*(each.given() for each in self._soonest(_fixed(only))), last=True)
-        return min((time for answer in answers for (time,) in answer.rows if time is not None), default=None)
+        return self.ahead((), only).due_at
+
+    def ahead(self, shapes: Sequence[str], only: Only = None) -> Ahead:
+        narrowed = _fixed(only)
+        holding, soonest = self._holding(narrowed), self._soonest(narrowed)
+
+        def asked(now: datetime) -> list[Question]:
+            lines = (holding.given(shape=shape, now=now, limit=1) for shape in shapes)
+            return [*(each.given() for each in soonest), *lines]
+
+        _, answers = self.connection.asking(asked)
+        times = [time for answer in answers[: len(soonest)] for (time,) in answer.rows if time is not None]
+        lines = zip(shapes, answers[len(soonest) :], strict=True)
+        return Ahead(min(times, default=None), frozenset(shape for shape, found in lines if found.rows))
 
     def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
         walk = self._walking(after is None, _fixed(only))
@@ -143,22 +142,24 @@ class SqlFinder:
         query = R.select(R.track_id).where((R.held == Slot("shape")) & _free(NOW) & _among(only))
         return self._spelled(query.order_by(first_nulls(R.tried_at)))
 
-    def _by_urgency(self, only: Only) -> tuple[Statement, ...]:
-        """What expires, then what was never tried, then what waited longest; each part is asked for when needed."""
+    def _by_urgency(self, only: Only) -> Statement:
+        """What expires, then what was never tried, then what waited longest. One statement: a database goes on to the
+        next part only while there is room for more."""
         due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
         # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
         tried_at = fn.coalesce(R.tried_at, R.tried_at)
         queries = (
             due.where(R.expires_at.is_null(False)).order_by(R.expires_at),
             due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at),
+            self._handed_over(only),
             *self._new(only),
             *(self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == "")),
             due.where(R.expires_at.is_null() & tried_at.is_null(False)).order_by(tried_at),
             # Looked at later than now: the clock was set back, and their times mean nothing any more.
             R.select(R.track_id).where((R.tried_at > NOW) & _free(NOW) & _among(only)).order_by(R.tried_at),
         )
-        spelled = [self._spelled(query) for query in queries]
-        return (*spelled[:2], self._spelled(self._handed_over(only), 2), *spelled[2:])
+        parts: list[Any] = [Select([query.limit(Slot("limit"))], [SQL("*")]) for query in queries]
+        return self._spelled(reduce(Select.union_all, parts))
 
     def _spelled(self, query: Any, columns: int = 1) -> Statement:
         return self.connection.statement(query.limit(Slot("limit")), *[None] * columns)
@@ -168,12 +169,13 @@ class SqlFinder:
         return self.app.column("image_url")
 
     def _handed_over(self, only: Only) -> Any:
-        """Tracks with a task that nobody looked at yet."""
+        """Tracks with a task that can be asked for and that nobody looked at yet."""
         query = (
-            HandedOver.select(HandedOver.track_id, HandedOver.task_id)
+            HandedOver.select(HandedOver.track_id)
             .join(Polled, JOIN.LEFT_OUTER, on=(Polled.id == HandedOver.task_id))
             .join(R, JOIN.LEFT_OUTER, on=(R.track_id == HandedOver.track_id))
             .where(Polled.id.is_null() & _free(NOW) & self._exists(HandedOver.track_id))
+            .where(self.app.dialect.is_printable(HandedOver.task_id, LONGEST_TASK_ID))
         )
         among = TRUE if only is None else HandedOver.track_id.in_(list(only))
         return query.where(among).order_by(HandedOver.created_at)
@@ -200,7 +202,7 @@ class SqlFinder:
     def _joined(self, only: Only) -> Any:
         """Ids of rows in scope, with our memory of them."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
-        query = self.app.table.select(self.app.id).join(R, JOIN.LEFT_OUTER, on=on)
+        query = self.app.table.select(self.app.dialect.as_text(self.app.id)).join(R, JOIN.LEFT_OUTER, on=on)
         usable = self.app.dialect.usable_id(self.app.column("id"))
         return query.where(in_scope(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
 

@@ -49,11 +49,10 @@ class SqlGate:
             return refused or self._intend(lease.track_id, order, now)
 
     def view(self) -> GateView:
-        with self.connection.snapshot() as now:
-            jumps = self.jumps.asked(now)
-            answers = self.connection.ask(*jumps, *self.reader.asked(now), last=True)
-            if not self.jumps.mended(answers[: len(jumps)], now):
-                return self.reader.read(answers[len(jumps) :], now)
+        now, answers = self.connection.asking(lambda now: [*self.jumps.asked(now), *self.reader.asked(now)])
+        jumps = len(self.jumps.asked(now))
+        if not self.jumps.mended(answers[:jumps], now):
+            return self.reader.read(answers[jumps:], now)
         with self.connection.writing(gate=True) as now:
             self._mend(self.connection.ask(*self.jumps.asked(now)), now)
             return self.reader.view(now)

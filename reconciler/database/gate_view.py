@@ -40,7 +40,9 @@ class GateReader:
         # The price of every intent that the balance may not know of: those under way when it was asked included.
         since = Bought.over_at >= GateRow.select(GateRow.balance_at)
         unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & since
-        shapes = (Shape.shape, Shape.granted, flag(fn.exists(_judged(Verdict.GOOD))), _count(Verdict.REJECTED))
+        by_index = connection.dialect.by_index
+        good, rejected = (_judged(by_index(Bought.verdict == verdict)) for verdict in (Verdict.GOOD, Verdict.REJECTED))
+        shapes = (Shape.shape, Shape.granted, flag(fn.exists(good)), rejected.select(fn.count(Bought.token)))
         self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
         self._unaccounted = connection.statement(Bought.select(total).where(unaccounted), Bought.price)
@@ -48,7 +50,7 @@ class GateReader:
             Bought.select(Bought.over_at).where(recent).order_by(Bought.over_at), Bought.over_at
         )
         self._used = connection.statement(Bought.select(count, first).where(recent), None, Bought.over_at)
-        self._pending = connection.statement(_pending(), *_PENDING)
+        self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *_PENDING)
         self._shapes = connection.statement(Shape.select(*shapes), *[None] * len(shapes))
 
     def view(self, now: datetime) -> GateView:
@@ -108,14 +110,9 @@ class GateReader:
         return running, unanswered, out
 
 
-def _judged(verdict: Verdict, *columns: Any) -> Any:
+def _judged(so: Any) -> Any:
     """Purchases of a shape whose results were judged so."""
-    judged = (Bought.shape == Shape.shape) & (Bought.verdict == verdict)
-    return Bought.select(*(columns or (Bought.token,))).where(judged)
-
-
-def _count(verdict: Verdict) -> Any:
-    return _judged(verdict, fn.count(Bought.token))
+    return Bought.select(Bought.token).where((Bought.shape == Shape.shape) & so)
 
 
 def _usage(rows: Rows, period: timedelta) -> Usage:
@@ -124,11 +121,11 @@ def _usage(rows: Rows, period: timedelta) -> Usage:
     return Usage(used, None if oldest is None else oldest + period)
 
 
-def _pending() -> Any:
+def _pending(pending: Any) -> Any:
     """Accepted ones, and those without an answer that are still held."""
     query = Bought.select(*_PENDING).join(Polled, JOIN.LEFT_OUTER, on=(Bought.task_id == Polled.id))
     held = Bought.outcome.in_([Outcome.OPEN, Outcome.UNKNOWN]) & (Bought.deadline > Slot("held"))
-    return query.where((Bought.verdict == Verdict.PENDING) & ((Bought.outcome == Outcome.ACCEPTED) | held))
+    return query.where(pending & ((Bought.outcome == Outcome.ACCEPTED) | held))
 
 
 def _task_state(row: list[Any], policy: Policy, now: datetime) -> TaskState | None:

@@ -18,7 +18,7 @@ from reconciler.domain.altered import altered
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 
-_LONGEST_TASK_ID = 200
+LONGEST_TASK_ID = 200
 
 Docs = Mapping[str, str | None]
 """By track id, the document of its memory; None where nothing is remembered yet."""
@@ -148,7 +148,7 @@ class Memories:
 
 
 def usable_task_id(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST_TASK_ID and name.isascii() and name.isprintable()
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_TASK_ID and name.isascii() and name.isprintable()
 
 
 def _by_track(answer: Answer) -> defaultdict[str, list[tuple[Any, ...]]]:

@@ -88,11 +88,11 @@ class PostgresDialect(Dialect):
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[datetime, Answers]:
+    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[datetime, Answers]:
         lock = ['SELECT 1 FROM "reconciler_gate" FOR UPDATE'] if kind is Kind.GATE else []
         beginning = [_BEGIN[kind], self._settings, *lock, f"SELECT clock_timestamp(), {self.hiding}"]
-        db.connection().silence_s = self._begins_within_s
-        answers = self.ask(db, [*((sql, []) for sql in beginning), *first])
+        db.connection().silence_s = self._answers_within_s if commit else self._begins_within_s
+        answers = self.ask(db, [*((sql, []) for sql in beginning), *first], commit=commit)
         ((now, is_hiding),) = answers[len(beginning) - 1][0]
         db.connection().silence_s = self._answers_within_s
         if is_hiding:
@@ -188,6 +188,10 @@ class PostgresDialect(Dialect):
     def same(self, left: Any, right: Any) -> Any:
         return Expression(left, "IS NOT DISTINCT FROM", right)
 
+    def by_index(self, condition: Any) -> Any:
+        """The server counts how often values occur."""
+        return condition
+
     def differ(self, left: Any, right: Any) -> Any:
         return Expression(left, "IS DISTINCT FROM", right)
 
@@ -197,6 +201,9 @@ class PostgresDialect(Dialect):
 
     def is_wrong(self, value: Any) -> Any:  # noqa: ARG002
         return SQL("FALSE")
+
+    def is_printable(self, value: Any, longest: int) -> Any:
+        return Expression(value, "~", f"^[ -~]{{1,{longest}}}$")
 
     def usable_id(self, value: Any) -> Any:
         return value.is_null(False) & (self.as_text(value) != "")
@@ -298,9 +305,11 @@ class Server(Placed, peewee.PostgresqlDatabase):
     def _connect(self) -> Any:
         from psycopg import ClientCursor  # noqa: PLC0415 - an extra
 
-        from reconciler.database.driver import Patient  # noqa: PLC0415 - needs it
+        from reconciler.database.driver import Instants, Patient  # noqa: PLC0415 - needs it
 
-        return Patient.connect(self.database, autocommit=True, prepare_threshold=None, cursor_factory=ClientCursor)
+        given = Patient.connect(self.database, autocommit=True, prepare_threshold=None, cursor_factory=ClientCursor)
+        given.adapters.register_loader("timestamptz", Instants)
+        return given
 
 
 def open_postgres(url: str, schema: str, limits: Limits) -> tuple[Server, str]:

@@ -41,9 +41,9 @@ class SqliteDialect(Dialect):
     tells_time = False
     reading_blocks = True
 
-    def begin(self, db: Any, kind: Kind, first: Questions) -> tuple[None, Answers]:
+    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[None, Answers]:
         db.begin(_BEGIN[kind])
-        return None, self.ask(db, first)
+        return None, self.ask(db, first, commit=commit)
 
     def abandon(self, db: Any) -> None:
         """SQLite ends the transaction by itself when the disk is full."""
@@ -114,6 +114,10 @@ class SqliteDialect(Dialect):
     def same(self, left: Any, right: Any) -> Any:
         return Expression(left, "IS", right)
 
+    def by_index(self, condition: Any) -> Any:
+        """Of values, ANALYZE notes no more than how often one occurs on average."""
+        return fn.unlikely(condition)
+
     def differ(self, left: Any, right: Any) -> Any:
         return Expression(left, "IS NOT", right)
 
@@ -123,11 +127,12 @@ class SqliteDialect(Dialect):
     def is_wrong(self, value: Any) -> Any:
         return ~self.is_text(value) & value.is_null(False)
 
+    def is_printable(self, value: Any, longest: int) -> Any:
+        return self.is_text(value) & (fn.length(value) <= longest) & _is_plain(value)
+
     def usable_id(self, value: Any) -> Any:
-        # Most are plain, which is found out sooner. GLOB looks no further than to a NUL, `length` neither.
-        is_whole = fn.length(value) == fn.length(value.cast("BLOB"))
-        is_plain = (value != "") & ~Expression(value, "GLOB", "*[^ -~]*") & is_whole
-        text = self.is_text(value) & (is_plain | (fn.reconciler_is_text(value.cast("BLOB")) == 1))
+        # Most are plain, which is found out sooner.
+        text = self.is_text(value) & (_is_plain(value) | (fn.reconciler_is_text(value.cast("BLOB")) == 1))
         return (fn.typeof(value) == "integer") | text
 
     def is_named(self, value: Any, track_id: Any) -> Any:
@@ -173,6 +178,12 @@ class SqliteDialect(Dialect):
     def locked(self, query: Any, *, skip: bool = False) -> Any:  # noqa: ARG002
         """The whole database is."""
         return query
+
+
+def _is_plain(text: Any) -> Any:
+    """All of it printable ASCII. GLOB looks no further than to a NUL, `length` neither."""
+    is_whole = fn.length(text) == fn.length(text.cast("BLOB"))
+    return (text != "") & ~Expression(text, "GLOB", "*[^ -~]*") & is_whole
 
 
 def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[File, str]:

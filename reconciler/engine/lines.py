@@ -12,11 +12,19 @@ Only = Sequence[str] | None
 
 
 class Lines:
-    """A line is named by the shape, or the part of the gate, that is waited for. `only`: which tracks may be worked."""
+    """A line is named by the shape, or the part of the gate, that is waited for; `lines` are all that are asked about.
+    `only`: which tracks may be worked."""
 
-    def __init__(self, finder: Finder, clock: Clock, only: Callable[[], Only]) -> None:
-        self._finder, self._clock, self._only = finder, clock, only
+    def __init__(self, finder: Finder, clock: Clock, only: Callable[[], Only], lines: Sequence[str]) -> None:
+        self._finder, self._clock, self._only, self._lines = finder, clock, only, lines
         self._known: dict[tuple[str, Only], tuple[bool, datetime]] = {}
+
+    def next_due(self) -> datetime | None:
+        """When somebody will be due. Who waits in which of the lines is learned with it."""
+        only = self._only()
+        ahead, now = self._finder.ahead(self._lines, only), self._clock()
+        self._known |= {(line, only): (line in ahead.waiting, now) for line in self._lines}
+        return ahead.due_at
 
     def waits(self, line: str) -> bool:
         """Whether anybody waits there."""

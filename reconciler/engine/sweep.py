@@ -79,7 +79,8 @@ class Sweep:
         )
         self._steps = Steps(parts, self._purse, self._tally)
         self._desk = self._steps.desk
-        self._lines = Lines(parts.finder, parts.clock, self._only)
+        lines = GateName.KEY, *(shape for shape, _ in shapes(parts.policy))
+        self._lines = Lines(parts.finder, parts.clock, self._only, lines)
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
@@ -203,7 +204,7 @@ class Sweep:
             return []
         only = self._only()
         found = [track_id for track_id in self._finder.due(PAGE, only) if self._is_free(track_id, now)]
-        again = now if found else self._finder.next_due(only)
+        again = now if found else self._lines.next_due()
         self._desk.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
         return found
 
@@ -267,8 +268,8 @@ class Sweep:
 
     def _next_due(self) -> datetime | None:
         """What was noted while steps were under way may be the end of a lease of our own, which has ended since."""
-        if self._desk.soonest is not None and not self._steps.flights:
-            again = self._finder.next_due(self._only())
+        if self._desk.soonest is not None and self._begun and not self._steps.flights:
+            again = self._lines.next_due()
             self._desk.soonest = max(self._desk.soonest, again) if again is not None else None
         return self._desk.soonest
 
@@ -330,7 +331,8 @@ class Sweep:
         result.states = self._tally.touched() if self._bounds.narrowed else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
-        self._lines.forget()
+        if self._begun:
+            self._lines.forget()
         result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result
 

@@ -1,6 +1,5 @@
 """Finding work: what is found, in which order, by which index; and a walk that misses nothing."""
 
-import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -399,28 +398,6 @@ def queries_of(finder: SqlFinder, call: Any) -> list[tuple[str, Any]]:
     call()
     finder.connection.db.query_hooks.clear()
     return [(sql, params) for sql, params in seen if sql.startswith("SELECT")]
-
-
-@pytest.mark.sqlite
-def test_a_sweep_never_reads_the_whole_table(desk: Desk) -> None:
-    queries = queries_of(desk.finder, lambda: desk.finder.due(100))
-    assert len(queries) == 8
-    for sql, params in queries:
-        plan = [row[3] for row in desk.finder.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
-        tables = dict(re.findall(r'"(\w+)" AS "(t\d)"', sql))
-        for table in ("tracks", "reconciler_memory"):
-            assert not [line for line in plan if line.startswith(f"SCAN {tables.get(table)}")], (sql, plan)
-
-
-@pytest.mark.sqlite
-def test_who_is_due_is_not_sought_among_all_that_were_tried(desk: Desk) -> None:
-    desk.finder.connection.db.execute_sql("ANALYZE")
-    for sql, params in queries_of(desk.finder, lambda: desk.finder.due(100)):
-        plan = [row[3] for row in desk.finder.connection.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
-        assert '"tried_at" > ?' in sql or not [line for line in plan if "memory_tried_at (tried_at>" in line], (
-            sql,
-            plan,
-        )
 
 
 @pytest.mark.sqlite

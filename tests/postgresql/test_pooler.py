@@ -76,6 +76,7 @@ def work(database: Database, track_id: str) -> Commit:
     """All that is done to a track that is bought a picture for, and whatever goes on around."""
     database.gate.balance(1000, datetime.now(UTC))
     database.finder.due(10)
+    assert database.gate.view().balance_at is not None
     held = database.leases.lease(track_id)
     assert held is not None
     assert held.track is not None

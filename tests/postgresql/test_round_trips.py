@@ -1,14 +1,18 @@
 """How often the database is asked: it may be far away, so what can be one message for several tracks is one."""
 
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from reconciler.database import Where
+from reconciler.database import Where, connection, open_database
+from reconciler.database.statements import Question
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import State
+from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.kie.simulated import Settings, Succeed
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import PUBLIC_URL, World
@@ -47,4 +51,40 @@ def test_tracks_share_their_messages(
         if kind == "known":
             world.run()
         assert round_trips(world, proxy) <= most
+    app.close()
+
+
+def test_a_sweep_that_finds_nothing_asks_three_times(tmp_path: Path, postgres: Server, bouncer: Bouncer) -> None:
+    """What the gate says, who is due, and what is ahead: each a whole transaction."""
+    app = AppServer(postgres, bouncer)
+    with Proxy(HOST, bouncer.port) as proxy:
+        app.where = Where(f"postgresql://postgres@{proxy.host}:{proxy.port}/{app.name}")
+        world = World(tmp_path, app=app)
+        with closing(world.open()) as database:
+            for _ in range(2):
+                before = proxy.round_trips
+                Sweep(world.parts(database), Bounds(world.clock() + timedelta(minutes=1), audit=False), print).run()
+            assert proxy.round_trips - before == 3
+    app.close()
+
+
+def test_where_the_server_has_another_time_than_expected_it_is_asked_again_about_its_own(
+    postgres: Server, bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = AppServer(postgres, bouncer)
+    asked: list[datetime] = []
+
+    def nothing(now: datetime) -> list[Question]:
+        asked.append(now)
+        return []
+
+    with closing(open_database(app.where, Policy())) as database:
+        database.connection.asking(nothing)
+        later = monotonic() + 3600
+        monkeypatch.setattr(connection, "monotonic", lambda: later)
+        at, _ = database.connection.asking(nothing)
+    first, wrong, right = asked
+    assert at == right
+    assert wrong - first > timedelta(minutes=59)
+    assert timedelta() <= right - first < timedelta(minutes=1)
     app.close()

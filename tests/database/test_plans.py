@@ -1,0 +1,137 @@
+"""What a sweep asks costs what is stuck, not what there is: everything is found by an index."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reconciler.database.connection import Connection
+from reconciler.database.finder import SqlFinder
+from reconciler.database.gate import SqlGate
+from reconciler.database.schema import probe
+from reconciler.domain.gate import GateName
+from reconciler.domain.policy import Policy
+from tests.database.conftest import App
+
+Asked = list[tuple[str, list[Any]]]
+
+FEW, MANY = 2_000, 20_000
+GROWING = {"tracks", "reconciler_memory"}
+OPTIONAL = "CREATE INDEX reconciler_without_image ON tracks (image_url) WHERE image_url IS NULL OR image_url = ''"
+FILLED = """
+    INSERT INTO tracks (id, title, prompt, status, image_url, created_at, updated_at)
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+    SELECT 't' || i, 'T', 'P', 'completed', CASE WHEN i NOT IN (100, 200, 300) THEN 'https://covers.example/' || i END,
+        '2025-11-01 00:00:00', '2025-11-01 00:00:00' FROM n;
+    INSERT INTO reconciler_memory
+        (track_id, state, repeats, first_seen, seen, ignored, generation, doc, tried_at, due_at)
+    SELECT id, 'ok', FALSE, '2026-10-01T00:00:00+00:00', coalesce(image_url, ''), FALSE, 1, '{{}}',
+        '2026-10-31T12:00:00+00:00', '2026-11-02T12:00:00+00:00' FROM tracks;
+    INSERT INTO reconciler_image_task (track_id, task_id) SELECT id, 'of ' || id FROM tracks ORDER BY id LIMIT 50;
+    INSERT INTO reconciler_task (id, first_seen, state, urls, detail, polls, not_found, faults)
+    SELECT 'of ' || id, '2026-10-01T00:00:00+00:00', 'succeeded', '[]', '', 1, 0, 0 FROM tracks WHERE id <> 't1';
+    INSERT INTO reconciler_purchase (token, track_id, model, shape, prompt, price, at, send_before, deadline, outcome,
+        sent, task_id, urls, detail, verdict, over_at)
+    SELECT id, id, 'm', 's', 'P', 5, '2026-10-01T00:00:00+00:00', '2026-10-01T00:00:00+00:00',
+        '2026-10-01T00:00:00+00:00', 'accepted', TRUE, 'of ' || id, '[]', '', 'good', '2026-10-01T00:00:00+00:00'
+    FROM tracks;
+    INSERT INTO reconciler_shape (shape, granted) VALUES ('s', 0);
+    UPDATE reconciler_gate SET balance = 100, balance_at = '2026-11-01T11:00:00+00:00'
+"""
+"""Very many tracks, all of them good, remembered and once bought, but for a few."""
+
+
+def filled(app: App, rows: int, *more: str) -> Connection:
+    connection = app.ready()
+    for statement in FILLED.format(rows=rows).split(";"):
+        app.sql(statement)
+    for statement in more:
+        connection.db.execute_sql(statement)
+    return connection
+
+
+def empty_sweep(connection: Connection) -> Asked:
+    """All that it asks."""
+    policy, asked, dialect = Policy(), Asked(), connection.dialect
+
+    def noted(db: Any, questions: Asked, **more: Any) -> Any:
+        asked.extend((sql, values) for sql, values in questions if '"t1"' in sql)
+        return type(dialect).ask(dialect, db, questions, **more)
+
+    finder = SqlFinder(connection, probe(connection, "tracks"), policy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dialect, "ask", noted)
+        SqlGate(connection, policy).view()
+        assert finder.due(200) == ("t1",)
+        finder.ahead((GateName.KEY, "s"))
+        finder.held_back("s", 200)
+    return asked
+
+
+@pytest.mark.parametrize("more", [(), (OPTIONAL,)], ids=["the app's own indexes", "the optional one"])
+def test_a_sweep_reads_no_table_that_grows_from_end_to_end(app: App, more: tuple[str, ...]) -> None:
+    connection = filled(app, MANY, *more, "ANALYZE")
+    asked = empty_sweep(connection)
+    assert len(asked) > 10
+    for sql, values in asked:
+        assert not read_whole(connection, sql, values) & GROWING, sql
+
+
+@pytest.mark.slow
+def test_what_a_sweep_reads_does_not_grow_with_the_table(make_app: Callable[..., App]) -> None:
+    few, many = (filled(make_app(), rows, "ANALYZE") for rows in (FEW, MANY))
+    assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
+
+
+@pytest.mark.slow
+@pytest.mark.sqlite
+def test_nor_does_it_where_nobody_ever_analysed_the_table(make_app: Callable[..., App]) -> None:
+    few, many = (filled(make_app(), rows) for rows in (FEW, MANY))
+    assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
+
+
+# -- what the engines tell ---------------------------------------------------------------------------------------------
+
+
+def read_whole(connection: Connection, sql: str, values: list[Any]) -> set[str]:
+    """Tables that the statement reads from end to end, or may."""
+    if connection.dialect.name == "postgres":
+        plan = explained(connection, "EXPLAIN (FORMAT JSON)", sql, values)[0]["Plan"]
+        return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+    rows = connection.db.execute_sql("SELECT rootpage, name FROM sqlite_master WHERE type = 'table'")
+    roots, opened, whole = dict(rows.fetchall()), dict[int, str](), set[str]()
+    for _, operation, cursor, root, *_ in connection.db.execute_sql(f"EXPLAIN {sql}", values).fetchall():
+        if operation == "OpenRead" and root in roots:
+            opened[cursor] = roots[root]
+        elif operation in ("Rewind", "Last") and cursor in opened:
+            whole.add(opened[cursor])
+    return whole
+
+
+def work(connection: Connection, asked: Asked) -> int:
+    """Pages that a server touches; steps of SQLite's machine."""
+    if connection.dialect.name == "postgres":
+        plans = (explained(connection, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)", *each)[0]["Plan"] for each in asked)
+        return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    connection.db.connection().set_progress_handler(step, 1)
+    for sql, values in asked:
+        connection.db.execute_sql(sql, values).fetchall()
+    connection.db.connection().set_progress_handler(None, 0)
+    return steps
+
+
+def explained(connection: Connection, how: str, sql: str, values: list[Any]) -> Any:
+    with connection.reading():
+        return connection.db.execute_sql(f"{how} {sql}", values).fetchone()[0]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
