@@ -1,11 +1,11 @@
 """What the size of the app's table costs: a sweep that finds nothing, the first action where a thousand tracks are
-stuck, and the count of all tracks for the gauges.
+stuck, what an index on its pictures is worth, and the count of all tracks for the gauges.
 
     python benchmarks/growth.py [--sizes N,N] [--runs N] [--engine sqlite|postgres]... [--json FILE]
 
 All tracks but the stuck ones are good and known. Yardsticks, measured in turn: the same at the other size; one bare
-query by the index of `image_url`; a bare grouped count over the app's table joined with ours. Prints medians. Judges
-nothing.
+query by the index of `image_url`; a bare grouped count over the app's table joined with ours. A query is a statement
+where the database is a file, and a message that is answered where it is a server. Prints medians. Judges nothing.
 """
 
 import argparse
@@ -14,24 +14,33 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import Figures
-from reconciler.database import Database
+from reconciler.database import Database, Reader
 from reconciler.domain.policy import Policy, Target
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.kie.simulated import Settings, Succeed
 from reconciler.testing.world import PUBLIC_URL, AppDatabase, AppFile, World
-from tests.postgres import Server
+from tests.postgres import HOST, Server
 from tests.postgresql.worlds import AppServer
+from tests.proxy import Proxy
 
 SIZE = (160, 90)
 STUCK = 1000
 BARE = "SELECT id FROM tracks WHERE image_url IS NULL LIMIT 1"
+OPTIONAL = "CREATE INDEX without_image ON tracks (image_url) WHERE image_url IS NULL OR image_url = ''"
+"""As `reconciler schema` prints it."""
+OF_THE_APP = {
+    "idx_tracks_image_url": "ON tracks (image_url)",
+    "idx_tracks_status_image": "ON tracks (status, image_url) WHERE status <> 'archived'",
+}
 COUNT = (
     "SELECT m.state, m.reason, count(*) FROM tracks t LEFT JOIN reconciler_memory m ON m.track_id = t.id GROUP BY 1, 2"
 )
@@ -111,24 +120,58 @@ def some_stuck(world: World) -> Iterator[None]:
 
 
 def measure(figures: Figures, what: str, world: World, runs: int) -> None:
+    figures.add(what, {"queries of an empty sweep": queries(world)})
     with closing(world.open()) as database, closing(world.reader()) as reader:
-        queries = counted(database)
         sweep(world, database)
         for _ in range(runs):
-            queries.clear()
-            figures.add(what, {"empty sweep, ms": timed(lambda: sweep(world, database)), "its queries": len(queries)})
-            counting = timed(reader.overview)
-            bare = timed(lambda: world.sql(COUNT))
-            figures.add(what, {"snapshot, ms": counting, "bare count, ms": bare, "snapshot to count": counting / bare})
+            figures.add(what, {"empty sweep, ms": timed(lambda: sweep(world, database))})
+            compare(figures, what, world, reader, "snapshot")
         with some_stuck(world):
             for _ in range(runs):
                 figures.add(what, {"first of 1000 stuck, ms": timed(lambda: database.finder.due(1))})
                 figures.add(what, {"bare query, ms": timed(lambda: world.sql(BARE))})
+            compare(figures, what, world, reader, "snapshot with 1000 changed")
+        for index in OF_THE_APP:
+            world.sql(f"DROP INDEX {index}")
+        for _ in range(runs):
+            figures.add(what, {"empty sweep, image_url without index, ms": timed(lambda: sweep(world, database))})
+        world.sql(OPTIONAL)
+        for _ in range(runs):
+            figures.add(what, {"empty sweep, the optional index alone, ms": timed(lambda: sweep(world, database))})
+        world.sql("DROP INDEX without_image")
+        for index, columns in OF_THE_APP.items():
+            world.sql(f"CREATE INDEX {index} {columns}")
+
+
+def compare(figures: Figures, what: str, world: World, reader: Reader, which: str) -> None:
+    counting, bare = timed(reader.overview), timed(lambda: world.sql(COUNT))
+    figures.add(what, {f"{which}, ms": counting, "bare count, ms": bare, f"{which} to count": counting / bare})
 
 
 def sweep(world: World, database: Database) -> None:
     parts = world.parts(database)
     Sweep(parts, Bounds(world.clock() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
+
+
+def queries(world: World) -> int:
+    """Of an empty sweep, by a process that has swept before."""
+    if isinstance(world.app, AppFile):
+        with closing(world.open()) as database:
+            sweep(world, database)
+            sent = counted(database)
+            sweep(world, database)
+            return len(sent)
+    where = world.app.where
+    parts = urlsplit(where.url)
+    with Proxy(HOST, parts.port or 5432) as proxy:
+        world.app.where = replace(where, url=f"postgresql://postgres@{proxy.host}:{proxy.port}{parts.path}")
+        with closing(world.open()) as database:
+            sweep(world, database)
+            before = proxy.round_trips
+            sweep(world, database)
+            asked = proxy.round_trips - before
+        world.app.where = where
+    return asked
 
 
 def counted(database: Database) -> list[str]:
