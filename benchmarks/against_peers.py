@@ -261,6 +261,7 @@ def of_attempts(made: App, bought: Counter[str]) -> dict[str, float]:
     attempts = {prompt: count for prompt, count in made.sql(f"{query} GROUP BY 1") if prompt in bought}
     return {
         "purchases per attempt": bought.total() / sum(attempts.values()),
+        "given up": made.sql("SELECT count(*) FROM reconciler_memory WHERE state = 'failed'")[0][0],
         "most for an attempt": max(bought[prompt] / count for prompt, count in attempts.items()),
     }
 
