@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 _SERVER = get_context("forkserver")
 _PARTS = [f"reconciler.app.{part}" for part in ("daemon", "dry", "once")]
-_SERVER.set_forkserver_preload(["tests.promises.matrix", "tests.promises.dying", *_PARTS, "obstore"])
+_EXTRAS = ["obstore", "reconciler.database.driver"]
+_SERVER.set_forkserver_preload(["tests.promises.matrix", "tests.promises.dying", *_PARTS, *_EXTRAS])
 
 
 def alone(log: Path, work: Callable[..., T], *args: Any) -> T:
