@@ -16,7 +16,12 @@ class Room:
     def __init__(self, pixels: int, seats: int | None = None) -> None:
         self._pixels, self._left, self._seats = pixels, pixels, seats or os.cpu_count() or 1
         self._changed, self._turn = Condition(), Lock()
-        self._threads = ThreadPoolExecutor(self._seats, thread_name_prefix="pictures")
+        self._places = self._seats
+        self._open()
+        os.register_at_fork(after_in_child=self._open)  # threads do not come along
+
+    def _open(self) -> None:
+        self._threads = ThreadPoolExecutor(self._places, thread_name_prefix="pictures")
 
     def work(self, pixels: int, job: Callable[[], T]) -> T:
         """Done by as many threads as have a seat: what a thread frees is kept for its next picture, and a dozen workers

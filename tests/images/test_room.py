@@ -1,3 +1,5 @@
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -76,3 +78,13 @@ def test_whoever_comes_it_is_done_by_as_many_threads_as_there_are_seats() -> Non
     with ThreadPoolExecutor(8) as comers:
         done = [comers.submit(room.work, 10, get_ident) for _ in range(50)]
     assert len({each.result() for each in done}) <= 2
+
+
+def test_a_copied_process_has_a_room_of_its_own() -> None:
+    room = Room(100, 1)
+    room.work(1, lambda: None)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(room.work(1, lambda: 7))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
