@@ -36,8 +36,8 @@ def die_after_transaction(number: int) -> None:
     numbers = count(1)
 
     @contextmanager
-    def counted(*args: Any) -> Iterator[Any]:
-        with begin(*args) as begun:
+    def counted(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with begin(*args, **kwargs) as begun:
             yield begun
         if next(numbers) == number:
             die()
