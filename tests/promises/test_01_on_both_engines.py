@@ -166,7 +166,7 @@ def test_two_deaths_in_the_middle_of_everything_do_not_buy_twice(install: Instal
     for track, columns in tracks.items():
         install.add(track, **columns)
     before = install.rows()
-    for number in (25, 20):
+    for number in (20, 15):
         dies(install, "die_after_transaction", number)
         pass_time(install, LEASE)
     finish(install, LEASE)
