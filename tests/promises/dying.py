@@ -42,7 +42,7 @@ def die_after_transaction(number: int) -> None:
         if next(numbers) == number:
             die()
 
-    Connection._transaction = counted  # type: ignore[method-assign,assignment]
+    Connection._transaction = counted  # type: ignore[method-assign]
 
 
 def _watch(method: str, pass_by: Callable[[str], None]) -> None:
