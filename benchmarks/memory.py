@@ -202,7 +202,7 @@ def of_a_run(folder: Path) -> dict[str, float]:
         process = subprocess.Popen([*command, "--timeout", "2h"], cwd=folder, stdout=told, stderr=told)
         seen = list(glances(process))
     assert process.returncode == 0, (folder / "told").read_text()
-    resident, most, tenth = [now for now, _ in seen], seen[-1][1], len(seen) // 10
+    resident, most, tenth = [now for now, _ in seen], max(map(max, seen)), len(seen) // 10
     early, late = median(resident[tenth : 2 * tenth]), median(resident[-tenth:])
     return {"MB, second tenth": early, "MB, last tenth": late, "MB at most": most, "s": len(seen) * GLANCE_S}
 
