@@ -88,6 +88,8 @@ def test_the_domain_reads_no_clock() -> None:
 
 def test_a_program_on_sqlite_does_not_load_what_it_does_not_use() -> None:
     """It takes longer than all of the program itself."""
-    ask = "import sys, reconciler.app.daemon, reconciler.cli; print(*sys.modules)"
+    ask = "import sys, reconciler.app.daemon, reconciler.cli; print(*(name for name, it in sys.modules.items() if it))"
     loaded = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
-    assert {"psycopg", "obstore", "httpx._main", "rich", "reconciler.kie.simulated"} & set(loaded) == {"httpx._main"}
+    whose = {name.partition(".")[0] for name in loaded}
+    assert whose.isdisjoint({"psycopg", "psycopg_binary", "obstore", "rich"})
+    assert {"httpx._main", "reconciler.kie.simulated"}.isdisjoint(loaded)
