@@ -33,7 +33,7 @@ from benchmarks.figures import Figures
 from benchmarks.growth import SIZE, grow
 from benchmarks.job import prompt
 from benchmarks.throughput import serve
-from reconciler.domain.policy import Policy, Target
+from reconciler.config import load, policy_of
 from reconciler.kie.simulated import API_KEY, Succeed
 from reconciler.kie.simulated import Settings as Account
 from reconciler.testing.world import PUBLIC_URL, AppFile, World
@@ -97,8 +97,9 @@ def auditing(figures: Figures, given: argparse.Namespace) -> None:
 
 
 def settled(folder: Path) -> World:
-    """One track that is good by now: what the others are copied from."""
-    policy = Policy(public_url=PUBLIC_URL, per_hour=10**6, per_day=10**6, target=Target(*SIZE))
+    """One track that is good by now: what the others are copied from. Decided as the program is configured, which
+    would look at all of them again otherwise."""
+    policy = policy_of(load(folder / "config.toml", {}).settings)
     world = World(folder, policy=policy, kie=Account(credits=1e9))
     world.clock.time = datetime.now(UTC) - timedelta(days=3)
     world.kie.script.when(Succeed(width=SIZE[0], height=SIZE[1]))
