@@ -31,7 +31,7 @@ from PIL import Image
 from benchmarks import idle
 from benchmarks.figures import Figures
 from benchmarks.growth import SIZE, grow
-from benchmarks.job import prompt
+from benchmarks.job import prompt, stuck_rows
 from benchmarks.throughput import serve
 from reconciler.config import load, policy_of
 from reconciler.kie.simulated import API_KEY, Succeed
@@ -177,19 +177,9 @@ def configure(folder: Path, kie_url: str, more: str = "") -> None:
 
 
 def fill(folder: Path, count: int, columns: Columns) -> None:
-    born = datetime.now(UTC) - timedelta(days=2)
     with closing(sqlite3.connect(folder / "app.db")) as connection, connection:
-        for number in range(count):
-            row = {
-                "id": f"t{number:06}",
-                "title": f"Song {number}",
-                "prompt": "Generated Vibe",
-                "status": "completed",
-                "created_at": born.isoformat(),
-                "updated_at": born.replace(tzinfo=None).isoformat(" "),
-                "extended_prompt_image": prompt(number),
-                **columns(number),
-            }
+        for number, stuck in enumerate(stuck_rows(count)):
+            row = {**stuck, **columns(number)}
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO tracks ({', '.join(row)}) VALUES ({marks})", list(row.values()))  # noqa: S608
 
