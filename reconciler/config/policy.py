@@ -31,5 +31,6 @@ def policy_of(settings: Settings) -> Policy:
         retry_min=settings.schedule.retry_min,
         retry_max=settings.schedule.retry_max,
         public_url=settings.storage.public_url,
+        callback_url=settings.callback.public_url,
         keeps=keeps,
     )

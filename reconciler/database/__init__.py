@@ -10,6 +10,7 @@ from reconciler.database import without_driver  # noqa: F401 - before the others
 
 # isort: split
 from reconciler.database import migrations, postgres, sqlite
+from reconciler.database.callbacks import Callbacks
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
 from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.errors import (
@@ -116,6 +117,7 @@ class Database:
     leases: SqlLeases
     gate: SqlGate
     notes: Notes
+    callbacks: Callbacks
 
     def release_suspects(self) -> int:
         return release_suspects(self.connection)
@@ -175,7 +177,7 @@ def open_database(
         look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner())
         gate, finder = SqlGate(connection, policy), SqlFinder(connection, app, policy)
-        return Database(connection, app, finder, leases, gate, Notes(connection))
+        return Database(connection, app, finder, leases, gate, Notes(connection), Callbacks(connection))
     except BaseException:
         connection.close()
         raise

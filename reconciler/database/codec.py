@@ -10,7 +10,7 @@ from reconciler.database.tables import Bought, Polled
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.model import Memory, Purchase, Task
 
-ELSEWHERE = {"purchases", "tasks", "handed", "host_suspect", "paused"}
+ELSEWHERE = {"callbacks", "purchases", "tasks", "handed", "host_suspect", "paused"}
 """What a memory's document does not hold: it is in tables of its own, or drawn from them."""
 
 _MEMORY = TypeAdapter(Memory)

@@ -11,13 +11,13 @@ from reconciler.database.connection import Connection
 from reconciler.database.errors import RowRefused
 from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
-from reconciler.database.memories import Memories, is_paused
+from reconciler.database.memories import Memories, callbacks_in, is_paused
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import Remembered
 from reconciler.domain.altered import altered
 from reconciler.domain.gate import GateName
-from reconciler.domain.model import Memory, Outcome, Track
+from reconciler.domain.model import Callback, Memory, Outcome, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason
@@ -217,17 +217,21 @@ class SqlLeases(Peek):
         histories = [self.history.newest(track_id) for track_id in ids]
         tasks = self.memories.tasks_of(change.memory for ending in endings for change in ending.changes)
         general = [self.memories.asks_paused, self.memories.asks_suspects]
-        return [self._holders.given(ids), *general, self.tracks.updated_at(ids), *histories, *tasks]
+        called = self.memories.callbacks_of(ids)
+        return [self._holders.given(ids), *general, self.tracks.updated_at(ids), *histories, *called, *tasks]
 
     def _before(self, endings: Sequence[Ending], answers: Sequence[Answer]) -> "_Before":
         holders, paused, suspects, samples, *rest = answers
+        newest, rest = rest[: len(endings)], rest[len(endings) :]
+        called, rest = rest[: self.memories.is_called], rest[self.memories.is_called :]
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in holders.rows},
             is_paused(paused),
             bool(suspects.rows),
             samples,
-            {ending.lease.track_id: newest for ending, newest in zip(endings, rest, strict=False)},
-            rest[len(endings)] if len(rest) > len(endings) else None,
+            {ending.lease.track_id: each for ending, each in zip(endings, newest, strict=True)},
+            callbacks_in(called),
+            rest[0] if rest else None,
         )
 
     def _save_answers(self, memories: Sequence[Memory], now: datetime) -> None:
@@ -255,7 +259,7 @@ class SqlLeases(Peek):
         asked: list[Question] = []
         for lease, change in changes:
             standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
-            if _was_lifted(change.standing, before):
+            if _was_lifted(change.standing, before) or _was_called(change.memory, before):
                 standing |= {"held": None, "due_at": now, "stands_until": now}
             asked.append(self._save.given(**_named(lease), **_memory(change.memory), **standing, tried_at=now))
             asked += self.history.added(lease.track_id, change.tried, before.newest[lease.track_id], now)
@@ -281,6 +285,7 @@ class _Before:
     suspects: bool
     samples: Answer
     newest: Mapping[str, Answer]
+    callbacks: Mapping[str, Sequence[Callback]]
     tasks: Answer | None
 
 
@@ -314,6 +319,11 @@ def _was_lifted(standing: Standing, before: _Before) -> bool:
     if standing.held == GateName.PAUSED:
         return not before.paused
     return standing.reason is Reason.HOST_SUSPECT and not before.suspects
+
+
+def _was_called(memory: Memory, before: _Before) -> bool:
+    """Since the track was looked at; whoever took the callback could not wake it."""
+    return not set(before.callbacks.get(memory.track_id, ())) <= set(memory.callbacks)
 
 
 def _may_be_lifted(ending: Ending) -> bool:

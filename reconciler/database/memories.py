@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 from peewee import EXCLUDED, Model
@@ -12,10 +13,10 @@ from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
-from reconciler.database.tables import Bought, GateRow, HandedOver, LosingHost, Polled
+from reconciler.database.tables import Bought, CalledBack, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
 from reconciler.domain.altered import altered
-from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Track
+from reconciler.domain.model import Callback, Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 
 LONGEST_TASK_ID = 200
@@ -40,6 +41,9 @@ class Memories:
 
         self._bought = spelled(bought, Bought.track_id, *codec.PURCHASE_COLUMNS)
         self._handed = spelled(handed, HandedOver.track_id, None, None)
+        called = CalledBack.select(CalledBack.track_id, CalledBack.token, CalledBack.task_id)
+        called = called.order_by(CalledBack.at, CalledBack.task_id)
+        self._called = spelled(called, CalledBack.track_id, None, None, None)
         self._tasks = spelled(task, Polled.id, *codec.TASK_COLUMNS)
         self._tasks_locked = spelled(dialect.locked(task.order_by(Polled.id)), Polled.id, *codec.TASK_COLUMNS)
         self._suspects = connection.statement(LosingHost.select(LosingHost.host).where(SUSPECT), None)
@@ -60,15 +64,25 @@ class Memories:
             self._handed.given(track_ids),
             self._suspects.given(),
             self._paused.given(),
+            *self.callbacks_of(track_ids),
         ]
+
+    def callbacks_of(self, track_ids: Sequence[str]) -> list[Question]:
+        """To be asked, and read by `callbacks_in`. None where none is to come."""
+        return [self._called.given(track_ids)] if self.is_called else []
+
+    @property
+    def is_called(self) -> bool:
+        """Callbacks may come."""
+        return bool(self.policy.callback_url)
 
     def load(
         self, docs: Docs, tracks: Mapping[str, Track], answers: Sequence[Answer], now: datetime
     ) -> dict[str, Memory | Exception]:
         """The memories whose documents were found, or fresh ones, with all that other tables say of them. In the place
         of one that cannot be read stands why."""
-        bought, handed, suspects, paused = answers
-        purchases, given = _by_track(bought), _by_track(handed)
+        bought, handed, suspects, paused, *called = answers
+        purchases, given, callbacks = _by_track(bought), _by_track(handed), callbacks_in(called)
         found: dict[str, Memory | Exception] = {}
         for track_id, doc in docs.items():
             try:
@@ -76,6 +90,7 @@ class Memories:
                 found[track_id] = altered(
                     memory,
                     purchases=tuple(codec.purchase(row) for row in purchases[track_id]),
+                    callbacks=callbacks.get(track_id, ()),
                     handed=tuple(name for _, name in given[track_id] if usable_task_id(name)),
                     host_suspect=_host(tracks.get(track_id)) in {host for (host,) in suspects.rows},
                     paused=is_paused(paused),
@@ -157,6 +172,12 @@ def _by_track(answer: Answer) -> defaultdict[str, list[tuple[Any, ...]]]:
     for row in answer.rows:
         found[row[0] if len(row) == 2 else row[codec.TRACK]].append(row)
     return found
+
+
+def callbacks_in(answers: Sequence[Answer]) -> dict[str, tuple[Callback, ...]]:
+    """By track, oldest first."""
+    rows = sorted((row for answer in answers for row in answer.rows), key=itemgetter(0))
+    return {track_id: tuple(Callback(*told) for _, *told in of) for track_id, of in groupby(rows, itemgetter(0))}
 
 
 def _tasks(answer: Answer) -> dict[str, Task]:

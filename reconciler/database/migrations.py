@@ -14,7 +14,7 @@ from reconciler.database.dialect import Dialect
 from reconciler.database.errors import SchemaError
 from reconciler.database.tables import ALL, GateRow, Own, SchemaVersion
 
-VERSION = 2
+VERSION = 3
 
 
 def _second(connection: Connection) -> None:
@@ -41,7 +41,21 @@ def _second(connection: Connection) -> None:
         connection.db.execute_sql(statement)
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second}
+def _third(connection: Connection) -> None:
+    """Callbacks are remembered."""
+    instant = connection.db.get_sql_context().state.field_types["INSTANT"]
+    for statement in (
+        (
+            'CREATE TABLE "reconciler_callback" ("token" TEXT NOT NULL, "task_id" TEXT NOT NULL, '
+            f'"track_id" TEXT NOT NULL, "at" {instant} NOT NULL, PRIMARY KEY ("token", "task_id"))'
+        ),
+        'CREATE INDEX "reconciler_callback_track_id" ON "reconciler_callback" ("track_id")',
+        *connection.dialect.after_tables(["reconciler_callback"]),
+    ):
+        connection.db.execute_sql(statement)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second, 3: _third}
 """By the version that each leads to."""
 
 

@@ -8,7 +8,7 @@ from peewee import fn
 
 from reconciler.database.connection import Connection
 from reconciler.database.schema import AppTable
-from reconciler.database.tables import Bought, HandedOver, Polled, Remembered, Tried
+from reconciler.database.tables import Bought, CalledBack, HandedOver, Polled, Remembered, Tried
 
 R = Remembered
 
@@ -42,6 +42,7 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
         ]
         tasks = [name for (name,) in connection.rows(Bought.select(Bought.task_id).where(Bought.track_id.in_(gone)))]
         connection.delete(Bought, Bought.track_id.in_(gone))
+        connection.delete(CalledBack, CalledBack.track_id.in_(gone))
         connection.delete(Tried, Tried.track_id.in_(gone))
         connection.delete(R, R.track_id.in_(gone))
         named = Bought.select(Bought.task_id).where(Bought.task_id.is_null(False))

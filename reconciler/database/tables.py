@@ -129,6 +129,19 @@ class HandedOver(Own):
     created_at = InstantField(null=True, constraints=[SQL("DEFAULT CURRENT_TIMESTAMP")])
 
 
+class CalledBack(Own):
+    """Callbacks about our orders: what each first said of which task has ended, '' where it did not."""
+
+    class Meta:
+        table_name = "reconciler_callback"
+        primary_key = CompositeKey("token", "task_id")
+
+    token = TextField()
+    task_id = TextField()
+    track_id = TextField(index=True)
+    at = InstantField()
+
+
 class GateRow(Own):
     """One row."""
 
@@ -212,6 +225,7 @@ ALL: tuple[type[Own], ...] = (
     Bought,
     Polled,
     HandedOver,
+    CalledBack,
     GateRow,
     Closed,
     Shape,

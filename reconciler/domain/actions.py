@@ -90,7 +90,10 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class AskTask:
+    """`order`: the token of the order whose lost answer this task may be, which its record has to confirm."""
+
     task_id: str
+    order: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ def _tried(done: Done) -> tuple[str, str]:
     match done:
         case Measure(source=source) | Fetch(source=source):
             return _word(done), urls.redact(source.name)
-        case AskTask(task_id=task_id):
-            return "ask_task", task_id
+        case AskTask(task_id=task_id, order=order):
+            return "ask_task" if order is None else "confirm_task", task_id
         case AskSong(song_id=song_id):
             return "ask_song", song_id
         case ListStore():

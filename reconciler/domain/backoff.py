@@ -7,6 +7,8 @@ from reconciler.domain.runs import Runs
 
 _LEAST = timedelta(seconds=2)
 _GROWTH = 1.35
+_SURELY = 1.25
+_UNCALLED = timedelta(seconds=60)
 
 
 def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timedelta:
@@ -15,6 +17,13 @@ def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timede
     grown = low.total_seconds() * 2.0**doublings
     ceiling = timedelta(seconds=grown) if grown < high.total_seconds() else high
     return ceiling * (0.5 + spin / 2)
+
+
+def poll_called_after(age: timedelta, spin: float, runs: Runs) -> timedelta:
+    """Until the next question about an image task of whose end Kie calls: when any of late would have ended, and its
+    callback be lost."""
+    surely = max(runs.longest * _SURELY - age, age / 2, _UNCALLED)
+    return min(surely, timedelta(minutes=5)) * (0.9 + 0.2 * spin)
 
 
 def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> timedelta:

@@ -59,8 +59,11 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Running:
+    """`call_back_url`: with which the task was ordered, here and below."""
+
     word: str = ""
     created_at: datetime | None = None
+    call_back_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Succeeded:
     created_at: datetime | None = None
     completed_at: datetime | None = None
     prompt: str | None = None
+    call_back_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Failed:
     content: bool
     detail: str
     created_at: datetime | None = None
+    call_back_url: str | None = None
 
 
 TaskAnswer = Running | Succeeded | Failed | NotFound | Trouble

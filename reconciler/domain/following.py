@@ -5,6 +5,7 @@ from datetime import datetime
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, ListStore, Wait
+from reconciler.domain.callbacks import confirmations
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent
 from reconciler.domain.model import Song, Task, TaskState
@@ -36,6 +37,10 @@ def _list(case: Case) -> Action:
     return case.later(case.memory.ailing("store")) or ListStore()
 
 
+def confirm_callbacks(case: Case) -> Action | None:
+    return _first(confirmations(case))
+
+
 def follow_tasks(case: Case) -> Action | None:
     """Fetch what is finished, ask what runs, wait for what cannot be asked yet; overdue tasks hold nobody up."""
     fetches = [case.pursue(result) for result in task_results(case)]
@@ -44,8 +49,9 @@ def follow_tasks(case: Case) -> Action | None:
 
 
 def late_results(case: Case) -> Action | None:
-    """A paid task that still runs, or a result of one that was not fetched yet: it goes into the store."""
-    return _first([*(case.pursue(result) for result in paid_results(case)), polls(case.bought, case.now)])
+    """A paid task that runs or may be found, or a result of one that was not fetched yet: it goes into the store."""
+    results = (case.pursue(result) for result in paid_results(case))
+    return _first([*results, *confirmations(case), polls(case.bought, case.now)])
 
 
 def _first(actions: Iterable[Action | None]) -> Action | None:

@@ -8,9 +8,10 @@ from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measur
 from reconciler.domain.ahead import not_ahead
 from reconciler.domain.altered import altered
 from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.callbacks import woken
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
-from reconciler.domain.learn_kie import learn_creation, learn_song, learn_task
+from reconciler.domain.learn_kie import learn_confirmation, learn_creation, learn_song, learn_task
 from reconciler.domain.learn_pictures import learn_listing, learn_picture
 from reconciler.domain.look import Dying, Good, look_at
 from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, Written
@@ -26,6 +27,8 @@ def learn(case: Case, done: Done, finding: Finding) -> Memory:
     match done:
         case Measure(source=source) | Fetch(source=source):
             memory = learn_picture(case, source, finding)
+        case AskTask(task_id=task_id, order=token) if token is not None:
+            memory = learn_confirmation(case, task_id, token, finding)
         case AskTask(task_id=task_id):
             memory = learn_task(case, task_id, finding)
         case AskSong(song_id=song_id):
@@ -50,7 +53,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     if memory.seen not in (None, track.image.identity):
         memory = altered(memory, interruptions=0)
     song_id, seen = track.task_id or memory.song_id, track.image.identity
-    memory = altered(memory, song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
+    memory = altered(woken(memory), song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(altered(memory, needy_since=needy_since), now)

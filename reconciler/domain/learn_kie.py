@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.domain.backoff import delay, poll_after, poll_task_after, spin_of
+from reconciler.domain.backoff import delay, poll_after, poll_called_after, poll_task_after, spin_of
+from reconciler.domain.callbacks import confirms, heeding, name_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import (
     Accepted,
@@ -19,7 +20,7 @@ from reconciler.domain.findings import (
     Succeeded,
     Trouble,
 )
-from reconciler.domain.model import Memory, Outcome, Purchase, Song, Task, TaskState
+from reconciler.domain.model import Callback, Memory, Outcome, Purchase, Song, Task, TaskState
 from reconciler.domain.states import Reason
 
 NOT_FOUNDS_TO_BE_GONE = 3
@@ -30,7 +31,44 @@ NOT_FOUND_YOUNG = timedelta(days=1)
 
 def learn_task(case: Case, task_id: str, finding: Finding) -> Memory:
     task = case.memory.tasks.get(task_id) or Task(task_id, first_seen=case.now)
-    return case.memory.with_task(_followed(case, task, finding))
+    tokens = {purchase.token for purchase in case.memory.purchases if purchase.task_id == task_id}
+    memory = heeding(case.memory, lambda callback: callback.token in tokens)
+    return memory.with_task(_followed(case, task, finding))
+
+
+def learn_confirmation(case: Case, task_id: str, token: str, finding: Finding) -> Memory:
+    """Whether this task, named by a callback, is the lost order: only if it was ordered with the order's token."""
+    name, ailment = name_of(task_id), case.memory.ailing(name_of(task_id))
+    match finding:
+        case Running() | Succeeded() | Failed():
+            memory = _dealt_with(case.memory, token, task_id)
+            return _adopted(case, memory, task_id, token, finding) if confirms(finding.call_back_url, token) else memory
+        case NotFound(detail=detail):
+            count, first = ailment.refusals + 1, ailment.first_refused or case.now
+            if count >= NOT_FOUNDS_TO_BE_GONE and case.now - first >= NOT_FOUND_FOR:
+                return _dealt_with(case.memory, token, task_id)
+            pause = delay(count, case.policy.retry_min, NOT_FOUND_FOR / 2, spin_of(name, count))
+            ailment = replace(ailment, refusals=count, first_refused=first, retry_at=case.now + pause, detail=detail)
+        case Trouble(detail=detail):
+            count, first = ailment.faults + 1, ailment.first_fault or case.now
+            until = case.now + _pause(case, name, count, finding)
+            ailment = replace(ailment, faults=count, first_fault=first, retry_at=until, detail=detail)
+        case _:
+            raise TypeError(f"a task cannot come back with {type(finding).__name__}")
+    ailment = replace(ailment, reason=Reason.UNKNOWN_PURCHASE)
+    return replace(case.memory, ailments={**case.memory.ailments, name: ailment})
+
+
+def _dealt_with(memory: Memory, token: str, task_id: str) -> Memory:
+    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != name_of(task_id)}
+    return heeding(replace(memory, ailments=ailments), lambda callback: callback == Callback(token, task_id))
+
+
+def _adopted(case: Case, memory: Memory, task_id: str, token: str, finding: Finding) -> Memory:
+    purchase = next(p for p in memory.purchases if p.token == token)
+    found = replace(purchase, outcome=Outcome.ACCEPTED, task_id=task_id, detail="a callback named its task")
+    task = memory.tasks.get(task_id) or Task(task_id, first_seen=case.now, created_at=purchase.at)
+    return memory.with_purchase(found).with_task(_followed(case, task, finding))
 
 
 def _followed(case: Case, task: Task, finding: Finding) -> Task:
@@ -39,7 +77,7 @@ def _followed(case: Case, task: Task, finding: Finding) -> Task:
             task = replace(task, created_at=task.created_at or _past(case, created), not_found=0, first_not_found=None)
             task = _answered(task)
             age = max(case.now - task.since(), timedelta(0))
-            return replace(task, next_poll=case.now + _pause_of(case, task, age))
+            return replace(task, next_poll=case.now + _pause_of(case, task, age, is_ours=task.id in case.own_tasks))
         case Succeeded():
             ended = _past(case, finding.completed_at) or case.now
             created = task.created_at or _past(case, finding.created_at)
@@ -158,8 +196,11 @@ def _new_task(case: Case, task_id: str, found: tuple[str, ...]) -> Task:
     task = Task(task_id, first_seen=case.now, created_at=case.now)
     if found:
         return replace(task, state=TaskState.SUCCEEDED, urls=found, completed_at=case.now)
-    return replace(task, next_poll=case.now + _pause_of(case, task, timedelta(0)))
+    return replace(task, next_poll=case.now + _pause_of(case, task, timedelta(0), is_ours=True))
 
 
-def _pause_of(case: Case, task: Task, age: timedelta) -> timedelta:
-    return poll_task_after(age, task.polls, spin_of(task.id, task.polls), case.runs)
+def _pause_of(case: Case, task: Task, age: timedelta, *, is_ours: bool) -> timedelta:
+    spin = spin_of(task.id, task.polls)
+    if case.runs.called and is_ours:
+        return poll_called_after(age, spin, case.runs)
+    return poll_task_after(age, task.polls, spin, case.runs)

@@ -217,6 +217,14 @@ class Purchase:
 
 
 @dataclass(frozen=True, slots=True)
+class Callback:
+    """Somebody who knows an order's token says that its task has ended. `task_id`: which task that is, '' if untold."""
+
+    token: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """All that we know of one track. `tasks` and `purchases` live in tables of their own and are loaded with it."""
 
@@ -241,6 +249,10 @@ class Memory:
     """Image tasks from the hand-over table, newest first; loaded, not saved."""
     tasks: dict[str, Task] = field(default_factory=dict)
     purchases: tuple[Purchase, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
+    """About its orders, as far as they were known when it was loaded; not saved."""
+    heeded: tuple[Callback, ...] = ()
+    """Those after which Kie was asked."""
     listed: bool = False
     """The store was asked what it holds for this track, or need not be."""
     listed_at: datetime | None = None

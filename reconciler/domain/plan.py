@@ -13,7 +13,7 @@ from typing import assert_never
 from reconciler.domain.actions import Action, GiveUp, Measure, Wait, Write
 from reconciler.domain.buying import buy
 from reconciler.domain.case import Case
-from reconciler.domain.following import follow_music, follow_tasks, late_results, list_store, polls
+from reconciler.domain.following import confirm_callbacks, follow_music, follow_tasks, late_results, list_store, polls
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.policy import Policy
@@ -113,4 +113,4 @@ def _replace(case: Case) -> Action:
     return action
 
 
-_RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, follow_music)
+_RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, confirm_callbacks, follow_music)

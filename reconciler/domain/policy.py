@@ -80,6 +80,8 @@ class Policy:
     retry_max: timedelta = timedelta(hours=6)
 
     public_url: str = "http://127.0.0.1:9464/images"
+    callback_url: str = ""
+    """Under which Kie can call when a task has ended; empty: it cannot."""
     keeps: bool = True
     """False: nothing is stored. A picture that was fetched and verified is written with its own URL, its key."""
 
@@ -97,6 +99,10 @@ class Policy:
     def lease(self) -> timedelta:
         """Longer than any step, so a lease is never renewed."""
         return self.step_deadline + self.request_timeout
+
+    def callback_of(self, token: str) -> str | None:
+        """Where Kie is to call about this order."""
+        return f"{self.callback_url.rstrip('/')}/callback/{token}" if self.callback_url else None
 
     def url_of(self, key: str) -> str:
         return f"{self.public_url.rstrip('/')}/{key}" if self.keeps else key

@@ -1,6 +1,6 @@
 """How long image tasks ran of late, and from that when one that runs is worth asking about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 _KEPT = 80
@@ -13,13 +13,20 @@ _GROWTH = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The last lengths, newest last; until enough were `learned`, those that were measured beforehand too."""
+    """The last lengths, newest last; until enough were `learned`, those that were measured beforehand too.
+
+    `called`: Kie calls when a task of ours has ended."""
 
     lengths: tuple[timedelta, ...] = _USUAL
     learned: int = 0
+    called: bool = False
 
     def with_one(self, length: timedelta) -> "Runs":
-        return Runs((*self.lengths, length)[-_KEPT:], self.learned + 1)
+        return replace(self, lengths=(*self.lengths, length)[-_KEPT:], learned=self.learned + 1)
+
+    @property
+    def longest(self) -> timedelta:
+        return max(self.lengths)
 
     @property
     def is_known(self) -> bool:

@@ -164,5 +164,5 @@ class Hands:
         except StoreError as error:
             return NothingMade(Refusal.STORE, Call.REJECTED, str(error), sent=False)
         target = self.policy.target
-        order = Order(purchase.model, purchase.prompt, target.width, target.height, purchase.send_before)
-        return self.kie.create(order)
+        size, callback_url = (target.width, target.height), self.policy.callback_of(purchase.token)
+        return self.kie.create(Order(purchase.model, purchase.prompt, *size, purchase.send_before, callback_url))

@@ -91,8 +91,8 @@ def describe(action: Action) -> str:
             return "measure the picture"
         case Fetch(source=source):
             return f"fetch and store the picture from {type(source).__name__}"
-        case AskTask(task_id=task_id):
-            return f"ask image task {task_id}"
+        case AskTask(task_id=task_id, order=order):
+            return f"ask image task {task_id}" + (", which may be an order whose answer was lost" if order else "")
         case AskSong(song_id=song_id):
             return f"ask music task {song_id}"
         case ListStore():

@@ -20,6 +20,7 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.attempts import attempt
+from reconciler.domain.callbacks import announced
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.following import list_before_buying
@@ -247,7 +248,7 @@ class Steps:
             self._tell(Mistake(flight.case.track.id, answer))
         finding = told(flight.job, answer, provider_fails=self._provider_fails())
         self._tell(Found(flight.case.track.id, flight.job, finding, _asked(flight, finding)))
-        self._lately.hear(finding)
+        self._lately.hear(finding, announced=_announced(flight))
         self._learn(flight, finding)
 
     def _provider_fails(self) -> bool:
@@ -340,7 +341,12 @@ def _asked(flight: Flight, finding: Finding) -> int:
     """How often its image task was asked, this time included."""
     if not isinstance(flight.job, AskTask):
         return 0
-    return learn(flight.case, flight.job, finding).tasks[flight.job.task_id].polls
+    task = learn(flight.case, flight.job, finding).tasks.get(flight.job.task_id)
+    return task.polls if task is not None else 0
+
+
+def _announced(flight: Flight) -> bool | None:
+    return announced(flight.case.memory, flight.job.task_id) if isinstance(flight.job, AskTask) else None
 
 
 def told(job: Job, answer: Finding | Exception, *, provider_fails: bool) -> Finding:

@@ -37,6 +37,9 @@ COVERS = tuple(f"https://musicfile.kie.ai/c{n}.jpeg" for n in (1, 2))
 SOURCES = tuple(f"https://cdn2.suno.ai/image_{n}.jpeg" for n in (1, 2))
 
 
+CALLED = "https://ops.example/callback?token=7f3a"
+
+
 def payload(name: str) -> Raw:
     recorded = json.loads((PAYLOADS / f"{name}.json").read_text())
     body = recorded["body_text"].encode() if "body_text" in recorded else json.dumps(recorded["body"]).encode()
@@ -57,7 +60,7 @@ def record(**fields: object) -> Raw:
 
 def succeeded(*urls: str, ended_ms: int | None = 1_790_000_021_400, prompt: str | None = PROMPT) -> Succeeded:
     ended = None if ended_ms is None else datetime.fromtimestamp(ended_ms / 1000, UTC)
-    return Succeeded(urls, CREATED, ended, prompt)
+    return Succeeded(urls, CREATED, ended, prompt, None if prompt is None else CALLED)
 
 
 # -- recorded bodies -----------------------------------------------------------------------------------------------
@@ -65,9 +68,9 @@ def succeeded(*urls: str, ended_ms: int | None = 1_790_000_021_400, prompt: str 
 RECORDED: dict[str, tuple[str, object, Call, Odd | None]] = {
     "create-ok": ("creation", Accepted(TASK), Call.OK, None),
     "create-without-task-id": ("creation", AnswerLost(Call.MALFORMED, "code 200: success"), Call.MALFORMED, Odd.SHAPE),
-    "record-waiting": ("task", Running("waiting", CREATED), Call.OK, None),
-    "record-waiting-with-url": ("task", Running("waiting", CREATED), Call.OK, None),
-    "record-generating-2026-09": ("task", Running("generating", CREATED), Call.OK, None),
+    "record-waiting": ("task", Running("waiting", CREATED, CALLED), Call.OK, None),
+    "record-waiting-with-url": ("task", Running("waiting", CREATED, CALLED), Call.OK, None),
+    "record-generating-2026-09": ("task", Running("generating", CREATED, CALLED), Call.OK, None),
     "record-success": ("task", succeeded(URL), Call.OK, None),
     "record-success-object": ("task", succeeded(URL), Call.OK, None),
     "record-success-several": ("task", succeeded(URL, SECOND, ended_ms=1_790_000_033_400), Call.OK, None),
@@ -78,19 +81,20 @@ RECORDED: dict[str, tuple[str, object, Call, Odd | None]] = {
             True,
             "422 The input or output was flagged as sensitive. Please try again with different inputs.",
             CREATED,
+            CALLED,
         ),
         Call.OK,
         None,
     ),
     "record-fail-outage": (
         "task",
-        Failed(False, "422 generate playground failed, task id is blank", CREATED),
+        Failed(False, "422 generate playground failed, task id is blank", CREATED, CALLED),
         Call.OK,
         None,
     ),
     "record-fail-server": (
         "task",
-        Failed(False, "500 internal error, please try again later.", CREATED),
+        Failed(False, "500 internal error, please try again later.", CREATED, CALLED),
         Call.OK,
         None,
     ),
