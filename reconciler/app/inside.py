@@ -35,6 +35,17 @@ def known_track(settings: Settings, peek: Callable[[str], Held], track_id: str) 
     return held
 
 
+def file_of(settings: Settings) -> object:
+    """SQLite's file. A connection goes on with the one it opened, though that was moved and another put in its place:
+    purchases would be noted where nobody looks."""
+    database = settings.database
+    try:
+        found = database.path.stat() if database.is_sqlite else None
+    except OSError:
+        return None  # opening it tells why
+    return (found.st_dev, found.st_ino) if found is not None else None
+
+
 @contextmanager
 def looked_into(settings: Settings) -> Iterator[Reader]:
     """The app's database, only to read. DatabaseError says what is wrong with it."""

@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from reconciler.app.counted import each
-from reconciler.app.inside import StoreUnfit, looked_into, opened, utc_now
+from reconciler.app.inside import StoreUnfit, file_of, looked_into, opened, utc_now
 from reconciler.app.kept import Kept
 from reconciler.app.outside import Provider
 from reconciler.app.sweeping import Ears, Haste, Sweeping
@@ -42,8 +43,9 @@ class Jobs:
         self._outside, self._ears = outside, ears
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
         self._clock = outside.clock
-        self._working = Kept(lambda: opened(self._settings, self._clock.heard), self._file)
-        self._looking = Kept(lambda: looked_into(self._settings), self._file)
+        place = partial(file_of, self._settings)
+        self._working = Kept(lambda: opened(self._settings, self._clock.heard), place)
+        self._looking = Kept(lambda: looked_into(self._settings), place)
         self._sweeping = Sweeping(outside, ears, vitals)
         self._calm = Haste(AUDITORS, HostPace(PER_HOST))
         self._trigger = Trigger.STARTUP
@@ -54,6 +56,10 @@ class Jobs:
     def stop(self) -> None:
         """End the sweeps that run, in order, and begin none. Safe in a signal handler."""
         self._sweeping.stop()
+
+    def look_again(self) -> None:
+        """A sweep that runs finds at once what somebody made due. Safe in any thread."""
+        self._sweeping.look_again()
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -127,16 +133,6 @@ class Jobs:
             self._looking.drop()
             reader = self._looking.get()
         return reader.overview()
-
-    def _file(self) -> object:
-        """SQLite's file. A connection goes on with the one it opened, though that was moved and another put in its
-        place: purchases would be noted where nobody looks."""
-        database = self._settings.database
-        try:
-            found = database.path.stat() if database.is_sqlite else None
-        except OSError:
-            return None  # opening it tells why
-        return (found.st_dev, found.st_ino) if found is not None else None
 
     def _audit(self) -> None:
         interval = self._settings.schedule.audit_interval

@@ -40,7 +40,7 @@ class Haste:
 class Sweeping:
     def __init__(self, outside: Provider, ears: Ears, vitals: Vitals) -> None:
         self._outside, self._ears, self._vitals = outside, ears, vitals
-        self._lately = Lately()
+        self._lately = Lately(is_called=bool(outside.policy.callback_url))
         self._running: dict[Sweep, None] = {}  # changed by two threads: each change is one step
         self._stopped = False
 
@@ -49,6 +49,11 @@ class Sweeping:
         self._stopped = True
         for sweep in tuple(self._running):
             sweep.stop()
+
+    def look_again(self) -> None:
+        """Those that run find at once what somebody made due."""
+        for sweep in tuple(self._running):
+            sweep.look_again()
 
     def run(
         self,

@@ -89,7 +89,7 @@ class Sweep:
         self._credit_asked_at: datetime | None = None
         self._shut: set[str] = set()
         self._begun: dict[str, datetime] = {}
-        self._stop = False
+        self._stop = self._is_called = False
 
     @property
     def audit_key(self) -> str | None:
@@ -99,6 +99,11 @@ class Sweep:
     def stop(self) -> None:
         """Take no more work; finish or hand back what is under way. Safe in a signal handler."""
         self._stop = True
+        self._crew.wake()
+
+    def look_again(self) -> None:
+        """Somebody made a track due: it is to be found at once. Safe in any thread."""
+        self._is_called = True
         self._crew.wake()
 
     def run(self) -> Result:
@@ -200,6 +205,8 @@ class Sweep:
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
         now = self._clock()
+        if self._is_called:
+            self._is_called, self._desk.soonest = False, now
         if not self._bounds.due or self._desk.soonest is None or self._desk.soonest > now:
             return []
         only = self._only()

@@ -66,7 +66,8 @@ class Schedule:
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.add_listener(self._overlapped, EVENT_JOB_MAX_INSTANCES)
         self._jobs: dict[str, Job] = {}
-        self._running, self._stopped = 0, False
+        self._under_way, self._wanted = set[str](), set[str]()
+        self._stopped = False
         self._ended = Condition()
 
     def add(self, job: Job) -> None:
@@ -92,6 +93,15 @@ class Schedule:
         for name in self._jobs:
             self._scheduler.modify_job(name, next_run_time=self._clock())
 
+    def soon(self, name: str) -> None:
+        """Run this job as soon as may be; where it runs already, once more after that."""
+        with self._ended:
+            if name in self._under_way:
+                self._wanted.add(name)
+                return
+        with suppress(JobLookupError):  # stopped meanwhile
+            self._scheduler.modify_job(name, next_run_time=self._clock())
+
     def stop(self, within: timedelta) -> bool:
         """Nothing begins any more; wait for what runs. False: something still runs."""
         with self._ended:
@@ -100,13 +110,13 @@ class Schedule:
                 self._vitals.release(f"job {job.name}")
         self._scheduler.shutdown(wait=False)
         with self._ended:
-            return self._ended.wait_for(lambda: self._running == 0, within.total_seconds())
+            return self._ended.wait_for(lambda: not self._under_way, within.total_seconds())
 
     def _run(self, job: Job) -> None:
         with self._ended:
             if self._stopped:
                 return
-            self._running += 1
+            self._under_way.add(job.name)
         self._vitals.release(f"job {job.name}")  # it began
         again_at = None
         try:
@@ -119,10 +129,12 @@ class Schedule:
         with self._ended:
             if not self._stopped:
                 self._expect(job, job.every)
-        if again_at is not None:
-            self._again(job, again_at)
-        with self._ended:
-            self._running -= 1
+            if job.name in self._wanted:
+                self._wanted.remove(job.name)
+                again_at = self._clock()
+            if again_at is not None:
+                self._again(job, again_at)
+            self._under_way.remove(job.name)
             self._ended.notify_all()
 
     def _again(self, job: Job, at: datetime) -> None:

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from reconciler.database import Pruned, Where, open_database, pruning
+from reconciler.database.callbacks import Callbacks
 from reconciler.database.pruning import prune
 from reconciler.database.schema import probe
 from reconciler.database.statements import Answer
 from reconciler.domain.attempts import Attempt
-from reconciler.domain.model import Outcome, Purchase, Task, TaskState
+from reconciler.domain.model import Callback, Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.ports import Change
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
-TABLES = ("memory", "purchase", "attempt", "task")
+TABLES = ("memory", "purchase", "attempt", "task", "callback")
 
 
 class Yard:
@@ -40,8 +41,10 @@ class Yard:
             memory = memory.with_task(Task(name, now, state=TaskState.SUCCEEDED))
         standing = Standing(None, None, now + due_in if due_in is not None else None)
         self.leases.commit(held.lease, Change(memory, standing, (Attempt("look", "", "done"),)))
+        Callbacks(self.leases.connection).take([Callback(f"{track_id}/{name}", name) for name in tasks])
 
     def bury(self, track_id: str, *tasks: str) -> None:
+        """Each task was called about, too."""
         self.app.put(track_id)
         self.look(track_id, tasks=tasks)
         self.app.sql("DELETE FROM tracks WHERE id = ?", track_id)
@@ -69,7 +72,7 @@ def test_a_track_that_was_deleted_long_ago_is_forgotten_with_all_that_was_its_ow
     yard.bury("a", "t1", "t2")
     app.clock.at += 90 * DAY
     assert yard.prune() == Pruned(), "not before 90 days are over"
-    assert yard.left() == {"memory": 1, "purchase": 2, "attempt": 1, "task": 2}
+    assert yard.left() == {"memory": 1, "purchase": 2, "attempt": 1, "task": 2, "callback": 2}
     app.clock.at += SECOND
     assert yard.prune().tracks == 1
     assert yard.left() == dict.fromkeys(TABLES, 0)
@@ -97,7 +100,7 @@ def test_who_is_there_is_never_forgotten(app: Any, yard: Yard) -> None:
     yard.look("a", tasks=("t",))
     app.clock.at += 1000 * DAY
     assert yard.prune() == Pruned(attempts=1)
-    assert yard.left() == {"memory": 1, "purchase": 1, "attempt": 0, "task": 1}
+    assert yard.left() == {"memory": 1, "purchase": 1, "attempt": 0, "task": 1, "callback": 1}
 
 
 def test_who_came_back_is_not_forgotten_though_nobody_looked_yet(app: Any, yard: Yard) -> None:

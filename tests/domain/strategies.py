@@ -10,6 +10,7 @@ from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Proof, Usage
 from reconciler.domain.model import (
     Ailment,
+    Callback,
     Cell,
     Kept,
     Memory,
@@ -191,6 +192,9 @@ def histories(draw: st.DrawFn) -> tuple[Purchase, ...]:
     return tuple(sorted(bought, key=lambda p: (p.at, p.token)))
 
 
+callbacks = st.builds(Callback, st.sampled_from(("p0", "p1", "p2")), st.sampled_from((TASK, OTHER_TASK, "")))
+
+
 @st.composite
 def memories(draw: st.DrawFn, track: Track) -> Memory:
     """Of this track, judged up to date."""
@@ -218,6 +222,8 @@ def memories(draw: st.DrawFn, track: Track) -> Memory:
         handed=draw(st.sampled_from(((), (), (OTHER_TASK,)))),
         tasks={task.id: task for task in known},
         purchases=draw(histories()),
+        callbacks=draw(rarely(st.lists(callbacks, max_size=3, unique=True).map(tuple), ())),
+        heeded=draw(rarely(st.lists(callbacks, max_size=2, unique=True).map(tuple), ())),
         listed=draw(rarely(st.just(False), True)),
         conflicts=6 if draw(rarely(st.just(True), False)) and "write" in ill else 0,
         interruptions=draw(rarely(st.sampled_from((0, 1, 3)), 0)),

@@ -125,7 +125,7 @@ def job(work: Callable[[], datetime | None], every: timedelta = HOUR, **given: A
 def planned(schedule: Schedule) -> datetime:
     """When the job is to run next, once it does not run."""
     with schedule._ended:
-        assert schedule._ended.wait_for(lambda: schedule._running == 0, LONG.total_seconds())
+        assert schedule._ended.wait_for(lambda: not schedule._under_way, LONG.total_seconds())
     time: datetime = schedule._scheduler.get_job("sweep").next_run_time
     return time
 
@@ -273,6 +273,35 @@ def test_nothing_is_put_off_by_what_it_wants(begin: Begin) -> None:
     schedule = begin(job(work))
     work.wait(ended=1)
     assert planned(schedule) < datetime.now(UTC) + 2 * HOUR
+
+
+# -- somebody wants it ------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_wanted_runs_at_once(begin: Begin) -> None:
+    work = Work()
+    begin(job(work, first_after=HOUR)).soon("sweep")
+    work.wait(ended=1)
+
+
+def test_one_that_is_wanted_while_it_runs_runs_once_more_and_not_twice_at_once(begin: Begin, told: Told) -> None:
+    work = Work(blocked=True)
+    with released(work):
+        schedule = begin(job(work))
+        work.wait(begun=1)
+        schedule.soon("sweep")
+        schedule.soon("sweep")
+    work.wait(ended=2)
+    assert (work.most, told.events) == (1, [])
+    assert planned(schedule) > datetime.now(UTC) + HOUR / 2
+
+
+def test_after_the_end_nothing_is_wanted(begin: Begin) -> None:
+    work = Work()
+    schedule = begin(job(work, first_after=HOUR))
+    schedule.stop(LONG)
+    schedule.soon("sweep")
+    assert work.begun == 0
 
 
 # -- the clock was set -------------------------------------------------------------------------------------------------
