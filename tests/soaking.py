@@ -22,8 +22,8 @@ from reconciler.kie.simulated import (
     Succeed,
     page,
 )
-from reconciler.kie.simulated.behaviour import Behaviour
-from reconciler.kie.simulated.rules import Call, Operation, Script
+from reconciler.kie.simulated.behaviour import Behaviour, Outcome
+from reconciler.kie.simulated.rules import Call, Kind, Operation, Script
 from reconciler.ports import StoreError
 from reconciler.testing.cutting import Killed
 from reconciler.testing.store import MemoryStore
@@ -60,9 +60,9 @@ class Odds(Script):
         super().__init__()
         self._chance = chance
 
-    def _take(self, call: Call, *, outcomes: bool) -> Behaviour | None:
-        ruled = super()._take(call, outcomes=outcomes)
-        return ruled or self._drawn(OUTCOMES if outcomes else ODDS.get(call.operation, ()))
+    def _take(self, call: Call, kind: Kind) -> Behaviour | None:
+        ruled = super()._take(call, kind)
+        return ruled or self._drawn(OUTCOMES if kind is Outcome else ODDS.get(call.operation, ()))
 
     def _drawn(self, odds: tuple[tuple[float, Behaviour], ...]) -> Behaviour | None:
         drawn = self._chance.random()

@@ -6,9 +6,13 @@ In process, with a clock by hand::
     kie.script.when(Succeed(width=1024, height=576), prompt_contains="lake")    # an outcome: what becomes of tasks
     kie.script.next("create", LOST, page(502), TOO_FREQUENT)                    # answers: how the next calls end
     kie.script.outage(noon, one_o_clock, MAINTENANCE)                           # every API call within the window
+    kie.script.when(LOST, operation="create", chance=0.3)                       # some of the calls, by the seed
+    kie.script.when(UNTOLD, prompt_contains="lake")                             # no callback for these tasks
     kie.add_task("5b1f…", prompt="Mist", behaviour=Stall())                     # somebody else's task
     kie.add_song("9c0e…", Song(cover=GOOD_COVER))
     response = kie.handle(Request("POST", "/api/v1/jobs/createTask", headers={"authorization": f"Bearer {API_KEY}"}, …))
+    for callback in kie.due_callbacks():                                        # of tasks that name a callBackUrl
+        kie.answered(callback, 503)                                             # it comes again after a while
     kie.book.purchases_for("lake")                                              # the referee
 
 Over HTTP on loopback (`with KieServer(kie) as server: server.base_url`), or by `python -m reconciler.kie.simulated`.
@@ -34,14 +38,17 @@ from reconciler.kie.simulated.behaviour import (
     SENSITIVE_WORD,
     SERVER_ERROR,
     TASK_SERVER_ERROR,
+    TOLD_TWICE,
     TOO_FREQUENT,
     UNAUTHORIZED,
+    UNTOLD,
     UPSTREAM_OUTAGE,
     AnswerPicture,
     Break,
     Face,
     Fail,
     NotFound,
+    Notify,
     OmitTaskId,
     Refuse,
     Reply,
@@ -50,13 +57,15 @@ from reconciler.kie.simulated.behaviour import (
     Succeed,
     page,
 )
-from reconciler.kie.simulated.book import Book, Creation, Money, Visit
-from reconciler.kie.simulated.core import DEFAULT_MODEL, SimulatedKie
+from reconciler.kie.simulated.book import Book, Creation, Money, Telling, Visit
+from reconciler.kie.simulated.callbacks import NOBODY, Callback
+from reconciler.kie.simulated.core import SimulatedKie
 from reconciler.kie.simulated.painter import belongs_to, paint, signature
 from reconciler.kie.simulated.rules import Operation, Rule, Script
 from reconciler.kie.simulated.server import KieServer
-from reconciler.kie.simulated.settings import API_KEY, Expired, Settings, TwoK
+from reconciler.kie.simulated.settings import API_KEY, Expired, IdPlace, Settings, TwoK
 from reconciler.kie.simulated.songs import GOOD_COVER, LOST_SONG, Song
+from reconciler.kie.simulated.stage import DEFAULT_MODEL
 from reconciler.kie.simulated.wire import Fault, Request, Response
 
 __all__ = [
@@ -73,26 +82,32 @@ __all__ = [
     "LOST",
     "LOST_SONG",
     "MAINTENANCE",
+    "NOBODY",
     "NO_CREDITS",
     "QUEUE_FULL",
     "RATE_LIMITED",
     "SENSITIVE_WORD",
     "SERVER_ERROR",
     "TASK_SERVER_ERROR",
+    "TOLD_TWICE",
     "TOO_FREQUENT",
     "UNAUTHORIZED",
+    "UNTOLD",
     "UPSTREAM_OUTAGE",
     "AnswerPicture",
     "Book",
     "Break",
+    "Callback",
     "Creation",
     "Expired",
     "Face",
     "Fail",
     "Fault",
+    "IdPlace",
     "KieServer",
     "Money",
     "NotFound",
+    "Notify",
     "OmitTaskId",
     "Operation",
     "Refuse",
@@ -107,6 +122,7 @@ __all__ = [
     "Song",
     "Stall",
     "Succeed",
+    "Telling",
     "TwoK",
     "Visit",
     "belongs_to",

@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         credits=given.credits,
         min_run=timedelta(seconds=given.min_run),
         max_run=timedelta(seconds=given.max_run),
+        webhook_key=given.webhook_key,
     )
     kie = SimulatedKie(lambda: datetime.now(UTC), seed=given.seed, settings=settings)
     if given.rules is not None:
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--credits", type=float, default=1000.0)
     parser.add_argument("--min-run", type=float, default=3.0, metavar="SECONDS", help="shortest run of a task")
     parser.add_argument("--max-run", type=float, default=8.0, metavar="SECONDS", help="longest run of a task")
+    parser.add_argument("--webhook-key", default="", metavar="KEY", help="callbacks are signed with it")
     parser.add_argument(
         "--rules", type=Path, metavar="FILE", help="JSON: a list of rules, as POST /_simulated/rules takes"
     )

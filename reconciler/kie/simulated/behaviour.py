@@ -1,6 +1,7 @@
 """What a rule can make Kie do: how one call is answered, and what becomes of a task.
 
-Answers befall a call; outcomes are decided when a task is made. The texts are those that were met in the wild.
+Answers befall a call; outcomes are decided when a task is made, notices when it has ended. The texts are those that
+were met in the wild.
 """
 
 from dataclasses import dataclass
@@ -145,7 +146,6 @@ class Stall:
 
 
 Outcome = Succeed | Fail | Stall
-Behaviour = Answer | Outcome
 
 _FLAGGED: Final = "The input or output was flagged as sensitive. Please try again with different inputs."
 CONTENT_REFUSED: Final = Fail(code="422", message=_FLAGGED, run=timedelta(seconds=4))
@@ -161,3 +161,18 @@ FAILED_AT_ONCE: Final = Fail(code="500", message="Internal Error, Please try aga
 TASK_SERVER_ERROR: Final = Fail(
     code="500", message="internal error, please try again later.", run=timedelta(seconds=60)
 )
+
+# -- notices of a task that has ended ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Its callback comes so often, so long after the end; 0 times is never, retries included."""
+
+    times: int = 1
+    late: timedelta = timedelta(0)
+
+
+UNTOLD: Final = Notify(times=0)
+TOLD_TWICE: Final = Notify(times=2)
+Behaviour = Answer | Outcome | Notify

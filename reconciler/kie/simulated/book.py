@@ -43,6 +43,18 @@ class Visit:
     answer: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """A callback. `answer`: the HTTP status, "nobody" where none came, "lost" where it was not sent; None: not yet."""
+
+    number: int
+    at: datetime
+    task_id: str
+    url: str
+    attempt: int
+    answer: str | None
+
+
 @dataclass(slots=True)
 class Book:
     """`creations` holds every arrival, refused ones too; `purchases` those by which a task was made and paid for.
@@ -52,6 +64,7 @@ class Book:
 
     _creations: list[Creation] = field(default_factory=list)
     _visits: list[Visit] = field(default_factory=list)
+    _tellings: list[Telling] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     writes: int = 0
 
@@ -63,6 +76,11 @@ class Book:
     def visits(self) -> Sequence[Visit]:
         """All requests but creations."""
         return tuple(self._visits)
+
+    @property
+    def callbacks(self) -> Sequence[Telling]:
+        """Every attempt, lost ones too."""
+        return tuple(self._tellings)
 
     @property
     def purchases(self) -> Sequence[Creation]:
@@ -94,6 +112,13 @@ class Book:
     def enter_visit(self, visit: Visit) -> None:
         self._visits.append(visit)
 
+    def enter_telling(self, telling: Telling) -> None:
+        self._tellings.append(telling)
+
+    def tell(self, number: int, answer: str) -> None:
+        """What a callback was answered with."""
+        self._tellings[number - 1] = replace(self._tellings[number - 1], answer=answer)
+
     def settle(self, number: int, money: Money) -> None:
         self._creations[number - 1] = replace(self._creations[number - 1], money=money)
 
@@ -102,6 +127,7 @@ class Book:
         return {
             "creations": [_plain(asdict(each)) for each in self._creations],
             "visits": [_plain(asdict(each)) for each in self._visits],
+            "callbacks": [_plain(asdict(each)) for each in self._tellings],
             "errors": list(self.errors),
             "writes": self.writes,
             "credits_spent": self.credits_spent,

@@ -1,131 +1,45 @@
 """The simulated Kie without its sockets: requests in, answers out, time by the clock that it is given."""
 
-import threading
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from reconciler.kie.simulated.answers import carries_out, created, dressed
-from reconciler.kie.simulated.behaviour import Answer, AnswerPicture, Outcome, Refuse, Succeed
-from reconciler.kie.simulated.book import Book, Creation, Money, Visit
+from reconciler.kie.simulated.behaviour import Answer, AnswerPicture, Refuse
+from reconciler.kie.simulated.book import Creation, Money, Visit
+from reconciler.kie.simulated.callbacks import Callback
 from reconciler.kie.simulated.desk import DESK, answer_at_desk
-from reconciler.kie.simulated.files import Painting, Shelf, StoredFile, serve
-from reconciler.kie.simulated.models import MODELS
-from reconciler.kie.simulated.painter import CONTENT_TYPES, Format
-from reconciler.kie.simulated.queries import Queries, urls_of
-from reconciler.kie.simulated.rules import Call, Operation, Script
-from reconciler.kie.simulated.settings import Settings
-from reconciler.kie.simulated.shop import Order, Shop
-from reconciler.kie.simulated.songs import Song, song_files
+from reconciler.kie.simulated.files import serve
+from reconciler.kie.simulated.queries import operation_of, urls_of
+from reconciler.kie.simulated.rules import Call, Operation
+from reconciler.kie.simulated.shop import Order
+from reconciler.kie.simulated.stage import Stage
 from reconciler.kie.simulated.tasks import Task
 from reconciler.kie.simulated.wire import Request, Response
 
-DEFAULT_INPUT: Final = {"image_size": "landscape_16_9", "image_resolution": "2K", "max_images": 1}
-DEFAULT_MODEL: Final = "bytedance/seedream-v4-text-to-image"
-_DEFAULT_FILES_URL: Final = "https://tempfile.aiquickdraw.com"
-_OPERATIONS: Final = {
-    ("POST", "/api/v1/jobs/createTask"): Operation.CREATE,
-    ("GET", "/api/v1/jobs/recordInfo"): Operation.RECORD,
-    ("GET", "/api/v1/generate/record-info"): Operation.SUNO_RECORD,
-    ("GET", "/api/v1/chat/credit"): Operation.CREDIT,
-}
 
-
-class SimulatedKie:
+class SimulatedKie(Stage):
     """One account at Kie. Thread-safe, never sleeps; equal seeds and prompts give equal ids, sizes and run times."""
 
-    def __init__(self, clock: Callable[[], datetime], *, seed: int = 0, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self.script = Script()
-        self.files_url = self.settings.files_url or _DEFAULT_FILES_URL
-        self._clock, self._lock, self._book, self._shelf = clock, threading.RLock(), Book(), Shelf()
-        self._shop = Shop(self.settings, seed, self.script, self._shelf, self._book)
-        self._queries = Queries(self.settings, self._shop)
+    # -- whom Kie calls
 
-    # -- what a test or a demo puts there and looks at
-
-    @property
-    def book(self) -> Book:
-        """The book, with all that has ended by now charged or refunded."""
+    def next_callback_at(self) -> datetime | None:
+        """When `due_callbacks` is next worth asking; None: nobody waits for one."""
         with self._lock:
-            self._shop.settle(self._clock())
-            return self._book
+            return min(filter(None, (self._callbacks.next_at, self._shop.next_end)), default=None)
 
-    @property
-    def balance(self) -> float:
-        """Credits that are neither held nor spent."""
+    def due_callbacks(self) -> list[Callback]:
+        """Those that are due by now and were not handed out yet, in order; tell what came of each by `answered`."""
+        if self.next_callback_at() is None:
+            return []
         with self._lock:
-            self._shop.settle(self._clock())
-            return self._shop.account.balance
+            now = self._clock()
+            self._settle(now)
+            return self._callbacks.due(now)
 
-    def top_up(self, credits_: float) -> None:
-        """Adds credits; a negative number takes some."""
+    def answered(self, callback: Callback, status: int) -> None:
+        """The HTTP status, NOBODY where none came. All but 200 are tried again later."""
         with self._lock:
-            self._shop.account.balance += credits_
-
-    def crowd(self, creations: int) -> None:
-        """Others spend from the same account's rate now."""
-        with self._lock:
-            for _ in range(creations):
-                self._shop.account.arrive(self._clock())
-
-    def add_task(
-        self,
-        task_id: str,
-        *,
-        prompt: str,
-        behaviour: Outcome | None = None,
-        model: str = DEFAULT_MODEL,
-        created_at: datetime | None = None,
-    ) -> None:
-        """A task that somebody else bought, now or earlier: it costs nothing here and is no purchase in the book."""
-        order = Order(model, prompt, {"prompt": prompt, **DEFAULT_INPUT}, None)
-        with self._lock:
-            at = created_at or self._clock()
-            self._shop.place(order, MODELS[model], at, behaviour or Succeed(), task_id, task_id)
-
-    def add_song(self, task_id: str, song: Song | None = None, *, created_at: datetime | None = None) -> None:
-        """A music task."""
-        song = song or Song()
-        with self._lock:
-            at = created_at or self._clock()
-            self._queries.songs[task_id] = (song, at)
-            self._shelf.put(song_files(task_id, song, at, self.settings.file_life))
-
-    def add_file(
-        self,
-        path: str,
-        content: bytes | None = None,
-        *,
-        text: str = "",
-        size: tuple[int, int] = (2048, 1152),
-        format_: Format = "JPEG",
-        life: timedelta | None = None,
-    ) -> str:
-        """A file, painted from `text` unless bytes are given; its URL. Lives for ever without `life`; zero is dead."""
-        path, now = "/" + path.lstrip("/"), self._clock()
-        painting = Painting(text or path, *size, format_)
-        file = StoredFile(
-            path=path,
-            content=painting if content is None else content,
-            content_type=CONTENT_TYPES[format_],
-            ready_at=now,
-            dies_at=None if life is None else now + life,
-            prompt=text,
-        )
-        with self._lock:
-            self._shelf.put([file])
-        return self.files_url + path
-
-    def ends_at(self, task_id: str) -> datetime | None:
-        """When this task ends or has ended; None: never."""
-        with self._lock:
-            return self._shop.tasks[task_id].ends_at
-
-    def report(self, error: str) -> None:
-        """Puts an error of the server into the book."""
-        self._book.errors.append(error)
+            self._callbacks.answered(callback, status, self._clock())
 
     # -- what clients see
 
@@ -135,7 +49,7 @@ class SimulatedKie:
             return answer_at_desk(request, self.book, self.script)
         with self._lock:
             now = self._clock()
-            self._shop.settle(now)
+            self._settle(now)
             self._book.writes += request.method not in {"GET", "HEAD"}
             call = self._identify(request, now)
             scripted = self.script.answer_for(call)
@@ -150,7 +64,7 @@ class SimulatedKie:
 
     def _identify(self, request: Request, now: datetime) -> Call:
         path = request.url_path
-        operation = _OPERATIONS.get((request.method, path), Operation.UNKNOWN)
+        operation = operation_of(request)
         if operation is Operation.CREATE:
             return Call(operation, now, path, prompt=Order.read(request).prompt)
         if operation is Operation.UNKNOWN and self._shelf.owns(path):

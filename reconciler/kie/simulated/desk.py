@@ -17,6 +17,7 @@ from reconciler.kie.simulated.behaviour import (
     Break,
     Fail,
     NotFound,
+    Notify,
     OmitTaskId,
     Refuse,
     Reply,
@@ -29,7 +30,8 @@ from reconciler.kie.simulated.wire import Request, Response, json_response
 
 DESK: Final = "/_simulated/"
 _KINDS: Final = {
-    kind.__name__: kind for kind in (Refuse, Reply, Break, OmitTaskId, AnswerPicture, NotFound, Succeed, Fail, Stall)
+    kind.__name__: kind
+    for kind in (Refuse, Reply, Break, OmitTaskId, AnswerPicture, NotFound, Succeed, Fail, Stall, Notify)
 }
 _T = TypeVar("_T")
 

@@ -11,9 +11,19 @@ from reconciler.kie.simulated.settings import Settings
 from reconciler.kie.simulated.shop import Shop
 from reconciler.kie.simulated.songs import Song, song_record
 from reconciler.kie.simulated.tasks import Task, record
-from reconciler.kie.simulated.wire import Response, envelope, spring_not_found
+from reconciler.kie.simulated.wire import Request, Response, envelope, spring_not_found
 
+_OPERATIONS: Final = {
+    ("POST", "/api/v1/jobs/createTask"): Operation.CREATE,
+    ("GET", "/api/v1/jobs/recordInfo"): Operation.RECORD,
+    ("GET", "/api/v1/generate/record-info"): Operation.SUNO_RECORD,
+    ("GET", "/api/v1/chat/credit"): Operation.CREDIT,
+}
 _MISSING: Final = Refuse(500, "This field is required")
+
+
+def operation_of(request: Request) -> Operation:
+    return _OPERATIONS.get((request.method, request.url_path), Operation.UNKNOWN)
 
 
 class Queries:

@@ -1,11 +1,17 @@
 """The script: which calls and tasks show which behaviour."""
 
+import hashlib
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import UnionType
 
-from reconciler.kie.simulated.behaviour import Answer, Behaviour, Fail, Outcome, Stall, Succeed
+from reconciler.kie.simulated.behaviour import Answer, Behaviour, Notify, Outcome
+
+Kind = type[Notify] | UnionType
+"""Answer, Outcome or Notify."""
 
 
 class Operation(StrEnum):
@@ -14,12 +20,13 @@ class Operation(StrEnum):
     SUNO_RECORD = "suno_record"
     CREDIT = "credit"
     FILE = "file"
+    CALLBACK = "callback"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a rule can look at. Files and records carry the prompt of the task that they belong to."""
+    """What a rule can look at. Files, records and callbacks carry the prompt of the task that they belong to."""
 
     operation: Operation
     at: datetime
@@ -33,7 +40,8 @@ class Rule:
     """Shows `behaviour` at the calls that meet every condition: the first `skip` of them pass, then `times` are hit.
 
     Without `operation` an answer befalls every API call, but no file. An outcome befalls the task that is being made.
-    The window is from `since` until just before `until`.
+    A notice befalls the callback of a task that ends then. The window is from `since` until just before `until`.
+    With a `chance` below 1 it is as if the rule were not there for some of the calls.
     """
 
     behaviour: Behaviour
@@ -45,6 +53,7 @@ class Rule:
     until: datetime | None = None
     skip: int = 0
     times: int | None = None
+    chance: float = 1.0
 
     def matches(self, call: Call) -> bool:
         return (
@@ -60,9 +69,11 @@ class Rule:
 class Script:
     """Rules, safe to change while the server runs. Rules with `times` come first, then standing ones, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
         self._lock = threading.Lock()
         self._met: list[tuple[Rule, int]] = []
+        self._draws: Counter[str] = Counter()
 
     def add(self, *rules: Rule) -> None:
         with self._lock:
@@ -81,6 +92,7 @@ class Script:
         task_id: str | None = None,
         skip: int = 0,
         times: int | None = None,
+        chance: float = 1.0,
     ) -> None:
         """Adds a rule in one line."""
         named = None if operation is None else Operation(operation)
@@ -92,6 +104,7 @@ class Script:
                 task_id=task_id,
                 skip=skip,
                 times=times,
+                chance=chance,
             )
         )
 
@@ -105,24 +118,38 @@ class Script:
 
     def answer_for(self, call: Call) -> Answer | None:
         """Uses up the rule that it answers with."""
-        behaviour = self._take(call, outcomes=False)
-        return None if isinstance(behaviour, Succeed | Fail | Stall) else behaviour
+        behaviour = self._take(call, Answer)
+        return behaviour if isinstance(behaviour, Answer) else None
 
     def outcome_for(self, call: Call) -> Outcome | None:
         """Uses up the rule that it answers with."""
-        behaviour = self._take(call, outcomes=True)
-        return behaviour if isinstance(behaviour, Succeed | Fail | Stall) else None
+        behaviour = self._take(call, Outcome)
+        return behaviour if isinstance(behaviour, Outcome) else None
 
-    def _take(self, call: Call, *, outcomes: bool) -> Behaviour | None:
+    def notice_for(self, call: Call) -> Notify | None:
+        """Uses up the rule that it answers with."""
+        behaviour = self._take(call, Notify)
+        return behaviour if isinstance(behaviour, Notify) else None
+
+    def _take(self, call: Call, kind: Kind) -> Behaviour | None:
         with self._lock:
             order = sorted(range(len(self._met)), key=lambda place: self._met[place][0].times is None)
             for place in order:
                 rule, met = self._met[place]
-                if isinstance(rule.behaviour, Succeed | Fail | Stall) is not outcomes or not rule.matches(call):
+                if not isinstance(rule.behaviour, kind) or not rule.matches(call):
                     continue
                 if rule.times is not None and met >= rule.skip + rule.times:
+                    continue
+                if rule.chance < 1 and not self._happens(place, rule.chance, call):
                     continue
                 self._met[place] = (rule, met + 1)
                 if met >= rule.skip:
                     return rule.behaviour
         return None
+
+    def _happens(self, place: int, chance: float, call: Call) -> bool:
+        """Depends on the seed, the rule's place, and which of its like the call is: the order of threads is nothing."""
+        like = f"{self._seed}/{place}/{call.operation}/{call.path}/{call.task_id}/{call.prompt}"
+        self._draws[like] += 1
+        drawn = hashlib.sha256(f"{self._draws[like]}/{like}".encode("utf-8", "replace")).digest()
+        return int.from_bytes(drawn[:8], "big") < chance * 2**64

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.kie.simulated.core import SimulatedKie
 from reconciler.kie.simulated.files import MOUNT
+from reconciler.kie.simulated.messenger import Messenger
 from reconciler.kie.simulated.wire import Fault, Request, Response, html_page
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -18,7 +19,7 @@ _LOOK_INTERVAL_SECONDS: Final = 0.05
 
 
 class KieServer:
-    """Listens from construction on, answers between `start` and `stop`; `with` does both.
+    """Listens from construction on, answers and calls back between `start` and `stop`; `with` does both.
 
     Result URLs point here unless the settings name another place.
     """
@@ -28,14 +29,17 @@ class KieServer:
         self._listener = _Listener(("127.0.0.1", port), kie)
         self.base_url = f"http://127.0.0.1:{self._listener.server_port}"
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.02,), name="simulated-kie")
+        self._messenger = Messenger(kie)
         if not kie.settings.files_url:
             kie.files_url = self.base_url + MOUNT
 
     def start(self) -> None:
         self._thread.start()
+        self._messenger.start()
 
     def stop(self) -> None:
         """Ends every connection, hanging ones too, and waits for their threads."""
+        self._messenger.stop()
         if self._thread.is_alive():
             self._listener.shutdown()
             self._thread.join()

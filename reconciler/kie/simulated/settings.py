@@ -26,6 +26,14 @@ class Expired(StrEnum):
     EMPTY_200 = "empty_200"
 
 
+class IdPlace(StrEnum):
+    """Where a callback tells its task."""
+
+    DATA = "data.taskId"
+    DATA_SNAKE = "data.task_id"
+    TOP = "taskId"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Times are simulated ones, counted by the clock given to the core."""
@@ -51,5 +59,9 @@ class Settings:
     refuse_default_agents: bool = True
     refused_words: tuple[str, ...] = ("mickey mouse", "gore", "nude")  # the task fails, refunded
     refused_at_creation: tuple[str, ...] = ("forbidden-at-once",)
+    webhook_key: str = ""  # callbacks are signed with it
+    callback_id: IdPlace = IdPlace.DATA
+    callback_retries: int = 3
+    callback_spacing: timedelta = timedelta(seconds=5)
     files_url: str = ""  # where result URLs point; the server sets its own when empty
     drip_interval: timedelta = timedelta(milliseconds=200)  # real time: used by the server alone

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -100,17 +100,26 @@ class Shop:
         self._shelf.put(task.files(self._settings.file_life))
         return task
 
-    def settle(self, now: datetime) -> None:
-        """Charges what has succeeded by now and refunds what has failed."""
-        for task in self._ended(now):
+    @property
+    def next_end(self) -> datetime | None:
+        """Of those that run and are to be told of."""
+        ends = (task.ends_at for task in self._open if task.call_back_url is not None)
+        return min((end for end in ends if end is not None), default=None)
+
+    def settle(self, now: datetime) -> Sequence[Task]:
+        """Charges what has succeeded by now and refunds what has failed; what has ended, in the order of the ends."""
+        ended = self._ended(now)
+        for task in ended:
             failed = task.phase(now) is Phase.FAIL
             self.account.release(task.price, refund=failed)
             if task.number is not None:
                 self._book.settle(task.number, Money.REFUNDED if failed else Money.CHARGED)
         self._open = [task for task in self._open if task.phase(now) is Phase.RUNNING]
+        return ended
 
-    def _ended(self, now: datetime) -> Iterable[Task]:
-        return [task for task in self._open if task.phase(now) is not Phase.RUNNING]
+    def _ended(self, now: datetime) -> list[Task]:
+        ended = [task for task in self._open if task.phase(now) is not Phase.RUNNING]
+        return sorted(ended, key=lambda task: task.ends_at or task.created_at)
 
     def _objection(self, order: Order, model: Model | None) -> Refuse | None:
         if model is None:
