@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from reconciler.engine.crew import Answer, Done, done
 
@@ -29,11 +30,32 @@ class VirtualClock:
         self._ahead += length
 
 
+class World(Protocol):
+    """What happens while a crew waits."""
+
+    def next_at(self) -> datetime | None:
+        """When something happens next, by the true time; None: nothing is known to."""
+        ...
+
+    def happen(self) -> None:
+        """What has come due happens now."""
+        ...
+
+
+class Quiet:
+    def next_at(self) -> datetime | None:
+        return None
+
+    def happen(self) -> None:
+        pass
+
+
 class InlineCrew:
-    """A crew of one, without threads; waiting moves the clock."""
+    """A crew of one, without threads; waiting moves the clock, and no further than to what happens meanwhile."""
 
     def __init__(self, clock: VirtualClock, size: int = 8) -> None:
         self.size = size
+        self.world: World = Quiet()
         self._clock = clock
         self._done: deque[Done] = deque()
 
@@ -43,7 +65,10 @@ class InlineCrew:
     def finished(self, wait: timedelta) -> Done | None:
         if self._done:
             return self._done.popleft()
-        self._clock.advance(max(wait, timedelta(milliseconds=1)))
+        at = self.world.next_at()
+        soonest = wait if at is None else min(wait, at - self._clock.true())
+        self._clock.advance(max(soonest, timedelta(milliseconds=1)))
+        self.world.happen()
         return None
 
     def others(self) -> list[Done]:

@@ -5,7 +5,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 from reconciler import __version__
 from reconciler.database import Database, Reader, Where, open_database, open_reader
+from reconciler.domain.model import Callback
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Eyes, Hands
 from reconciler.engine.events import Event, Result
+from reconciler.engine.lately import Lately
 from reconciler.engine.parts import Parts
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.addresses import vetting
@@ -104,6 +106,25 @@ class _Fluent:
 _FLUENT = _Fluent()
 
 
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """Kie's callbacks, as the daemon takes them."""
+
+    kie: SimulatedKie
+    database: Database
+    sweep: Sweep
+
+    def next_at(self) -> datetime | None:
+        return self.kie.next_callback_at()
+
+    def happen(self) -> None:
+        for called in self.kie.due_callbacks():
+            token = called.url.rpartition("/")[2]
+            known = self.database.callbacks.take([Callback(token, called.task_id)])
+            self.kie.answered(called, 200 if known else 404)
+            self.sweep.look_again()
+
+
 class World:
     """One install: database, store, account at Kie. `policy` may be changed between runs."""
 
@@ -181,7 +202,10 @@ class World:
         around = wrap or (lambda _, port: port)
         with self._fluent(self.open(owner), owner) as database:
             self.store.adopt(None)
-            sweep = Sweep(self.parts(database, around), Bounds(self.clock() + length, **bounds), self.events.append)
+            parts = self.parts(database, around)
+            sweep = Sweep(parts, Bounds(self.clock() + length, **bounds), self.events.append)
+            if isinstance(parts.crew, InlineCrew):
+                parts.crew.world = _Calls(self.kie, database, sweep)
             return sweep.run()
 
     def _fluent(self, opened: T, *alike: Hashable) -> AbstractContextManager[T]:
@@ -209,6 +233,7 @@ class World:
             self.crew(),
             self.policy,
             self.clock,
+            Lately(is_called=bool(self.policy.callback_url)),
         )
 
     def settle(self, days: int = 3) -> Result:
