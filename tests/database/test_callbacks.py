@@ -28,13 +28,14 @@ class Line:
         self.callbacks = Callbacks(app.ready())
 
     def lease(self, track_id: str = "a") -> Held:
-        held = self.leases.lease(track_id)
+        held: Held | None = self.leases.lease(track_id)
         assert held is not None
         return held
 
     def put_by(self, held: Held, memory: Memory | None = None) -> Commit:
         stands = Standing(State.UNKNOWN, Reason.UNKNOWN_PURCHASE, self.app.clock() + HOUR)
-        return self.leases.commit(held.lease, Change(memory or held.memory, stands))
+        outcome: Commit = self.leases.commit(held.lease, Change(memory or held.memory, stands))
+        return outcome
 
     def order(self, track_id: str = "a") -> None:
         self.app.put(track_id)
@@ -44,7 +45,7 @@ class Line:
         assert self.put_by(held, held.memory.with_purchase(lost)) is Commit.COMMITTED
 
     def told(self) -> list[Any]:
-        return self.app.sql("SELECT token, task_id, track_id FROM reconciler_callback ORDER BY token, task_id")
+        return list(self.app.sql("SELECT token, task_id, track_id FROM reconciler_callback ORDER BY token, task_id"))
 
     def due(self) -> tuple[str, ...]:
         return tuple(self.finder.due(9))

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from reconciler.database import Database, Reader
 from reconciler.domain.amending import reopened
 from reconciler.domain.case import Case
-from reconciler.domain.model import Memory
+from reconciler.domain.model import Callback, Memory
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.standing import Standing
@@ -40,8 +40,10 @@ from reconciler.kie.simulated import (
     MAINTENANCE,
     NO_CREDITS,
     SERVER_ERROR,
+    TOLD_TWICE,
     TOO_FREQUENT,
     UNAUTHORIZED,
+    UNTOLD,
     UPSTREAM_OUTAGE,
     AnswerPicture,
     NotFound,
@@ -56,7 +58,7 @@ from reconciler.kie.simulated import (
     page,
     paint,
 )
-from reconciler.kie.simulated.behaviour import Answer, Outcome
+from reconciler.kie.simulated.behaviour import Answer, Notify, Outcome
 from reconciler.ports import StoreError
 from reconciler.testing.cutting import Killed, Scissors
 from reconciler.testing.store import MemoryStore
@@ -136,6 +138,8 @@ POLICIES: tuple[dict[str, Any], ...] = (
     {"public_url": "https://moved.example/pictures"},
     {"public_url": PUBLIC_URL},
     {"grace": timedelta(0)},
+    {"callback_url": "https://ops.example"},
+    {"callback_url": ""},
     {"model": "nano-banana-2", "fallback_models": ()},
     {"model": "seedream/4.5-text-to-image", "fallback_models": ("bytedance/seedream-v4-text-to-image",)},
 )
@@ -167,10 +171,15 @@ class Histories(RuleBasedStateMachine):
     world: World
     reader: Reader
 
-    @initialize(outcome=st.sampled_from(OUTCOMES), rows=st.lists(rows, min_size=1, max_size=5))
-    def install(self, outcome: Outcome, rows: list[tuple[str, dict[str, Any], bool]]) -> None:
+    @initialize(
+        outcome=st.sampled_from(OUTCOMES),
+        rows=st.lists(rows, min_size=1, max_size=5),
+        calls=st.sampled_from(("", "https://ops.example")),
+    )
+    def install(self, outcome: Outcome, rows: list[tuple[str, dict[str, Any], bool]], calls: str) -> None:
         self.folder = TemporaryDirectory()
         policy = Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000, target=Target(*SIZE))
+        policy = replace(policy, callback_url=calls)
         self.world = World(Path(self.folder.name), policy=policy, kie=Settings(credits=100_000))
         self.world.store = self.store = MemoryStore()
         self.numbers = count()
@@ -297,6 +306,19 @@ class Histories(RuleBasedStateMachine):
         operation, answer = fault
         until = self.world.clock.true() + length
         self.world.kie.script.add(Rule(operation=operation, behaviour=answer, until=until))
+
+    @rule(notice=st.sampled_from((UNTOLD, TOLD_TWICE, Notify(late=2 * HOUR))), length=st.sampled_from((MINUTE, DAY)))
+    def callbacks_go_astray(self, notice: Notify, length: timedelta) -> None:
+        self.world.kie.script.add(Rule(behaviour=notice, until=self.world.clock.true() + length))
+
+    @rule(data=st.data())
+    def somebody_calls(self, data: st.DataObject) -> None:
+        """Who knows a token may tell whatever task he likes."""
+        orders = self.world.sql("SELECT token, task_id FROM reconciler_purchase ORDER BY at, token")
+        told = data.draw(st.sampled_from(["", self.task(), *(row["task_id"] for row in orders if row["task_id"])]))
+        token = data.draw(st.sampled_from([*(row["token"] for row in orders), "nobody's"]))
+        with closing(self.world.open()) as database:
+            database.callbacks.take([Callback(token, told)])
 
     @rule(calls=st.sets(st.sampled_from(("keys", "get", "put"))))
     def store_trouble(self, calls: set[str]) -> None:
@@ -450,7 +472,7 @@ def _let_through(database: Database, policy: Policy) -> None:
 
 
 Histories.TestCase.settings = settings(
-    max_examples=14, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=120, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 """Histories are not made shorter when one fails: each takes a second."""
 TestHistories = pytest.mark.slow(Histories.TestCase)
