@@ -201,8 +201,9 @@ class SqlOverview:
         return self.connection.statement(query, *self._read_as, None, R.needy_since, R.expires_at)
 
     def _spell_unsettled(self, ends: _Ends) -> Statement:
-        """Ids, with the fields of the `_Row` that each counts in."""
-        query = self._rows(ends, self.app.id, *self._facts).where(self._is_unsettled).limit(Slot("limit"))
+        """Ids, with the fields of the `_Row` that each counts in. A good one is counted, whatever it was handed."""
+        anew = self._is_unsettled & (self._is_good == 0)
+        query = self._rows(ends, self.app.id, *self._facts).where(anew).limit(Slot("limit"))
         return self.connection.statement(query, None, *self._read_as)
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:

@@ -472,7 +472,7 @@ def _let_through(database: Database, policy: Policy) -> None:
 
 
 Histories.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=14, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 """Histories are not made shorter when one fails: each takes a second."""
 TestHistories = pytest.mark.slow(Histories.TestCase)
