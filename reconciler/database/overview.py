@@ -238,7 +238,7 @@ class SqlOverview:
     def _is_good(self) -> Any:
         """1 or 0: settled and `ok`. What tasks it was handed does not matter then, so no other table is asked: a server
         would not share the work among its processes any more."""
-        elsewhere = R.track_id.is_null() | (R.state != State.OK) | R.reason.is_null(False) | R.wants.is_null(False)
+        elsewhere = R.state.is_null() | (R.state != State.OK) | R.reason.is_null(False) | R.wants.is_null(False)
         return Case(None, [(elsewhere, 0), (self._is_changed, 0)], 1)
 
     @property

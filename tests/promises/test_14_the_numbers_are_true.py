@@ -69,6 +69,18 @@ def test_a_good_track_stays_good_in_the_numbers_whatever_task_it_was_handed(make
     assert checked(world)[State.OK, None] == 1
 
 
+def test_a_track_that_comes_back_into_scope_is_not_good_before_it_was_looked_at(make_world: MakeWorld) -> None:
+    """Though nothing of its row changed but its status, which tells no time."""
+    world = make_world(per_day=0)
+    world.add("t1")
+    world.run()
+    world.sql("UPDATE tracks SET status = 'failed'")
+    world.run()
+    assert checked(world) == {}
+    world.sql("UPDATE tracks SET status = 'completed'")
+    assert checked(world) == {(State.MISSING, Reason.BUDGET): 1}
+
+
 def test_a_budget_that_has_room_again_shows_in_the_numbers_at_once(make_world: MakeWorld) -> None:
     world = make_world(per_hour=1)
     world.add("t1")
