@@ -118,3 +118,25 @@ def test_what_was_heeded_is_remembered(line: Line) -> None:
     held = line.lease()
     line.put_by(held, replace(held.memory, heeded=(TOLD,)))
     assert line.lease().memory.heeded == (TOLD,)
+
+
+def test_a_database_of_the_second_version_takes_them_too(app: Any) -> None:
+    app.ready()
+    before = layout(app)
+    app.sql("DROP TABLE reconciler_callback")
+    app.sql("UPDATE reconciler_schema SET version = 2")
+    line = Line(app)
+    line.order()
+    assert line.callbacks.take([TOLD]) == {"token-a"}
+    assert layout(app) == before
+    assert app.sql("SELECT version FROM reconciler_schema ORDER BY version") == [(2,), (3,)]
+
+
+def layout(app: Any) -> list[Any]:
+    """Of the table: columns and indexes, and on a server who may see it."""
+    if not hasattr(app, "server"):
+        return list(app.sql("SELECT type, name FROM sqlite_master WHERE tbl_name LIKE '%_callback' ORDER BY name"))
+    columns = "SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = ?"
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = ?"
+    secured = "SELECT relrowsecurity, relacl::text FROM pg_class WHERE relname = ?"
+    return [sorted(app.sql(query, "reconciler_callback")) for query in (columns, indexes, secured)]
