@@ -14,6 +14,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Length: 5\r\n\r\nbusy\n"
+_UNREAD = 1_048_576
+"""Bytes of a request that are still taken, and thrown away, once it is answered."""
 _POLL_S = 0.5
 """How often connections that are open for too long are looked for."""
 
@@ -70,10 +72,24 @@ class _Handler(WSGIRequestHandler):
     server: "_Listener"
     server_version = "reconciler"
     sys_version = ""
+    command = ""
 
     def setup(self) -> None:
         super().setup()
         self.connection.settimeout(self.server.limits.silence.total_seconds())
+
+    def finish(self) -> None:
+        super().finish()
+        if self.command == "POST":
+            self._take_the_rest()
+
+    def _take_the_rest(self) -> None:
+        """A connection that is closed while there is something to read is reset, and the client's answer with it."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            taken = 0
+            while taken < _UNREAD and (piece := self.connection.recv(65536)):
+                taken += len(piece)
 
     def log_message(self, *_: object) -> None:
         """There is no access log: stderr belongs to the daemon's own."""

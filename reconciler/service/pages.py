@@ -15,6 +15,9 @@ _TEXT = "text/plain; charset=utf-8"
 _PICTURES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _IMAGE = re.compile(r"/images/((?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)*([A-Za-z0-9_~-][A-Za-z0-9_~.-]*\.(jpg|png|webp)))")
 """Key, file name, extension. No part begins with a dot, so that nothing leads out of the store or to a hidden file."""
+_CALLBACKS = "/callback/"
+_CALLBACK = re.compile(_CALLBACKS + "([A-Za-z0-9_-]{32})")
+"""The token of an order: 24 random bytes."""
 _FRESH = (("Cache-Control", "no-store"),)
 
 
@@ -41,6 +44,8 @@ class Pages:
     ready: Complaints
     picture: Callable[[str], bytes | None] | None
     """By the store's key, may raise StoreError; None: pictures are not served here."""
+    callback: Callable[[WSGIEnvironment, str], Answer] | None = None
+    """With the token of the path, which is told to nobody else; None: callbacks are not heard."""
     failed: Callable[[str, Exception], None] = lambda path, error: None  # noqa: ARG005
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,7 +80,7 @@ class Pages:
             self.failed(path, error)
             return _plain(503, "the store cannot be read")
         except Exception as error:  # noqa: BLE001 - whatever it is, the next request is served
-            self.failed(path, error)
+            self.failed(_CALLBACKS if path.startswith(_CALLBACKS) else path, error)
             return _plain(500, "this page has failed; the log tells why")
 
     def _at(self, path: str) -> Mapping[str, Page]:
@@ -89,6 +94,8 @@ class Pages:
                 return _read(lambda _: _verdict(self.ready()))
             case _ if self.picture is not None and (found := _IMAGE.fullmatch(path)):
                 return _read(_image(self.picture, *found.groups()))
+            case _ if self.callback is not None and (found := _CALLBACK.fullmatch(path)):
+                return {"POST": _called(self.callback, found[1])}
         return {}
 
     def _metrics(self, _: WSGIEnvironment) -> Answer:
@@ -106,6 +113,10 @@ def _plain(status: int, *lines: str) -> Answer:
 
 def _verdict(complaints: tuple[str, ...]) -> Answer:
     return _plain(503, *complaints) if complaints else _plain(200, "ok")
+
+
+def _called(callback: Callable[[WSGIEnvironment, str], Answer], token: str) -> Page:
+    return lambda environ: callback(environ, token)
 
 
 def _image(picture: Callable[[str], bytes | None], key: str, name: str, extension: str) -> Page:

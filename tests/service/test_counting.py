@@ -53,6 +53,7 @@ from reconciler.engine.events import (
     Wrote,
 )
 from reconciler.ports import Commit
+from reconciler.service.callbacks import Heard
 from reconciler.service.counting import SweepFailure, Trigger
 from reconciler.service.metrics import Metrics
 from tests.domain.builders import COVER, DURABLE, INLINE, KEY, NOW, RESULT, TASK, purchase
@@ -311,3 +312,8 @@ def test_the_scheduler(metrics: Metrics) -> None:
 )
 def test_messages_count_by_one_of_four_levels(metrics: Metrics, level: str, counted: str) -> None:
     assert changed(metrics, lambda: metrics.logged(level)) == {f"log_messages_total{{{counted}}}": 1}
+
+
+@pytest.mark.parametrize("heard_", Heard)
+def test_callbacks_are_counted_by_what_came_of_them(metrics: Metrics, heard_: Heard) -> None:
+    assert changed(metrics, lambda: metrics.called_back(heard_)) == {f"callbacks_total{{{heard_}}}": 1}

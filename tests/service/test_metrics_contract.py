@@ -61,6 +61,10 @@ CONTRACT: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "kie_requests_total": ("counter", {"operation": OPERATIONS, "outcome": CALLS}),
     "kie_request_duration_seconds": ("histogram", {"operation": OPERATIONS}),
     "kie_unexpected_total": ("counter", {"kind": KINDS}),
+    "callbacks_total": (
+        "counter",
+        {"outcome": ("taken", "unknown", "unsigned", "limited", "unreadable", "failed")},
+    ),
     "kie_gate_closed": ("gauge", {"reason": GATES}),
     "polls_per_result": ("histogram", {}),
     "downloads_total": ("counter", {"outcome": ("ok", "flawed", "refused", "fault")}),
