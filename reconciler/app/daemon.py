@@ -11,13 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from faulthandler import dump_traceback
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import uniform
 
 from reconciler import __version__
+from reconciler.app.calling import Calling
 from reconciler.app.counted import counting
-from reconciler.app.inside import HttpUnfit, opened, utc_now
+from reconciler.app.inside import HttpUnfit, file_of, opened, utc_now
 from reconciler.app.jobs import Jobs
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider
@@ -26,6 +28,7 @@ from reconciler.config import Settings
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
 from reconciler.images.local_store import LocalReader
+from reconciler.service.callbacks import Callbacks
 from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
 from reconciler.service.http import HttpServer
 from reconciler.service.notify import Notifier, watchdog_interval
@@ -68,7 +71,7 @@ class Daemon:
 
     def run(self, beat: timedelta) -> None:
         """Until `stop`. Config, database and store are checked by now."""
-        with _listening(self._settings, self._pages()) as server:
+        with self._called() as callback, _listening(self._settings, self._pages(callback)) as server:
             for job in self._all():
                 self._schedule.add(job)
             self._schedule.start()
@@ -135,13 +138,32 @@ class Daemon:
 
     # -- pages ---------------------------------------------------------------------------------------------------
 
-    def _pages(self) -> Pages:
+    @contextmanager
+    def _called(self) -> Iterator[Callbacks | None]:
+        """The page for callbacks, where there are to be any."""
+        settings = self._settings
+        if not settings.callback.public_url:
+            yield None
+            return
+        calling = Calling(partial(opened, settings), partial(file_of, settings), self._look_again)
+        try:
+            key = settings.callback.hmac_key.get_secret_value()
+            yield Callbacks(calling.hint, hmac_key=key, heard=self._ears.metrics.called_back)
+        finally:
+            calling.close()
+
+    def _look_again(self) -> None:
+        self._jobs.look_again()
+        self._schedule.soon("sweep")
+
+    def _pages(self, callback: Callbacks | None) -> Pages:
         local = self._settings.storage.kind == "local"
         return Pages(
             metrics=self._ears.metrics.exposition,
             health=self._health,
             ready=self._readiness,
             picture=LocalReader(Path(self._settings.storage.path)).get if local else None,
+            callback=callback,
             failed=lambda path, error: self._ears.tell(PageFailed(path, error)),
         )
 
