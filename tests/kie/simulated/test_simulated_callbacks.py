@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_they_come_in_the_order_of_the_ends(client: Client) -> None:
     client.clock.pass_(hours=1)
     prompts = [json.loads(body(each)["data"]["param"])["input"] for each in told(client)]
     assert [json.loads(each)["prompt"] for each in prompts] == ["for 10", "for 20", "for 30"]
+
+
+def test_rules_befall_them_in_the_order_of_the_ends(client: Client) -> None:
+    client.kie.script.when(UNTOLD, times=1)
+    for seconds in (30, 10):
+        client.kie.script.when(Succeed(run=timedelta(seconds=seconds)), prompt_contains=f"for {seconds}")
+    later, _ = order(client, "for 30"), order(client, "for 10")
+    client.clock.pass_(hours=1)
+    assert [each.task_id for each in told(client)] == [later]
 
 
 def test_what_is_not_answered_with_200_comes_again_three_times(client: Client) -> None:
@@ -279,11 +289,13 @@ def test_the_server_calls_for_real_and_again_where_it_is_not_heard(listener: Lis
 
 
 @pytest.mark.parametrize("url", ["http://ops.example/x", "https://127.0.0.1:9/x", "http://[", "http://127.0.0.1:x/"])
-def test_only_this_machine_is_called(url: str) -> None:
-    kie = quick(callback_retries=0)
+def test_only_this_machine_is_called(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kie, called = quick(callback_retries=0), list[HTTPConnection]()
+    monkeypatch.setattr(HTTPConnection, "connect", called.append)
     with KieServer(kie):
         order(client_of(kie), url=url)
         assert until_answered(kie, 1) == ["nobody"]
+    assert called == []
 
 
 def test_nobody_at_the_port_is_nobody() -> None:
