@@ -13,8 +13,7 @@ import typer
 
 from reconciler import cli
 from reconciler.config.durations import format_duration
-from reconciler.config.reference import CREDENTIALS, Key, keys, sections
-from reconciler.config.rules import NOT_BUILT
+from reconciler.config.reference import CREDENTIALS, keys, sections
 from reconciler.console.meanings import MEANINGS
 from reconciler.console.text import amount
 from reconciler.database.tables import ALL
@@ -168,12 +167,8 @@ def configuration() -> Iterator[str]:
         mine = [key for key in keys() if key.section == section]
         commented = any(key.comment for key in mine)
         yield from ("",) * bool(number) + (f"**[{section}]** {said}", "")
-        rows = ((f"`{key.key}`", f"`{key.default}`", _meaning(key))[: 2 + commented] for key in mine)
+        rows = ((f"`{key.key}`", f"`{key.default}`", key.comment)[: 2 + commented] for key in mine)
         yield from table(("key", "default", "meaning")[: 2 + commented], rows)
-
-
-def _meaning(key: Key) -> str:
-    return f"{key.comment} Not built yet." if key.path in NOT_BUILT else key.comment
 
 
 # -- the database --------------------------------------------------------------------------------------------------

@@ -24,13 +24,13 @@ from reconciler.domain.states import How, Reason, State
 from reconciler.images import marker
 from reconciler.kie.simulated import API_KEY, KieServer, Settings, SimulatedKie
 from reconciler.service.metrics import described
-from reconciler.service.pages import Pages
+from reconciler.service.pages import Answer, Pages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = ROOT / "reconciler" / "demo" / "app-schema-sqlite.sql"
 MADE: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
-PAGES = ("/metrics", "/healthz", "/readyz", "/images/…")
+PAGES = ("/metrics", "/healthz", "/readyz", "/images/…", "/callback/…")
 GROUP: Any = typer.main.get_command(cli.app)
 COMMANDS = set(GROUP.commands)
 
@@ -123,8 +123,7 @@ def is_known(span: str, known: set[str]) -> bool:
 
 def test_whatever_the_prose_names_exists() -> None:
     known = words()
-    text = README.replace(section("Not built yet"), "")
-    assert [span for span in spans(text) if not is_known(span, known)] == []
+    assert [span for span in spans(README) if not is_known(span, known)] == []
 
 
 def test_words_that_exist_nowhere_are_noticed() -> None:
@@ -134,9 +133,11 @@ def test_words_that_exist_nowhere_are_noticed() -> None:
 
 
 def test_every_page_that_is_told_is_served() -> None:
-    pages, told = Pages(lambda: (b"", ""), tuple, tuple, lambda _: b""), list[str]()
+    called: Any = lambda environ, token: Answer(200, b"")  # noqa: E731
+    pages, told = Pages(lambda: (b"", ""), tuple, tuple, lambda _: b"", called), list[str]()
     for page in PAGES:
-        environ = {"PATH_INFO": page.replace("…", "tracks/t/a.jpg"), "REQUEST_METHOD": "GET"}
+        name, method = ("t" * 32, "POST") if "callback" in page else ("tracks/t/a.jpg", "GET")
+        environ = {"PATH_INFO": page.replace("…", name), "REQUEST_METHOD": method}
         pages(environ, lambda status, _: told.append(status))  # type: ignore[arg-type]
     assert told == ["200 OK"] * len(PAGES)
 

@@ -1,4 +1,4 @@
-"""Settings that are each fine and together cannot be meant, and those that need what is not built yet."""
+"""Settings that are each fine and together cannot be meant."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,18 +161,21 @@ def _shown(s: Settings) -> Iterator[Clash]:
         )
 
 
-def _not_built(s: Settings) -> Iterator[Clash]:
-    for path in NOT_BUILT:
-        section, key = path.split(".")
-        if getattr(getattr(s, section), key) != getattr(getattr(_DEFAULTS, section), key):
-            yield Clash((path,), "is not built yet", "Leave it out")
+def _callbacks(s: Settings) -> Iterator[Clash]:
+    host = host_of(s.callback.public_url)
+    if s.callback.public_url.startswith("http:") and host not in s.kie.allow_insecure_hosts:
+        yield Clash(
+            ("callback.public_url", "kie.allow_insecure_hosts"),
+            "would have the tokens of orders sent unencrypted",
+            f'Use https, or for a local simulator add "{host}" to [kie] allow_insecure_hosts',
+        )
+    if s.callback.hmac_key.get_secret_value() and not s.callback.public_url:
+        yield Clash(
+            ("callback.hmac_key", "callback.public_url"),
+            "checks nothing without public_url, since no order asks for a callback",
+            "Set public_url too, or leave both out",
+        )
 
-
-NOT_BUILT = (
-    "callback.public_url",
-    "callback.hmac_key",
-)
-"""Keys that must stay at their default until what they are for is built."""
 
 _DEFAULTS = Settings()
 _RULES: tuple[Callable[[Settings], Iterator[Clash]], ...] = (
@@ -184,5 +187,5 @@ _RULES: tuple[Callable[[Settings], Iterator[Clash]], ...] = (
     _scope,
     _bucket,
     _shown,
-    _not_built,
+    _callbacks,
 )

@@ -46,6 +46,8 @@ CONTRADICTIONS = [
         "[database] excluded_statuses",
         "although restore_archived",
     ),
+    ("[callback]\npublic_url = 'http://app.example.com'", "[callback] public_url", 'add "app.example.com" to [kie]'),
+    ("[callback]\nhmac_key = 'k'", "[callback] hmac_key", "without public_url"),
     ("[database.columns]\nmood = 'vibe'", "[database.columns] mood", "vibe is named twice"),
 ]
 
@@ -82,11 +84,6 @@ OUT_OF_BOUNDS = [
     ("[database.columns]\nid = 'x; drop'", "[database.columns] id", "letters, digits and _"),
 ]
 
-NOT_BUILT = [
-    ("[callback]\npublic_url = 'https://app.example.com'", "[callback] public_url"),
-    ("[callback]\nhmac_key = 'k'", "[callback] hmac_key"),
-]
-
 
 @pytest.mark.parametrize(("text", "where", "words"), CONTRADICTIONS + OUT_OF_BOUNDS)
 def test_a_mistake_is_refused_with_its_place_and_a_way_out(tmp_path: Path, text: str, where: str, words: str) -> None:
@@ -96,10 +93,10 @@ def test_a_mistake_is_refused_with_its_place_and_a_way_out(tmp_path: Path, text:
     assert problem.fix
 
 
-@pytest.mark.parametrize(("text", "where"), NOT_BUILT)
-def test_what_is_not_built_yet_is_refused(tmp_path: Path, text: str, where: str) -> None:
-    (problem,) = refused(tmp_path, text)
-    assert (problem.where, problem.what) == (f"{tmp_path / 'config.toml'}: {where}", "is not built yet")
+@pytest.mark.parametrize("url", ["https://app.example.com/api/reconciler", "http://127.0.0.1:9464"])
+def test_callbacks_may_come_by_https_and_unencrypted_from_a_simulator(tmp_path: Path, url: str) -> None:
+    text = f"[callback]\npublic_url = '{url}/'\nhmac_key = 'k'\n[kie]\nallow_insecure_hosts = ['127.0.0.1']"
+    assert accepted(tmp_path, text).callback.public_url == url
 
 
 BUCKET = """
