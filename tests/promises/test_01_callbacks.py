@@ -1,4 +1,4 @@
-"""Promise 1 where Kie calls back: an order whose answer was lost is found again, and nothing is bought twice. And of
+"""More of promise 1: where Kie calls back, an order whose answer was lost is found again and not repeated. And of
 callbacks themselves: they can only help."""
 
 from collections import Counter
