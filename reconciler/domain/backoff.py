@@ -23,7 +23,7 @@ def poll_called_after(age: timedelta, spin: float, runs: Runs) -> timedelta:
     """Until the next question about an image task of whose end Kie calls: when any of late would have ended, and its
     callback be lost."""
     surely = max(runs.longest * _SURELY - age, age / 2, _UNCALLED)
-    return min(surely, timedelta(minutes=5)) * (0.9 + 0.2 * spin)
+    return min(surely, max(_slowest(age), timedelta(minutes=5))) * (0.9 + 0.2 * spin)
 
 
 def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> timedelta:
