@@ -206,6 +206,7 @@ class World:
             sweep = Sweep(parts, Bounds(self.clock() + length, **bounds), self.events.append)
             if isinstance(parts.crew, InlineCrew):
                 parts.crew.world = _Calls(self.kie, database, sweep)
+                parts.crew.world.happen()
             return sweep.run()
 
     def _fluent(self, opened: T, *alike: Hashable) -> AbstractContextManager[T]:

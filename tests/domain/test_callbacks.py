@@ -241,7 +241,7 @@ def test_nobody_calls_about_tasks_of_others(is_ours: bool) -> None:
     st.floats(0, 1, exclude_max=True),
     st.lists(st.timedeltas(0 * DAY, 60 * DAY), max_size=9),
 )
-def test_no_callback_is_waited_for_longer_than_a_question_that_is_asked_anyway(age: Any, spin: float, lengths: list[Any]) -> None:
+def test_no_callback_is_waited_for_for_ever(age: Any, spin: float, lengths: list[Any]) -> None:
     runs = Runs()
     for length in lengths:
         runs = runs.with_one(length)

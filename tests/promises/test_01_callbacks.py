@@ -3,7 +3,9 @@ callbacks themselves: they can only help."""
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -13,6 +15,7 @@ from reconciler.domain.model import Callback
 from reconciler.domain.policy import Target
 from reconciler.kie.simulated import LOST, UNTOLD, Rule, Stall, Succeed
 from reconciler.kie.simulated.wire import Request, Response
+from reconciler.testing.cutting import Killed, Scissors
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 
@@ -193,3 +196,29 @@ def test_late_and_repeated_callbacks_ask_nothing_more_than_once(make_world: Call
         call(world, orders(world)[0], creation.task_id or "")
     world.run(HOUR)
     assert (asked.times.total(), len(world.kie.book.purchases)) == (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_death_at_any_call_buys_once_even_between_an_order_and_its_answer(
+    make_world: Callable[..., World], lost: bool
+) -> None:
+    """As long as Kie calls: the one instant that cannot be closed otherwise."""
+    died = 0
+    for at in count():
+        world = make_world(callback_url=CALLED)
+        world.store = MemoryStore()
+        if lost:
+            world.kie.script.next("create", LOST)
+        world.add("t")
+        scissors = Scissors(at)
+        with suppress(Killed):
+            world.run(HOUR, wrap=scissors.wrap)
+        world.run(24 * HOUR)
+        world.pass_time(HOUR)  # a run does not wait for a callback alone
+        world.run(HOUR)
+        assert (good(world), len(world.kie.book.purchases)) == (1, 1), scissors.places[-1]
+        if len(scissors.places) <= at:
+            break
+        died += 1
+    assert died > 20
