@@ -30,6 +30,7 @@ from reconciler.kie.simulated import (
     Stall,
     Succeed,
 )
+from reconciler.kie.simulated.messenger import Messenger
 from tests.kie.simulated.conftest import NOON, Client, HandClock
 from tests.kie.simulated.test_simulated_server import ask, connect
 
@@ -310,10 +311,20 @@ def test_nobody_at_the_port_is_nobody() -> None:
 def test_stopping_ends_a_call_that_hangs(listener: Listener) -> None:
     listener.statuses = [NOBODY]
     kie = quick()
+    kie.script.when(TOLD_TWICE)
     with KieServer(kie):
         order(client_of(kie), url=listener.url("/"))
         assert listener.called.acquire(timeout=LONG)
-    assert [each.answer for each in kie.book.callbacks] == ["nobody"]
+    assert [each.answer for each in kie.book.callbacks] == ["nobody", None]
+
+
+def test_one_that_was_stopped_says_nothing(listener: Listener) -> None:
+    kie = quick()
+    order(client_of(kie), url=listener.url("/"))
+    messenger = Messenger(kie)
+    messenger.stop()
+    assert [messenger._call(callback) for callback in kie.due_callbacks()] == [NOBODY]
+    assert listener.came == []
 
 
 def test_the_desk_takes_notices_and_shows_callbacks(listener: Listener) -> None:
