@@ -144,17 +144,17 @@ def _judged(record: wire.Record) -> Heard[TaskAnswer]:
     match record.state:
         case "success":
             urls = record.urls
-            param = record.param
-            done = Succeeded(urls, record.created_at, record.completed_at, param.prompt, param.call_back_url)
+            times = record.created_at, record.completed_at
+            done = Succeeded(urls, *times, record.param.prompt, record.call_back_url)
             return Heard(done, odd=None if urls else Odd.SHAPE)
         case "fail":
             words = f"{record.fail_msg} {record.fail_code}"
             content = refusals.by_words(words) is Refusal.CONTENT
-            detail, called = wire.said(f"{record.fail_code} {record.fail_msg}"), record.param.call_back_url
-            return Heard(Failed(content, detail, record.created_at, called))
+            detail = wire.said(f"{record.fail_code} {record.fail_msg}")
+            return Heard(Failed(content, detail, record.created_at, record.call_back_url))
         case word:
             odd = None if word in _RUNNING else Odd.STATE
-            return Heard(Running(wire.said(word), record.created_at, record.param.call_back_url), odd=odd)
+            return Heard(Running(wire.said(word), record.created_at, record.call_back_url), odd=odd)
 
 
 def song(raw: Raw) -> Heard[SongAnswer]:

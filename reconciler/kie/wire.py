@@ -128,6 +128,10 @@ class Record(_Wire):
     def param(self) -> Param:
         return Param.read(self.raw_param) or Param()
 
+    @property
+    def call_back_url(self) -> str | None:
+        return next(iter(_usable([self.param.call_back_url])), None)
+
 
 class SunoRecord(_Wire):
     """A music task; its songs in both casings, and wherever they are listed."""
