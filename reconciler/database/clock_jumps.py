@@ -5,8 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from peewee import fn
+
 from reconciler.database import codec
 from reconciler.database.connection import Connection
+from reconciler.database.dialect import flag
 from reconciler.database.memories import Memories
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Remembered
@@ -22,47 +25,53 @@ class ClockJumps:
     """Works inside the caller's transaction."""
 
     def __init__(self, connection: Connection, policy: Policy, memories: Memories) -> None:
-        self.policy, self.memories = policy, memories
+        self.connection, self.policy, self.memories = connection, policy, memories
         beyond = (Bought.at > Slot("now")) | (Bought.over_at > Slot("latest"))
         bought = Bought.select(*codec.PURCHASE_COLUMNS).where((Bought.over_at > Slot("now")) & beyond)
+        closed = Closed.select(*_CLOSURE).where(Closed.at > Slot("now"))
+        too_long = Remembered.lease_until > Slot("far")
+        leased = Remembered.select(Remembered.track_id).where(too_long)
         this = (Closed.name == Slot("name")) & (Closed.shape == Slot("shape"))
         shifted = {Closed.at: Slot("at"), Closed.until: Slot("until")}
         gate = {GateRow.balance_at: Slot("balance_at"), GateRow.breaker: Slot("breaker")}
+        ahead = (flag(fn.exists(each)) for each in (bought, closed, leased))
+        self._ahead = connection.statement(GateRow.select(*_GATE, *ahead), *_GATE, None, None, None)
         self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
-        self._closed = connection.statement(Closed.select(*_CLOSURE).where(Closed.at > Slot("now")), *_CLOSURE)
-        self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
-        too_long = Remembered.lease_until > Slot("far")
-        self._leased = connection.statement(Remembered.select(Remembered.track_id).where(too_long).limit(1), None)
+        self._closed = connection.statement(closed, *_CLOSURE)
         self._free = connection.statement(Remembered.update({Remembered.lease_until: Slot("now")}).where(too_long))
         self._shift = connection.statement(Closed.update(shifted).where(this))
         self._save_gate = connection.statement(GateRow.update(gate))
 
-    def asked(self, now: datetime) -> list[Question]:
+    def asked(self, now: datetime) -> Question:
         """What `found` and `mend` need, to be asked together with whatever else is wanted."""
-        latest = now + self.policy.send_within + self.policy.request_timeout
-        bought, closed = self._bought.given(now=now, latest=latest), self._closed.given(now=now)
-        return [bought, closed, self._gate.given(), self._leased.given(far=self._far(now))]
+        return self._ahead.given(**self._beyond(now), far=self._far(now))
+
+    def found(self, answer: Answer, now: datetime) -> bool:
+        """Something lies further ahead than it could."""
+        (*gate, bought, closed, leased) = (answer.rows or [(None, None, 0, 0, 0)])[0]
+        return bool(bought or closed or leased) or self._gate_ahead(gate, now) is not None
+
+    def mend(self, answer: Answer, now: datetime) -> None:
+        """Set it right, where something was found."""
+        bought, closed = self.connection.ask(self._bought.given(**self._beyond(now)), self._closed.given(now=now))
+        asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought.rows]
+        for name, shape, at, until in closed.rows:
+            asked.append(self._shift.given(name=name, shape=shape, at=now, until=now + (until - at) if until else None))
+        ahead = self._gate_ahead(answer.rows[0][:2], now)
+        if ahead is not None:
+            asked.append(self._save_gate.given(balance_at=ahead[0], breaker=codec.dump_breaker(ahead[1])))
+        self.connection.ask(*asked, self._free.given(now=now, far=self._far(now)))
+
+    def _beyond(self, now: datetime) -> dict[str, datetime]:
+        return {"now": now, "latest": now + self.policy.send_within + self.policy.request_timeout}
 
     def _far(self, now: datetime) -> datetime:
         """No lease reaches so far, be it of a process with other settings."""
         return now + 10 * self.policy.lease
 
-    def mended(self, answers: Sequence[Answer], now: datetime) -> list[Question]:
-        """What sets it right; nothing where nothing lies further ahead than it could."""
-        bought, closed, gate, leased = (answer.rows for answer in answers)
-        asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought]
-        for name, shape, at, until in closed:
-            asked.append(self._shift.given(name=name, shape=shape, at=now, until=now + (until - at) if until else None))
-        ahead = self._gate_ahead(gate, now)
-        if ahead is not None:
-            asked.append(self._save_gate.given(balance_at=ahead[0], breaker=codec.dump_breaker(ahead[1])))
-        if leased:
-            asked.append(self._free.given(now=now, far=self._far(now)))
-        return asked
-
-    def _gate_ahead(self, rows: list[Any], now: datetime) -> tuple[datetime | None, Breaker] | None:
+    def _gate_ahead(self, found: Sequence[Any], now: datetime) -> tuple[datetime | None, Breaker] | None:
         """The gate's row as it should be, or None if it is."""
-        balance_at, doc = rows[0] if rows else (None, None)
+        balance_at, doc = found
         before = balance_at, codec.load_breaker(doc)
         after = min(balance_at, now) if balance_at else None, _breaker(before[1], self.policy, now)
         return None if before == after else after

@@ -1,7 +1,6 @@
 """The only door to money: every check and the intent in one transaction, under the database's write lock."""
 
 import secrets
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -49,35 +48,36 @@ class SqlGate:
             return refused or self._intend(lease.track_id, order, now)
 
     def view(self) -> GateView:
-        now, answers = self.connection.asking(lambda now: [*self.jumps.asked(now), *self.reader.asked(now)])
-        jumps = len(self.jumps.asked(now))
-        if not self.jumps.mended(answers[:jumps], now):
-            return self.reader.read(answers[jumps:], now)
+        now, (ahead, *gate) = self.connection.asking(lambda now: [self.jumps.asked(now), *self.reader.asked(now)])
+        if not self.jumps.found(ahead, now):
+            return self.reader.read(gate, now)
         with self.connection.writing(gate=True) as now:
-            self._mend(self.connection.ask(*self.jumps.asked(now)), now)
+            (ahead,) = self.connection.ask(self.jumps.asked(now))
+            self._mend(ahead, now)
             return self.reader.view(now)
 
     def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Memory | None]:
         """The gate, and the track's memory if the lease holds."""
         mine, jumps = self._leased.given(**_held(lease, now)), self.jumps.asked(now)
         of_track, gate = self.memories.of([lease.track_id]), self.reader.asked(now)
-        leased, *rest = self.connection.ask(mine, *jumps, *of_track, *gate)
-        if self._mend(rest[: len(jumps)], now):
+        leased, ahead, *rest = self.connection.ask(mine, jumps, *of_track, *gate)
+        if self._mend(ahead, now):
             return self._look(lease, now)
-        view = self.reader.read(rest[len(jumps) + len(of_track) :], now)
+        view = self.reader.read(rest[len(of_track) :], now)
         if not leased.rows:
             return view, None
         docs = {lease.track_id: leased.rows[0][0]}
-        memory = self.memories.load(docs, {}, rest[len(jumps) : len(jumps) + len(of_track)], now)[lease.track_id]
+        memory = self.memories.load(docs, {}, rest[: len(of_track)], now)[lease.track_id]
         if isinstance(memory, Exception):
             raise memory
         return view, memory
 
-    def _mend(self, jumps: Sequence[Answer], now: datetime) -> bool:
+    def _mend(self, ahead: Answer, now: datetime) -> bool:
         """What lies further ahead than it could counts as now. True: there was such."""
-        mended = self.jumps.mended(jumps, now)
-        self.connection.ask(*mended)
-        return bool(mended)
+        is_ahead = self.jumps.found(ahead, now)
+        if is_ahead:
+            self.jumps.mend(ahead, now)
+        return is_ahead
 
     def balance(self, credits: float, asked_at: datetime) -> None:
         """An older answer that comes late is not taken."""

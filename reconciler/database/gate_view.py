@@ -26,6 +26,7 @@ _PENDING = (
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 Rows = list[tuple[Any, ...]]
+_NO_GATE: tuple[Any, ...] = (False, None, None, None, None, 0, None, 0, None)
 
 _SENT = Bought.sent == True  # noqa: E712
 
@@ -35,21 +36,19 @@ class GateReader:
 
     def __init__(self, connection: Connection, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
-        recent = _SENT & (Bought.over_at > Slot("after"))
         count, first, total = fn.count(Bought.token), fn.min(Bought.over_at), fn.sum(Bought.price)
         # The price of every intent that the balance may not know of: those under way when it was asked included.
-        since = Bought.over_at >= GateRow.select(GateRow.balance_at)
-        unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & since
+        unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= GateRow.balance_at)
+        used = (Bought.select(each).where(_since(period)) for period in ("hour", "day") for each in (count, first))
+        gate = GateRow.select(*_GATE, Bought.select(total).where(unaccounted), *used)
         by_index = connection.dialect.by_index
         good, rejected = (_judged(by_index(Bought.verdict == verdict)) for verdict in (Verdict.GOOD, Verdict.REJECTED))
         shapes = (Shape.shape, Shape.granted, flag(fn.exists(good)), rejected.select(fn.count(Bought.token)))
-        self._gate = connection.statement(GateRow.select(*_GATE), *_GATE)
+        recent = Bought.select(Bought.over_at).where(_since("window")).order_by(Bought.over_at)
+        usage = (None, Bought.over_at)
+        self._gate = connection.statement(gate, *_GATE, Bought.price, *usage, *usage)
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
-        self._unaccounted = connection.statement(Bought.select(total).where(unaccounted), Bought.price)
-        self._recent = connection.statement(
-            Bought.select(Bought.over_at).where(recent).order_by(Bought.over_at), Bought.over_at
-        )
-        self._used = connection.statement(Bought.select(count, first).where(recent), None, Bought.over_at)
+        self._recent = connection.statement(recent, Bought.over_at)
         self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *_PENDING)
         self._shapes = connection.statement(Shape.select(*shapes), *[None] * len(shapes))
 
@@ -59,18 +58,16 @@ class GateReader:
     def asked(self, now: datetime) -> list[Question]:
         """What `read` needs, to be asked together with whatever else is wanted."""
         return [
-            self._gate.given(),
+            self._gate.given(hour=now - _HOUR, day=now - _DAY),
             self._closed.given(),
-            self._recent.given(after=now - self.policy.purchase_window),
-            *(self._used.given(after=now - period) for period in (_HOUR, _DAY)),
+            self._recent.given(window=now - self.policy.purchase_window),
             self._pending.given(held=now - self.policy.hold_unknown),
             self._shapes.given(),
-            self._unaccounted.given(),
         ]
 
     def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
-        gate, closed, recent, hour, day, pending, shapes, unaccounted = (answer.rows for answer in answers)
-        paused, balance, balance_at, breaker = gate[0] if gate else (False, None, None, None)
+        gate, closed, recent, pending, shapes = (answer.rows for answer in answers)
+        paused, balance, balance_at, breaker, spent, *used = gate[0] if gate else _NO_GATE
         running, unanswered, out = self._outstanding(pending, now)
         return GateView(
             now,
@@ -79,10 +76,10 @@ class GateReader:
             breaker=codec.load_breaker(breaker),
             balance=balance,
             balance_at=balance_at,
-            spent_since=float(unaccounted[0][0] or 0.0),
+            spent_since=float(spent or 0.0),
             window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
-            hour=_usage(hour, _HOUR),
-            day=_usage(day, _DAY),
+            hour=_usage(used[:2], _HOUR),
+            day=_usage(used[2:], _DAY),
             running=running,
             open=unanswered,
             proofs={shape: Proof(bool(proven), out[shape], bad, granted) for shape, granted, proven, bad in shapes},
@@ -115,9 +112,13 @@ def _judged(so: Any) -> Any:
     return Bought.select(Bought.token).where((Bought.shape == Shape.shape) & so)
 
 
-def _usage(rows: Rows, period: timedelta) -> Usage:
+def _since(name: str) -> Any:
+    return _SENT & (Bought.over_at > Slot(name))
+
+
+def _usage(found: Sequence[Any], period: timedelta) -> Usage:
     """A request may have arrived as late as its answer, so it counts from then: no period ever holds more."""
-    used, oldest = rows[0]
+    used, oldest = found
     return Usage(used, None if oldest is None else oldest + period)
 
 
