@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, reduce
+from itertools import count
 from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, Case, Select, fn
@@ -14,7 +15,7 @@ from reconciler.database.dialect import first_nulls, flag
 from reconciler.database.memories import LONGEST_TASK_ID
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
-from reconciler.database.statements import Question, Slot, Statement
+from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, Polled, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
@@ -56,7 +57,7 @@ class SqlFinder:
         self.connection, self.app, self.policy = connection, app, policy
         self._urgent = lru_cache(maxsize=8)(self._by_urgency)
         self._holding = lru_cache(maxsize=8)(self._held)
-        self._soonest = lru_cache(maxsize=8)(self._next)
+        self._coming = lru_cache(maxsize=8)(self._ahead)
         self._walking = lru_cache(maxsize=8)(self._walk)
         self._rowless = lru_cache(maxsize=8)(self._without_row)
 
@@ -74,17 +75,11 @@ class SqlFinder:
         return self.ahead((), only).due_at
 
     def ahead(self, shapes: Sequence[str], only: Only = None) -> Ahead:
-        narrowed = _fixed(only)
-        holding, soonest = self._holding(narrowed), self._soonest(narrowed)
-
-        def asked(now: datetime) -> list[Question]:
-            lines = (holding.given(shape=shape, now=now, limit=1) for shape in shapes)
-            return [*(each.given() for each in soonest), *lines]
-
-        _, answers = self.connection.asking(asked)
-        times = [time for answer in answers[: len(soonest)] for (time,) in answer.rows if time is not None]
-        lines = zip(shapes, answers[len(soonest) :], strict=True)
-        return Ahead(min(times, default=None), frozenset(shape for shape, found in lines if found.rows))
+        coming, lines = self._coming(_fixed(only), len(shapes)), dict(zip(map(_line, count()), shapes, strict=False))
+        _, (found,) = self.connection.asking(lambda now: [coming.given(now=now, **lines)])
+        free, leased, *waits = found.rows[0]
+        soonest = min((time for time in (free, leased) if time is not None), default=None)
+        return Ahead(soonest, frozenset(shape for shape, is_held in zip(shapes, waits, strict=True) if is_held))
 
     def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
         walk = self._walking(after is None, _fixed(only))
@@ -132,15 +127,19 @@ class SqlFinder:
         oldest = stale - self.policy.grace
         return {"stale": stale, "oldest": oldest, "day": self._day_before(oldest)}
 
-    def _next(self, only: Only) -> tuple[Statement, Statement]:
+    def _ahead(self, only: Only, lines: int) -> Statement:
         # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
         free = R.select(fn.min(R.due_at)).where(R.lease_owner.is_null() & _among(only))
         leased = R.select(fn.min(R.lease_until)).where(R.lease_until.is_null(False) & _among(only))
-        return self.connection.statement(free, R.due_at), self.connection.statement(leased, R.due_at)
+        waits = (flag(fn.exists(self._in_line(_line(number), only))) for number in range(lines))
+        return self.connection.statement(Select(columns=[free, leased, *waits]), R.due_at, R.due_at, *[None] * lines)
 
     def _held(self, only: Only) -> Statement:
-        query = R.select(R.track_id).where((R.held == Slot("shape")) & _free(NOW) & _among(only))
-        return self._spelled(query.order_by(first_nulls(R.tried_at)))
+        return self._spelled(self._in_line("shape", only).order_by(first_nulls(R.tried_at)))
+
+    def _in_line(self, name: str, only: Only) -> Any:
+        held = self.connection.dialect.by_index(R.held == Slot(name))
+        return R.select(R.track_id).where(held & _free(NOW) & _among(only))
 
     def _by_urgency(self, only: Only) -> Statement:
         """What expires, then what was never tried, then what waited longest. One statement: a database goes on to the
@@ -243,6 +242,10 @@ class SqlFinder:
 
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])
+
+
+def _line(number: int) -> str:
+    return f"line_{number}"
 
 
 def _free(now: Any) -> Any:

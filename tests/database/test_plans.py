@@ -72,7 +72,7 @@ def empty_sweep(connection: Connection) -> Asked:
 def test_a_sweep_reads_no_table_that_grows_from_end_to_end(app: App, more: tuple[str, ...]) -> None:
     connection = filled(app, MANY, *more, "ANALYZE")
     asked = empty_sweep(connection)
-    assert len(asked) > 10
+    assert len(asked) >= 8
     for sql, values in asked:
         assert not read_whole(connection, sql, values) & GROWING, sql
 
