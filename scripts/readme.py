@@ -14,13 +14,13 @@ import typer
 from reconciler import cli
 from reconciler.config.durations import format_duration
 from reconciler.config.reference import CREDENTIALS, keys, sections
-from reconciler.console.meanings import MEANINGS
-from reconciler.console.text import amount
 from reconciler.database.tables import ALL
 from reconciler.domain.advice import advice
+from reconciler.domain.meanings import MEANINGS
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
+from reconciler.domain.texts import amount
 from reconciler.kie.answers import Odd
 from reconciler.service.metrics import described
 

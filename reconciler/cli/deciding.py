@@ -98,7 +98,7 @@ def _orders(number: int) -> str:
 
 
 def _confirm(what: str, decisions: "Decisions", purchases: int) -> None:
-    from reconciler.console.text import amount
+    from reconciler.domain.texts import amount
 
     price = f"at most {amount(decisions.price(purchases))} credits in all, within the budgets"
     if not sys.stdin.isatty():

@@ -72,7 +72,7 @@ def _tell(error: Exception, given: Given) -> int | None:
 
 def complain(lines: Iterable[str], code: int) -> int:
     from reconciler.console.log import in_journal
-    from reconciler.console.text import plain
+    from reconciler.domain.texts import plain
 
     error = "<3>" if in_journal() else ""
     for line in lines:

@@ -9,13 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import amount, moment, plain
 from reconciler.domain.advice import gate_advice
 from reconciler.domain.breaker import Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Usage, closed
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
+from reconciler.domain.texts import amount, moment, plain
 from reconciler.ports import Overview
 
 NO_MEMORY = "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at."

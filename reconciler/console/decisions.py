@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import plain
 from reconciler.deciding import Decided
 from reconciler.domain.standing import Standing
+from reconciler.domain.texts import plain
 
 
 def document(decided: Sequence[Decided]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any, assert_never
 
 from loguru import logger
 
-from reconciler.console.text import moment, plain
 from reconciler.domain import urls
 from reconciler.domain.advice import advice, gate_advice, to_do
 from reconciler.domain.breaker import Breaker, Stage
@@ -20,6 +19,7 @@ from reconciler.domain.findings import Accepted, AnswerLost, Fault, NothingMade,
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import Reason, State
+from reconciler.domain.texts import moment, plain
 from reconciler.engine.events import (
     BreakerMoved,
     CreditsRead,

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import amount, plain
 from reconciler.domain.actions import AskSong, AskTask, ListStore, Measure
 from reconciler.domain.states import Reason
+from reconciler.domain.texts import amount, plain
 from reconciler.engine.preview import Forecast, describe
 
 NO_MEMORY = (

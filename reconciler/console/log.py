@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from loguru import logger
 
-from reconciler.console.text import plain
+from reconciler.domain.texts import plain
 
 Format = Literal["auto", "text", "json"]
 

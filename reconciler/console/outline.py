@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from reconciler.console.text import plain
+from reconciler.domain.texts import plain
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
 

@@ -10,8 +10,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import amount
 from reconciler.domain.states import State
+from reconciler.domain.texts import amount
 from reconciler.engine.events import Event
 from reconciler.engine.tally import Tally
 

@@ -10,7 +10,7 @@ from typing import assert_never
 from loguru import logger
 
 from reconciler.console.eventlog import place_of, say
-from reconciler.console.text import plain
+from reconciler.domain.texts import plain
 from reconciler.engine.events import Result
 from reconciler.service.events import (
     ClockJumped,

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import amount, moment, plain
 from reconciler.domain.advice import advice, gate_advice
 from reconciler.domain.states import AT_REST, Reason, State
+from reconciler.domain.texts import amount, moment, plain
 from reconciler.engine.events import Result
 
 _ORDER = tuple(State)

@@ -12,11 +12,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.console.text import amount
 from reconciler.demo.folder import Folder
 from reconciler.demo.referee import Outcome
 from reconciler.demo.tones import told, tone
 from reconciler.domain.states import State
+from reconciler.domain.texts import amount
 from reconciler.kie.simulated import Book
 
 EXPLAINED = "Matinee"

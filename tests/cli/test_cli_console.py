@@ -17,12 +17,12 @@ from rich.console import Console
 from reconciler.console import log, outline, output, progress, summary
 from reconciler.console.eventlog import EventLog
 from reconciler.console.stopping import Stopping
-from reconciler.console.text import amount, moment, plain
 from reconciler.domain.actions import AskTask, ListStore, Write
 from reconciler.domain.findings import Accepted, AnswerLost, Call, Fault, Listing, Trouble
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
+from reconciler.domain.texts import amount, moment, plain
 from reconciler.engine.events import (
     CreditsRead,
     Event,
