@@ -16,9 +16,7 @@ from reconciler.domain.learn import notice
 from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
 from reconciler.domain.models import MODELS
-from reconciler.domain.plan import plan_case
-from reconciler.domain.standing import standing
-from reconciler.engine.preview import describe
+from reconciler.engine.preview import describe, forecast
 from reconciler.ports import Held
 
 HISTORY = 40
@@ -62,26 +60,20 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
 
 
 def _next(case: Case, gate: GateView) -> dict[str, Any]:
-    action = plan_case(case)
-    where = standing(case, action, gate)
+    ahead = forecast(case, gate)
+    action, where = ahead.action, ahead.standing
     return {
         "state": where.state or "out of scope",
         "reason": where.reason,
         "next": {
             "what": describe(action),
-            "when": _when(where.due_at, case.now, held=where.held is not None),
+            "when": ahead.when if isinstance(ahead.when, str) else _moment(ahead.when),
             "grace_ends": _moment(where.settles_at),
             **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
         "if_nothing_free_is_found": _last_resort(case) if where.state and where.state.stuck else None,
         "would_change": advice(where.state, where.reason),
     }
-
-
-def _when(due_at: datetime | None, now: datetime, *, held: bool) -> str | None:
-    if due_at is None:
-        return "when the gate opens" if held else "not before something changes"
-    return "at the next run" if due_at <= now else _moment(due_at)
 
 
 def _order(case: Case, order: Buy, gate: GateView) -> dict[str, Any]:

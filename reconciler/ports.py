@@ -250,6 +250,16 @@ class Overview:
     next_due: datetime | None
     working: tuple[Working, ...]
 
+    @property
+    def stuck(self) -> int:
+        return sum(count for (state, _), count in self.tracks.items() if state.stuck)
+
+    @property
+    def work_due(self) -> datetime | None:
+        """Rows that nobody looked at yet are due although nothing is remembered of them."""
+        waits = any(reason is Reason.DUE and count for (_, reason), count in self.tracks.items())
+        return min(filter(None, (self.next_due, self.at if waits else None)), default=None)
+
 
 class Finder(Protocol):
     """Finding work, without reading the whole table."""

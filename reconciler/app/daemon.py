@@ -98,6 +98,9 @@ class Daemon:
         yield Job("audit", jobs.audit, tick, tick + slack, "aside", first + AUDIT_AFTER)
         if self._policy.per_day:
             yield Job("credits", jobs.credits, CREDITS_EVERY, slack, "aside", 3 * first)
+        yield Job(
+            "thumbnails", jobs.illustrate, schedule.snapshot_interval, timedelta(minutes=10), "thumbnails", 3 * first
+        )
         yield Job("prune", jobs.prune, PRUNE_EVERY, timedelta(minutes=10), "aside", timedelta(minutes=5))
 
     # -- the main thread -----------------------------------------------------------------------------------------
@@ -164,6 +167,8 @@ class Daemon:
             ready=self._readiness,
             picture=LocalReader(Path(self._settings.storage.path)).get if local else None,
             callback=callback,
+            status=lambda: self._jobs.status.page(self._health(), self._readiness()),
+            thumbnail=self._jobs.status.gallery.file,
             failed=lambda path, error: self._ears.tell(PageFailed(path, error)),
         )
 

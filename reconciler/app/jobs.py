@@ -11,6 +11,7 @@ from reconciler.app.counted import each
 from reconciler.app.inside import StoreUnfit, file_of, looked_into, opened, utc_now
 from reconciler.app.kept import Kept
 from reconciler.app.outside import Provider
+from reconciler.app.status import Status
 from reconciler.app.sweeping import Ears, Haste, Sweeping
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, DatabaseError
 from reconciler.database.datetimes import own, parse
@@ -50,12 +51,14 @@ class Jobs:
         self._calm = Haste(AUDITORS, HostPace(PER_HOST))
         self._trigger = Trigger.STARTUP
         self._count_after = -math.inf
+        self.status = Status(outside)
         self.troubles: dict[str, str] = {}
         self.failed_sweeps = 0
 
     def stop(self) -> None:
         """End the sweeps that run, in order, and begin none. Safe in a signal handler."""
         self._sweeping.stop()
+        self.status.gallery.stop()
 
     def look_again(self) -> None:
         """A sweep that runs finds at once what somebody made due. Safe in any thread."""
@@ -79,7 +82,7 @@ class Jobs:
             self.failed_sweeps += 1
             self._working.drop()
             return None
-        self.failed_sweeps = 0
+        self.failed_sweeps, self.status.swept_at = 0, utc_now()
         self._metrics.sweep_done(utc_now(), utc_now() - begun)
         return self._clock.here(result.next_at) if result.next_at is not None else None
 
@@ -101,6 +104,11 @@ class Jobs:
         if took > SLOW:
             self._count_after = time.monotonic() + min(COUNTING * took, LONGEST_UNCOUNTED).total_seconds()
         self._metrics.overview(overview, took)
+        self._tried("status page", lambda: self.status.look(self._looking.get(), overview, begun))
+
+    def illustrate(self) -> None:
+        """Make the status page's thumbnails."""
+        self._tried("thumbnails", self.status.illustrate)
 
     def credits(self) -> None:
         """Ask Kie for the balance, which costs nothing and tells whether purchases may go on."""

@@ -9,11 +9,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.domain.advice import gate_advice
-from reconciler.domain.breaker import Stage
-from reconciler.domain.gate import Closure, GateName, GateView, Usage, closed
-from reconciler.domain.models import shapes
+from reconciler.domain.gate import GateView, Usage
 from reconciler.domain.policy import Policy
+from reconciler.domain.shut import shut
 from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount, moment, plain
 from reconciler.ports import Overview
@@ -28,11 +26,11 @@ def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str
         "at": moment(overview.at),
         "memory": "known" if remembers else "empty",
         "tracks": sum(overview.tracks.values()),
-        "stuck": _stuck(overview),
+        "stuck": overview.stuck,
         "states": [{"state": s, "reason": r, "tracks": n} for s, r, n in _counts(overview)],
         "oldest_stuck": moment(overview.oldest_stuck),
         "earliest_expiry": moment(overview.earliest_expiry),
-        "next_due": moment(_next_due(overview)),
+        "next_due": moment(overview.work_due),
         "paused": gate.paused,
         "gate_closed": _gates(gate, policy),
         "budget": {
@@ -61,7 +59,7 @@ def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[R
         yield _table(overview)
     gate, total = overview.gate, sum(overview.tracks.values())
     oldest = f", the oldest since {_ago(overview.oldest_stuck, overview.at)}" if overview.oldest_stuck else ""
-    yield Text(f"Tracks in scope: {total}. Stuck: {_stuck(overview)}{oldest}.")
+    yield Text(f"Tracks in scope: {total}. Stuck: {overview.stuck}{oldest}.")
     if overview.earliest_expiry is not None:
         yield Text(f"The first picture that dies may be gone from {moment(overview.earliest_expiry)} on.")
     yield Text(f"Next due: {_due(overview)}. Tasks running at Kie: {gate.running} of {policy.max_concurrent_tasks}.")
@@ -81,24 +79,15 @@ def _counts(overview: Overview) -> Iterator[tuple[State, Reason | None, int]]:
             yield state, reason, overview.tracks[state, reason]
 
 
-def _stuck(overview: Overview) -> int:
-    return sum(tracks for state, _, tracks in _counts(overview) if state.stuck)
-
-
 def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
-    until = {closure.name: closure for closure in gate.closures}
-    if gate.breaker.stage is Stage.OPEN:
-        until[GateName.BREAKER] = Closure(
-            GateName.BREAKER, gate.now, gate.breaker.retry_at, "Kie failed again and again"
-        )
     return [
         {
-            "name": name,
-            "until": moment(until[name].until) if name in until else None,
-            "detail": plain(until[name].detail) if name in until else None,
-            "todo": gate_advice(name),
+            "name": each.name,
+            "until": moment(each.until),
+            "detail": plain(each.detail) or None,
+            "todo": each.todo,
         }
-        for name in sorted(closed(gate, shapes(policy), policy))
+        for each in shut(gate, policy)
     ]
 
 
@@ -139,14 +128,8 @@ def _length(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _next_due(overview: Overview) -> datetime | None:
-    """Rows that nobody looked at yet are due although nothing is remembered of them."""
-    waits = any(reason is Reason.DUE for _, reason, _ in _counts(overview))
-    return min(filter(None, (overview.next_due, overview.at if waits else None)), default=None)
-
-
 def _due(overview: Overview) -> str:
-    due = _next_due(overview)
+    due = overview.work_due
     if due is None:
         return "nothing before the world changes"
     return "now" if due <= overview.at else str(moment(due))

@@ -36,6 +36,7 @@ from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, Key, probe, refuse_missing_rights
+from reconciler.database.showing import Ordered, Showing, WroteLast
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
 from reconciler.ports import Held, Overview
@@ -57,11 +58,14 @@ __all__ = [
     "Handing",
     "Key",
     "Notes",
+    "Ordered",
     "Pruned",
     "Reader",
     "SchemaError",
+    "Showing",
     "Told",
     "Where",
+    "WroteLast",
     "open_database",
     "open_reader",
     "printed_schema",
@@ -78,6 +82,7 @@ class Reader:
     app: AppTable
     finder: SqlFinder
     remembers: bool
+    showing: Showing
     _peek: Peek
     _gate: GateReader
     _overview: SqlOverview
@@ -85,6 +90,9 @@ class Reader:
 
     def peek(self, track_id: str) -> Held:
         return self._peek.peek(track_id)
+
+    def peek_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+        return self._peek.peek_all(track_ids)
 
     def inline_image(self, track_id: str) -> str | None:
         return self._peek.inline_image(track_id)
@@ -153,7 +161,8 @@ def open_reader(
             migrations.pretend(connection)
         finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
         gate, overview = GateReader(connection, policy), SqlOverview(connection, app, policy)
-        return Reader(connection, app, finder, remembers, peek, gate, overview, History(connection))
+        showing, history = Showing(connection), History(connection)
+        return Reader(connection, app, finder, remembers, showing, peek, gate, overview, history)
     except BaseException:
         connection.close()
         raise

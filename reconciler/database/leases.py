@@ -70,12 +70,19 @@ class Peek:
 
     def peek(self, track_id: str) -> Held:
         """The track as it is now, with a lease that is none."""
+        found = self.peek_all([track_id])[track_id]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def peek_all(self, track_ids: Sequence[str]) -> Mapping[str, Held | Exception]:
+        """The same of several, in one transaction. In the place of one whose memory cannot be read stands why."""
+        if not track_ids:
+            return {}
         with self.connection.snapshot() as now:
-            answers = self.connection.ask(*self._wanted([track_id], self._known))
-            seen = self._seen([track_id], answers, now)[track_id]
-        if isinstance(seen.memory, Exception):
-            raise seen.memory
-        return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now)
+            answers = self.connection.ask(*self._wanted(track_ids, self._known))
+            seen = self._seen(track_ids, answers, now)
+        return {track_id: _peeked(track_id, each, now) for track_id, each in seen.items()}
 
     def inline_image(self, track_id: str) -> str | None:
         with self.connection.reading():
@@ -94,6 +101,12 @@ class Peek:
 
     def _spelled(self, query: Any) -> Several:
         return Several(lambda ids: self.connection.statement(query.where(R.track_id.in_(ids)), *_KNOWN))
+
+
+def _peeked(track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
+    if isinstance(seen.memory, Exception):
+        return seen.memory
+    return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now)
 
 
 class SqlLeases(Peek):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import assert_never
 
 from reconciler.domain.actions import Action, Fetch, Measure, Wait, Write
-from reconciler.domain.attempts import Attempt, write_attempt
+from reconciler.domain.attempts import Attempt, Replaced, write_attempt
 from reconciler.domain.case import Case
 from reconciler.domain.learn import after_conflict, after_write
 from reconciler.domain.learn_pictures import lost_on
@@ -168,8 +168,9 @@ class Desk:
         """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
         written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
         conflicted = replace(case, memory=after_conflict(case))
-        change = self._change(written, (*tried, write_attempt(write, Commit.COMMITTED)))
-        otherwise = self._change(conflicted, (*tried, write_attempt(write, Commit.CONFLICT)))
+        replaced = Replaced.of(case)
+        change = self._change(written, (*tried, write_attempt(write, Commit.COMMITTED, replaced)))
+        otherwise = self._change(conflicted, (*tried, write_attempt(write, Commit.CONFLICT, replaced)))
 
         def saved(outcome: Commit) -> None:
             match outcome:

@@ -7,6 +7,7 @@ alone, until the next thing to do would cost, change something, or take time.
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 
 from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, GiveUp, ListStore, Measure, Wait, Write
@@ -45,6 +46,14 @@ class Forecast:
         return self.action.price if isinstance(self.action, Buy) else 0.0
 
     @property
+    def when(self) -> datetime | str:
+        """When that will be, or in words where there is no time for it."""
+        due_at = self.standing.due_at
+        if due_at is None:
+            return "when the gate opens" if self.standing.held is not None else "not before something changes"
+        return "at the next run" if due_at <= self.case.now else due_at
+
+    @property
     def is_work(self) -> bool:
         return self.standing.state not in (None, State.OK, State.SETTLING)
 
@@ -52,7 +61,7 @@ class Forecast:
 def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Generator[Forecast, None, None]:
     """One forecast per subject, in order. `eyes` None: offline, nothing is asked."""
     if eyes is None:
-        yield from (_forecast(subject.case, gate) for subject in subjects)
+        yield from (forecast(subject.case, gate) for subject in subjects)
         return
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
         pending = iter(subjects)
@@ -71,7 +80,7 @@ def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
         if not isinstance(action, Measure | AskTask | AskSong | ListStore):
             break
         case = _asked(case, whole(action, subject.inline), eyes)
-    return _forecast(case, gate)
+    return forecast(case, gate)
 
 
 def _asked(case: Case, action: Asking, eyes: Eyes) -> Case:
@@ -79,7 +88,8 @@ def _asked(case: Case, action: Asking, eyes: Eyes) -> Case:
     return replace(case, memory=notice(case.memory, case.track, case.policy, case.now))
 
 
-def _forecast(case: Case, gate: GateView) -> Forecast:
+def forecast(case: Case, gate: GateView) -> Forecast:
+    """Without asking anything."""
     action = plan_case(case)
     return Forecast(case, action, standing(case, action, gate))
 

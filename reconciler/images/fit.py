@@ -13,7 +13,7 @@ from reconciler.images.room import Room
 from reconciler.images.verify import Sound, verify
 from reconciler.ports import Prepared
 
-_ROOM = Room(MAX_PIXELS)
+ROOM = Room(MAX_PIXELS)
 """Bounds the memory to that of the largest picture that we take."""
 
 
@@ -22,7 +22,7 @@ def prepare(data: bytes, target: Target, *, interim: bool) -> Prepared | Flawed:
     header = probe_whole(data)
     if isinstance(header, Flawed):
         return header
-    return _ROOM.work(header.width * header.height, lambda: _made(data, header, target, interim=interim))
+    return ROOM.work(header.width * header.height, lambda: _made(data, header, target, interim=interim))
 
 
 def _made(data: bytes, header: Header, target: Target, *, interim: bool) -> Prepared | Flawed:
@@ -39,14 +39,14 @@ def _fitted(sound: Sound, data: bytes, target: Target) -> Prepared:
     if sound.plain and sound.picture.size == size:
         return _as_it_is(sound, data)
     picture = ImageOps.fit(sound.picture, size, Image.Resampling.LANCZOS)
-    return _prepared(_encoded(picture, target.quality), Format.JPEG, size, sound.picture.size)
+    return _prepared(encoded(picture, target.quality), Format.JPEG, size, sound.picture.size)
 
 
 def _as_it_is(sound: Sound, data: bytes) -> Prepared:
     return _prepared(data, sound.format, sound.picture.size, sound.picture.size)
 
 
-def _encoded(picture: Image.Image, quality: int) -> bytes:
+def encoded(picture: Image.Image, quality: int) -> bytes:
     """The pixels only: no EXIF, no profile (they are sRGB), no comment."""
     pixels = Image.new("RGB", picture.size)
     pixels.paste(picture)

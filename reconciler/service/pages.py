@@ -12,6 +12,8 @@ PIECE = 65536
 """Bytes that are sent or read at a time."""
 
 _TEXT = "text/plain; charset=utf-8"
+_THUMBNAIL = re.compile(r"/thumbnails/([0-9a-f]{32})\.jpg")
+_HTML = "text/html; charset=utf-8"
 _PICTURES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _IMAGE = re.compile(r"/images/((?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)*([A-Za-z0-9_~-][A-Za-z0-9_~.-]*\.(jpg|png|webp)))")
 """Key, file name, extension. No part begins with a dot, so that nothing leads out of the store or to a hidden file."""
@@ -19,6 +21,7 @@ _CALLBACKS = "/callback/"
 _CALLBACK = re.compile(_CALLBACKS + "([A-Za-z0-9_-]{32})")
 """The token of an order: 24 random bytes."""
 _FRESH = (("Cache-Control", "no-store"),)
+_GUARDED = (("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Pages:
     """By the store's key, may raise StoreError; None: pictures are not served here."""
     callback: Callable[[WSGIEnvironment, str], Answer] | None = None
     """With the token of the path, which is told to nobody else; None: callbacks are not heard."""
+    status: Callable[[], tuple[bytes, str]] | None = None
+    """The page for people, as HTML, and its Content-Security-Policy; None: there is none."""
+    thumbnail: Callable[[str], bytes | None] = lambda name: None  # noqa: ARG005
+    """A JPEG on that page, by its name."""
     failed: Callable[[str, Exception], None] = lambda path, error: None  # noqa: ARG005
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -86,6 +93,8 @@ class Pages:
     def _at(self, path: str) -> Mapping[str, Page]:
         """What answers there, by method."""
         match path:
+            case "/":
+                return _read(_status(self.status)) if self.status is not None else {}
             case "/metrics":
                 return _read(self._metrics)
             case "/healthz":
@@ -96,6 +105,8 @@ class Pages:
                 return _read(_image(self.picture, *found.groups()))
             case _ if self.callback is not None and (found := _CALLBACK.fullmatch(path)):
                 return {"POST": _called(self.callback, found[1])}
+            case _ if found := _THUMBNAIL.fullmatch(path):
+                return _read(_thumbnail(self.thumbnail, found[1]))
         return {}
 
     def _metrics(self, _: WSGIEnvironment) -> Answer:
@@ -117,6 +128,24 @@ def _verdict(complaints: tuple[str, ...]) -> Answer:
 
 def _called(callback: Callable[[WSGIEnvironment, str], Answer], token: str) -> Page:
     return lambda environ: callback(environ, token)
+
+
+def _status(status: Callable[[], tuple[bytes, str]]) -> Page:
+    def page(_: WSGIEnvironment) -> Answer:
+        body, policy = status()
+        return Answer(200, body, _HTML, (*_FRESH, ("Content-Security-Policy", policy), *_GUARDED))
+
+    return page
+
+
+def _thumbnail(thumbnail: Callable[[str], bytes | None], name: str) -> Page:
+    def page(_: WSGIEnvironment) -> Answer:
+        data = thumbnail(name)
+        if data is None:
+            return _plain(404, "there is no such thumbnail")
+        return Answer(200, data, _PICTURES["jpg"], (("Cache-Control", "private, max-age=3600, immutable"), *_GUARDED))
+
+    return page
 
 
 def _image(picture: Callable[[str], bytes | None], key: str, name: str, extension: str) -> Page:

@@ -1,0 +1,62 @@
+"""Numbers, times and others' texts as the page shows them."""
+
+from datetime import UTC, datetime, timedelta
+
+from reconciler.domain.texts import amount, moment, plain
+
+THIN = "\N{NARROW NO-BREAK SPACE}"
+LONGEST_TITLE, LONGEST_ID, LONGEST_TEXT = 80, 64, 300
+
+
+def grouped(number: int) -> str:
+    return f"{number:,}".replace(",", THIN)
+
+
+def credits(number: float) -> str:
+    return amount(number).replace(",", THIN)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def length(time: timedelta) -> str:
+    """In one unit, rounded down; two of it at least, but for seconds."""
+    seconds = max(int(time.total_seconds()), 0)
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return counted(seconds, "second")
+
+
+def age(at: datetime, now: datetime) -> str:
+    """Of what was, or is to come."""
+    if abs(now - at) < timedelta(seconds=1):
+        return "now"
+    return f"{length(now - at)} ago" if at < now else f"in {length(at - now)}"
+
+
+def clock(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: datetime) -> str:
+    return moment(at) or ""
+
+
+def spaced(word: str) -> str:
+    """A word of the code's, as one reads it."""
+    return word.replace("_", " ")
+
+
+def title(text: str | None) -> str:
+    shown = plain((text or "").strip(), LONGEST_TITLE)
+    return shown or "untitled"
+
+
+def named(track_id: str) -> str:
+    return plain(track_id, LONGEST_ID)
+
+
+def line(text: str) -> str:
+    return plain(text, LONGEST_TEXT)
