@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from reconciler.database import Ordered, Reader, WroteLast
-from reconciler.domain.actions import GiveUp
+from reconciler.domain.actions import GiveUp, Wait
 from reconciler.domain.attempts import written
 from reconciler.domain.case import Case
 from reconciler.domain.learn import notice
@@ -73,8 +73,18 @@ def _example(ahead: Forecast) -> Iterator[Example]:
     case, where = ahead.case, ahead.standing
     if where.state is not None and where.state.stuck and where.reason is not None:
         since = case.memory.needy_since
-        what = "nothing more" if isinstance(ahead.action, GiveUp) else describe(ahead.action)
-        yield Example(case.track.id, case.track.title, where.state, where.reason, since, ahead.when, what)
+        yield Example(case.track.id, case.track.title, where.state, where.reason, since, ahead.when, _what(ahead))
+
+
+def _what(ahead: Forecast) -> str:
+    """Without the time, which is told beside it."""
+    match ahead.action:
+        case GiveUp():
+            return "nothing more"
+        case Wait():
+            return "it is looked at again" if ahead.standing.due_at is not None else "it waits"
+        case action:
+            return describe(action)
 
 
 # -- recoveries ----------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Replaced:
     @property
     def askable(self) -> str | None:
         """The URL, where it is told whole and may still answer."""
-        return None if self.dead or self.url.endswith("…") else self.url or None
+        return self.url if "://" in self.url and not (self.dead or self.url.endswith("…")) else None
 
     def __str__(self) -> str:
         what = _INLINE if self.inline else self.url or _NOTHING

@@ -99,7 +99,7 @@ class Hour:
 
 
 def hours(bought: Iterable[tuple[datetime, Fate]], now: datetime) -> list[Hour]:
-    """The last `HOURS`, the oldest first; what is from before counts in the first one, what is from later in the last."""
+    """The last `HOURS`, the oldest first. What is older counts in the first one, what is later in the last."""
     counts: list[Counter[Fate]] = [Counter() for _ in range(HOURS)]
     for at, fate in bought:
         ago = min(max((now - at) // HOUR, 0), HOURS - 1)

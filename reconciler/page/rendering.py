@@ -11,17 +11,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reconciler.domain.advice import advice
 from reconciler.domain.meanings import MEANINGS
 from reconciler.domain.policy import Policy
 from reconciler.page import charts, svg, view, words
-from reconciler.page.values import Fate, Thumbnail, Told
+from reconciler.page.values import Thumbnail, Told
 
 _FILTERS: dict[str, Callable[..., object]] = {
     "grouped": words.grouped,
     "credits": words.credits,
     "length": words.length,
     "clock": words.clock,
+    "coded": words.coded,
     "iso": words.iso,
     "spaced": words.spaced,
     "titled": words.title,
@@ -63,5 +63,5 @@ def _template() -> Any:
     environment.filters.update(_FILTERS)
     environment.tests["thumbnail"] = lambda value: isinstance(value, Thumbnail)
     environment.tests["words"] = lambda value: isinstance(value, str)
-    environment.globals.update(age=words.age, charts=charts, svg=svg, Fate=Fate, meanings=MEANINGS, advice=advice)
+    environment.globals.update(age=words.age, counted=words.counted, charts=charts, svg=svg, meanings=MEANINGS)
     return environment.from_string(files(__package__).joinpath("status.html").read_text(encoding="utf-8"))

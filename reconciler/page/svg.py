@@ -46,6 +46,21 @@ def _pattern(name: str, size: int, *drawn: Markup, turned: int = 0) -> Markup:
     return element("pattern", square, *drawn, **shape)
 
 
+def sign(name: str) -> Markup:
+    """In a circle, beside the verdict."""
+    circle = element("circle", cx=24, cy=24, r=22, class_="ring")
+    return element(
+        "svg", circle, element("path", d=_SIGNS[name]), class_="sign", viewBox="0 0 48 48", aria_hidden="true"
+    )
+
+
+_SIGNS = {
+    "check": "M14 25 l7 7 l13 -15",
+    "bang": "M24 13 v14 M24 34 v1",
+    "pause": "M19 16 v16 M29 16 v16",
+    "cross": "M17 17 l14 14 M31 17 l-14 14",
+    "clock": "M24 13 v11 l7 5",
+}
 _PATTERNS = (
     _pattern("sound", 8),
     _pattern("soon", 8, element("circle", cx=4, cy=4, r=1.4, class_="mark")),

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.domain.advice import advice, to_do
+from reconciler.domain.attempts import Replaced
 from reconciler.domain.breaker import Stage
 from reconciler.domain.policy import Policy
 from reconciler.domain.shut import Shut, shut
 from reconciler.domain.states import Reason, State
-from reconciler.page.charts import Hour, hours
+from reconciler.page.charts import PARTS, Hour, hours
 from reconciler.page.values import Example, Recovery, Seen, Shown, Thumbnail, Told
 from reconciler.page.words import counted, length, spaced
 
@@ -20,10 +21,11 @@ STALE = 3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`look`: good, busy or bad."""
+    """`look`: good, busy or bad; `sign`: what is drawn beside it."""
 
     look: str
     words: str
+    sign: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class View:
     hours: Sequence[Hour]
     shut: Sequence[Shut]
     breaker: str
+    given_up: int
 
 
 def verdict(told: Told) -> Verdict:
@@ -74,16 +77,16 @@ def verdict(told: Told) -> Verdict:
     stuck = seen.overview.stuck if seen is not None else 0
     also = f", {counted(stuck, 'track')} stuck" if stuck else ""
     if health.hangs:
-        return Verdict("bad", f"It hangs{also}")
+        return Verdict("bad", f"It hangs{also}", "cross")
     if health.fails:
-        return Verdict("bad", f"Something fails{also}")
+        return Verdict("bad", f"Something fails{also}", "cross")
     if seen is None:
-        return Verdict("busy", "It has only just started")
+        return Verdict("busy", "It has only just started", "clock")
     if seen.overview.gate.paused:
-        return Verdict("busy", f"Paused{also}")
+        return Verdict("busy", f"Paused{also}", "pause")
     if stuck:
-        return Verdict("busy", f"{counted(stuck, 'track')} stuck")
-    return Verdict("good", "All is well")
+        return Verdict("busy", f"{counted(stuck, 'track')} stuck", "bang")
+    return Verdict("good", "All is well", "check")
 
 
 def troubles(told: Told, policy: Policy, here: datetime) -> Iterator[Trouble]:
@@ -118,21 +121,28 @@ def view(seen: Seen, shown: Shown, policy: Policy, here: datetime) -> View:
         hours(seen.bought, overview.at),
         shut(overview.gate, policy),
         overview.gate.breaker.stage if overview.gate.breaker.stage is not Stage.CLOSED else "closed, purchases flow",
+        states[State.FAILED] + states[State.INVALID],
     )
 
 
 def _groups(seen: Seen) -> Iterator[Group]:
-    """The largest first."""
+    """What was given up first, what is under way last; the largest first among those."""
     counts = Counter[Reason]()
     for (state, reason), count in seen.overview.tracks.items():
         if state.stuck and reason is not None:
             counts[reason] += count
-    for reason, count in counts.most_common():
+    stand = {reason: [s for s in State if s.stuck and seen.overview.tracks.get((s, reason))] for reason in counts}
+    for reason, count in sorted(counts.items(), key=lambda each: (_calm(stand[each[0]]), -each[1])):
         if count:
-            states = [s for s in State if s.stuck and seen.overview.tracks.get((s, reason))]
+            states = stand[reason]
             examples = [example for example in seen.examples if example.reason is reason]
             alone = states[0] if len(states) == 1 else None
             yield Group(reason, states, count, _advice(alone, reason), examples)
+
+
+def _calm(states: Sequence[State]) -> int:
+    looks = [part.look for part in reversed(PARTS) for state in states if state in part.states]
+    return ("over", "wait", "work").index(looks[0]) if looks else 0
 
 
 def _advice(state: State | None, reason: Reason) -> str:
@@ -153,9 +163,15 @@ def _before(recovery: Recovery, shown: Shown) -> Thumbnail | str:
     if not was.url:
         return "no picture"
     if was.askable is None:
-        return f"a {'dead' if was.dead else 'signed or long'} link{_of(was.size)}"
+        return f"{_unasked(was)}{_of(was.size)}"
     found = shown.get(was.askable, "on its way")
     return f"{found}{_of(was.size)}" if isinstance(found, str) else found
+
+
+def _unasked(was: Replaced) -> str:
+    if was.dead:
+        return "a dead link"
+    return "a signed or long link" if "://" in was.url else "no link"
 
 
 def _of(size: str) -> str:

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from markupsafe import Markup, escape
+
 from reconciler.domain.texts import amount, moment, plain
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
-LONGEST_TITLE, LONGEST_ID, LONGEST_TEXT = 80, 64, 300
+LONGEST_TITLE, LONGEST_ID, LONGEST_TEXT = 80, 64, 500
 
 
 def grouped(number: int) -> str:
@@ -56,6 +58,12 @@ def title(text: str | None) -> str:
 
 def named(track_id: str) -> str:
     return plain(track_id, LONGEST_ID)
+
+
+def coded(text: str) -> Markup:
+    """What stands in backticks is code."""
+    parts = ((escape(part), number % 2) for number, part in enumerate(plain(text, LONGEST_TEXT).split("`")))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if is_code else part for part, is_code in parts)
 
 
 def line(text: str) -> str:

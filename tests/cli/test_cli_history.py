@@ -51,7 +51,7 @@ def test_every_step_is_told_newest_first(install: Install) -> None:
     ]
     write, fetch, ask, _ = told
     assert write["about"] == install.rows()[0]["image_url"]
-    assert (write["detail"], fetch["detail"], ask["about"]) == ("adopted", "2048x1152", PAID)
+    assert (write["detail"], fetch["detail"], ask["about"]) == (f"adopted, in place of {PAID}", "2048x1152", PAID)
     assert sorted((each["at"] for each in told), reverse=True) == [each["at"] for each in told]
     assert all(each["times"] == 1 and each["since"] is None for each in told)
 

@@ -1,5 +1,7 @@
 """What was tried and what came of it, in words that may be shown."""
 
+from typing import Any
+
 import pytest
 
 from reconciler.domain.actions import (
@@ -13,7 +15,7 @@ from reconciler.domain.actions import (
     TaskResult,
     Write,
 )
-from reconciler.domain.attempts import Attempt, attempt, write_attempt
+from reconciler.domain.attempts import Attempt, Replaced, attempt, write_attempt, written
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -35,8 +37,23 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.learn import Done
+from reconciler.domain.model import Ailment, Track
 from reconciler.domain.states import Flaw, How, Reason
-from tests.domain.builders import DURABLE, KEY, OURS, POLICY, RESULT, SONG, TASK, purchase
+from tests.domain.builders import (
+    DURABLE,
+    INLINE,
+    KEY,
+    OURS,
+    POLICY,
+    RESULT,
+    SONG,
+    TASK,
+    case,
+    memory,
+    purchase,
+    seen,
+    track,
+)
 
 MEASURE, FETCH = Measure(RowImage(DURABLE)), Fetch(TaskResult(RESULT, TASK, How.GENERATED))
 ASK, BUY = AskTask(TASK), purchase()
@@ -74,7 +91,9 @@ def test_every_step_is_told_with_what_came_of_it(done: Done, finding: Finding, t
 
 def test_what_a_url_keeps_secret_is_not_told() -> None:
     assert attempt(Measure(RowImage(f"{DURABLE}?token=secret")), Sized(1, 1)).about == DURABLE
-    assert write_attempt(Write(f"{OURS}?token=secret", None, None), "conflict").about == OURS
+    assert write_attempt(Write(f"{OURS}?token=secret", None, None), "conflict", Replaced()).about == OURS
+    was = Replaced.of(case(track(f"{DURABLE}?token=secret")))
+    assert (was.url, was.askable) == (f"{DURABLE}?…", None)
 
 
 def test_details_are_cut() -> None:
@@ -82,7 +101,37 @@ def test_details_are_cut() -> None:
 
 
 def test_writes_tell_what_was_written_and_how_it_was_come_by() -> None:
-    assert write_attempt(Write(OURS, "2048x1152", How.RESTORED, key=KEY), "committed") == Attempt(
-        "write", OURS, "committed", "restored"
+    assert write_attempt(Write(OURS, "2048x1152", How.RESTORED, key=KEY), "committed", Replaced()) == Attempt(
+        "write", OURS, "committed", "restored, in place of nothing"
     )
-    assert write_attempt(Write(None, "2048x1152", None), "conflict") == Attempt("write", "resolution", "conflict")
+    assert write_attempt(Write(OURS, None, None, key=KEY), "committed", Replaced()).detail.startswith("interim, ")
+    assert write_attempt(Write(None, "2048x1152", None), "conflict", Replaced()) == Attempt(
+        "write", "resolution", "conflict"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "known", "said", "askable"),
+    [
+        (track(None), {}, "nothing", None),
+        (track(TASK), {}, TASK, None),
+        (track(DURABLE), {}, DURABLE, DURABLE),
+        (track(DURABLE), {"sighting": seen(DURABLE, 360, 360)}, f"360x360 {DURABLE}", DURABLE),
+        (track(DURABLE), {"sighting": seen(OURS, 360, 360)}, DURABLE, DURABLE),
+        (track(DURABLE), {"ailments": {DURABLE: Ailment(dead=True)}}, f"dead {DURABLE}", None),
+        (track(f"{DURABLE}/{'x' * 300}"), {}, f"{DURABLE}/{'x' * 300}"[:199] + "…", None),
+        (track(INLINE), {"sighting": seen(INLINE, 64, 64)}, "64x64 an inline picture", None),
+    ],
+)
+def test_what_a_write_replaced_is_told_and_read_again(
+    row: Track, known: dict[str, Any], said: str, askable: str | None
+) -> None:
+    was = Replaced.of(case(row, memory(**known)))
+    assert str(was) == said
+    told = write_attempt(Write(OURS, None, How.GENERATED, key=KEY), "committed", was)
+    assert written(told.detail) == ("generated", was)
+    assert was.askable == askable
+
+
+def test_a_write_of_an_older_version_tells_only_how() -> None:
+    assert written("generated") == ("generated", None)
