@@ -48,7 +48,7 @@ def test_a_purchase_from_its_order_to_the_row(make_world: MakeWorld) -> None:
     assert asked.times > 1
     assert began < asked.first_at < asked.at <= fetched.at
     assert fetched.detail == "160x90"
-    assert (written.about, written.detail) == (world.row("t000")["image_url"], "generated")
+    assert (written.about, written.detail) == (world.row("t000")["image_url"], "generated, in place of nothing")
 
 
 def test_trouble_is_told_as_often_as_it_came(make_world: MakeWorld) -> None:
