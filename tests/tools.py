@@ -46,6 +46,28 @@ def found_or_unpacked(package: str, path_inside: str) -> Path:
     return tool
 
 
+def chromium() -> Path:
+    """Debian's, with all that it needs: that is too much to be unpacked, so it is installed, which only root can."""
+    try:
+        return _installed("chromium")
+    except Unavailable as error:
+        _give_up(f"chromium is not on PATH, and Debian's cannot be installed: {error}")
+
+
+def _installed(package: str) -> Path:
+    with _locked(_home() / f"{package}.lock"):
+        if shutil.which(package) is None:
+            if os.getuid() != 0:
+                raise Unavailable("that takes root")
+            folder = Path(tempfile.gettempdir())
+            _run("apt-get", "update", cwd=folder)
+            _run("apt-get", "install", "--yes", "--no-install-recommends", package, cwd=folder, within_s=600)
+    tool = shutil.which(package)
+    if tool is None:
+        raise Unavailable(f"the package has no program {package}")
+    return Path(tool)
+
+
 def unpacked_before(inside: str) -> list[Path]:
     """All of that path, of whichever package."""
     return sorted(_home().glob(f"*/{inside}"))
@@ -91,9 +113,12 @@ def _unpack(package: str, root: Path) -> None:
         (folder / "unpacked").rename(root)
 
 
-def _run(*command: str, cwd: Path) -> None:
+def _run(*command: str, cwd: Path, within_s: float = 90) -> None:
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     try:
-        ended = subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, timeout=90)
+        ended = subprocess.run(
+            command, cwd=cwd, env=quiet, check=False, capture_output=True, text=True, timeout=within_s
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{' '.join(command)}: {error}") from error
     if ended.returncode != 0:

@@ -131,13 +131,21 @@ def _groups(seen: Seen) -> Iterator[Group]:
     for (state, reason), count in seen.overview.tracks.items():
         if state.stuck and reason is not None:
             counts[reason] += count
-    stand = {reason: [s for s in State if s.stuck and seen.overview.tracks.get((s, reason))] for reason in counts}
+    # Examples are judged a moment later than all were counted.
+    counts |= Counter(example.reason for example in seen.examples)
+    stand = {reason: _states(seen, reason) for reason in counts}
     for reason, count in sorted(counts.items(), key=lambda each: (_calm(stand[each[0]]), -each[1])):
         if count:
             states = stand[reason]
             examples = [example for example in seen.examples if example.reason is reason]
             alone = states[0] if len(states) == 1 else None
             yield Group(reason, states, count, _advice(alone, reason), examples)
+
+
+def _states(seen: Seen, reason: Reason) -> Sequence[State]:
+    found = {state for (state, why), count in seen.overview.tracks.items() if count and why is reason and state.stuck}
+    found |= {example.state for example in seen.examples if example.reason is reason}
+    return [state for state in State if state in found]
 
 
 def _calm(states: Sequence[State]) -> int:
