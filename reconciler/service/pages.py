@@ -93,8 +93,6 @@ class Pages:
     def _at(self, path: str) -> Mapping[str, Page]:
         """What answers there, by method."""
         match path:
-            case "/":
-                return _read(_status(self.status)) if self.status is not None else {}
             case "/metrics":
                 return _read(self._metrics)
             case "/healthz":
@@ -105,9 +103,13 @@ class Pages:
                 return _read(_image(self.picture, *found.groups()))
             case _ if self.callback is not None and (found := _CALLBACK.fullmatch(path)):
                 return {"POST": _called(self.callback, found[1])}
-            case _ if found := _THUMBNAIL.fullmatch(path):
-                return _read(_thumbnail(self.thumbnail, found[1]))
-        return {}
+        return self._for_people(path)
+
+    def _for_people(self, path: str) -> Mapping[str, Page]:
+        if path == "/" and self.status is not None:
+            return _read(_status(self.status))
+        found = _THUMBNAIL.fullmatch(path)
+        return _read(_thumbnail(self.thumbnail, found[1])) if found else {}
 
     def _metrics(self, _: WSGIEnvironment) -> Answer:
         body, content_type = self.metrics()

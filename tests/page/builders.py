@@ -15,18 +15,19 @@ from reconciler.ports import Overview
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 POLICY = Policy()
-GOOD = {(State.OK, None): 1000}
-STUCK = {**GOOD, (State.AWAITING, Reason.IN_FLIGHT): 9, (State.FAILED, Reason.NO_PROMPT): 2}
+Tracks = Mapping[tuple[State, Reason | None], int]
+GOOD: Tracks = {(State.OK, None): 1000}
+STUCK: Tracks = {**GOOD, (State.AWAITING, Reason.IN_FLIGHT): 9, (State.FAILED, Reason.NO_PROMPT): 2}
 NOTHING = Replaced()
 URL = "https://ref.supabase.co/a.jpg"
 HOSTILE = "</style><script>hack()</script><img src=x onerror=hack()>\"'&{{ 7*7 }}"
 
 
-def overview(tracks: Mapping[tuple[State, Reason | None], int] = GOOD, **gate: Any) -> Overview:
+def overview(tracks: Tracks = GOOD, **gate: Any) -> Overview:
     return Overview(NOW, tracks, NOW - timedelta(hours=3), None, GateView(NOW, **gate), None, ())
 
 
-def seen(tracks: Mapping[tuple[State, Reason | None], int] = GOOD, **changes: Any) -> Seen:
+def seen(tracks: Tracks = GOOD, **changes: Any) -> Seen:
     return replace(Seen(overview(tracks), NOW), **changes)
 
 

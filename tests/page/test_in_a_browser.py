@@ -68,7 +68,7 @@ def visiting(browser: Browser, url: str, size: str = "desktop", scheme: ColorSch
     visit = Visit(context.new_page())
     visit.page.on("console", lambda message: visit.said.append(f"{message.text} {message.location['url']}"))
     visit.page.on("pageerror", lambda error: visit.said.append(str(error)))
-    visit.page.on("dialog", lambda dialog: (visit.said.append(dialog.message), dialog.dismiss()))
+    visit.page.on("dialog", lambda dialog: visit.said.append(dialog.message))
     visit.page.on("request", lambda request: visit.asked.append(request.url))
     visit.page.add_init_script(WATCH)
     visit.page.goto(url, wait_until="load")

@@ -11,7 +11,7 @@ from reconciler.domain.gate import Closure, GateName, Usage
 from reconciler.domain.states import Reason, State
 from reconciler.page import view, words
 from reconciler.page.values import Fate, Health, Seen, Thumbnail, Told
-from tests.page.builders import GOOD, HOSTILE, NOW, POLICY, STUCK, URL, example, html, overview, recovery, seen
+from tests.page.builders import GOOD, HOSTILE, NOW, POLICY, STUCK, URL, Tracks, example, html, overview, recovery, seen
 
 HOUR = timedelta(hours=1)
 THUMB = Thumbnail("ab" * 16, 320, 180)
@@ -74,7 +74,7 @@ def groups(value: Seen) -> list[tuple[Reason, int, int]]:
 
 
 def test_what_was_given_up_comes_first_and_what_is_under_way_last() -> None:
-    tracks = {
+    tracks: Tracks = {
         (State.AWAITING, Reason.IN_FLIGHT): 70,
         (State.MISSING, Reason.BUDGET): 5,
         (State.BELOW_TARGET, Reason.BUDGET): 6,

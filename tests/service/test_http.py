@@ -18,6 +18,7 @@ from reconciler.service.http import HttpServer, Limits
 from reconciler.service.pages import Pages
 
 KEY = "tracks/a~20b/0123456789abcdef.jpg"
+THUMBNAIL = f"/thumbnails/{'ab' * 16}.jpg"
 TEXT = "text/plain; charset=utf-8"
 LONG = 30.0
 
@@ -29,6 +30,7 @@ class Site:
     complaints: tuple[str, ...] = ()
     unready: tuple[str, ...] = ()
     pictures: dict[str, bytes] = field(default_factory=lambda: {KEY: b"picture"})
+    thumbnails: dict[str, bytes] = field(default_factory=lambda: {"ab" * 16: b"small"})
     raises: Exception | None = None
     asked: list[str] = field(default_factory=list)
     failed: list[tuple[str, Exception]] = field(default_factory=list)
@@ -48,12 +50,19 @@ class Site:
             raise self.raises
         return self.pictures.get(key)
 
+    def status(self) -> tuple[bytes, str]:
+        if self.raises:
+            raise self.raises
+        return b"<!doctype html>", "default-src 'none'"
+
     def pages(self) -> Pages:
         return Pages(
             metrics=self.metrics,
             health=lambda: self.complaints,
             ready=lambda: self.unready,
             picture=self.picture,
+            status=self.status,
+            thumbnail=self.thumbnails.get,
             failed=lambda path, error: self.failed.append((path, error)),
         )
 
@@ -264,7 +273,7 @@ def test_pictures_may_be_served_elsewhere(path: str, site: Site) -> None:
         assert ask(server, path).status == 404
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", f"/images/{KEY}", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", f"/images/{KEY}", THUMBNAIL, "/nothing"])
 def test_head_is_get_without_the_body(path: str, server: HttpServer) -> None:
     got, head = ask(server, path), ask(server, path, "HEAD")
     assert head.status == got.status
@@ -276,7 +285,7 @@ def test_head_is_get_without_the_body(path: str, server: HttpServer) -> None:
         assert rest(link).endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/metrics/", "/healthz/x", "/callback/token", "*"])
+@pytest.mark.parametrize("path", ["/index.html", "/nothing", "/metrics/", "/healthz/x", "/callback/token", "*"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_is_not_there(path: str, method: str, server: HttpServer) -> None:
     reply = ask(server, path, method)
@@ -284,13 +293,52 @@ def test_what_is_not_there(path: str, method: str, server: HttpServer) -> None:
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", f"/images/{KEY}"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", f"/images/{KEY}", THUMBNAIL])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
 def test_pages_are_only_read(path: str, method: str, server: HttpServer, site: Site) -> None:
     reply = ask(server, path, method, body=b"x" * 20_000)
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")
     assert reply.headers["Cache-Control"] == "no-store"
     assert site.asked == []
+
+
+def test_the_page_for_people_comes_with_the_policy_that_guards_it(server: HttpServer) -> None:
+    reply = ask(server, "/")
+    assert (reply.status, reply.body) == (200, b"<!doctype html>")
+    assert (
+        dict(reply.headers.items()).items()
+        >= {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": "default-src 'none'",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }.items()
+    )
+
+
+def test_the_page_for_people_may_fail_too(server: HttpServer, site: Site) -> None:
+    site.raises = ValueError("secret")
+    reply = ask(server, "/")
+    assert (reply.status, b"secret" in reply.body) == (500, False)
+
+
+def test_thumbnails_are_for_that_page_alone(server: HttpServer) -> None:
+    reply = ask(server, THUMBNAIL)
+    assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, b"small", "image/jpeg")
+    assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert reply.headers["Cache-Control"].startswith("private")
+
+
+@pytest.mark.parametrize("name", ["cd" * 16, "ab", "AB" * 16, "../" + "ab" * 16])
+def test_there_are_no_other_thumbnails(server: HttpServer, name: str) -> None:
+    assert ask(server, f"/thumbnails/{name}.jpg").status == 404
+
+
+def test_there_may_be_no_page_for_people(site: Site) -> None:
+    with HttpServer("127.0.0.1", 0, Pages(site.metrics, tuple, tuple, None)) as server:
+        assert [ask(server, path).status for path in ("/", THUMBNAIL)] == [404, 404]
 
 
 def test_a_page_that_fails_says_so_and_nothing_more(server: HttpServer, site: Site) -> None:
