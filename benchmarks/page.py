@@ -18,6 +18,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,7 +33,11 @@ from reconciler.domain.policy import Policy, Target
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, Succeed
 from reconciler.testing.world import PUBLIC_URL, World
 
-STUCK = {"held": {}, "unnamed": {"title": "Untitled"}, "refused": {"extended_prompt_image": "an entry"}}
+STUCK: dict[str, dict[str, Any]] = {
+    "held": {},
+    "unnamed": {"title": "Untitled"},
+    "refused": {"extended_prompt_image": "an entry"},
+}
 """Tracks that wait for the budget, that hold no prompt, that are refused: what the others are copied from."""
 EACH_SECOND = '[schedule]\nsnapshot_interval = "1s"\n[kie]\nbase_url = "http://127.0.0.1:9"\n'
 LOCAL = 'allow_insecure_hosts = ["127.0.0.1"]\n'
@@ -70,10 +75,10 @@ def stuck(folder: Path, tracks: int) -> World:
     world.run(timedelta(minutes=1))
     for table, key in (("tracks", "id"), ("reconciler_memory", "track_id"), ("reconciler_attempt", "track_id")):
         names = [name for name in world.sql(f"SELECT * FROM {table} LIMIT 1")[0] if name not in (key, "id", "task_id")]  # noqa: S608
-        columns = ", ".join(names)
+        copied = ", ".join(names)
         for known in STUCK:
             world.sql(
-                f"INSERT INTO {table} ({key}, {columns}) {MANY} SELECT {key} || i, {columns} FROM n, {table}"  # noqa: S608
+                f"INSERT INTO {table} ({key}, {copied}) {MANY} SELECT {key} || i, {copied} FROM n, {table}"  # noqa: S608
                 f" WHERE {key} = ?",
                 tracks // len(STUCK),
                 known,
