@@ -91,5 +91,5 @@ def test_a_program_on_sqlite_does_not_load_what_it_does_not_use() -> None:
     ask = "import sys, reconciler.app.daemon, reconciler.cli; print(*(name for name, it in sys.modules.items() if it))"
     loaded = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
     whose = {name.partition(".")[0] for name in loaded}
-    assert whose.isdisjoint({"psycopg", "psycopg_binary", "obstore", "rich"})
+    assert whose.isdisjoint({"psycopg", "psycopg_binary", "obstore", "rich", "jinja2", "markupsafe"})
     assert {"httpx._main", "reconciler.kie.simulated"}.isdisjoint(loaded)

@@ -9,7 +9,6 @@ from reconciler.domain.findings import Flawed, Refused
 from reconciler.domain.policy import Policy
 from reconciler.images.thumbnail import Small, thumbnail
 from reconciler.page.values import Shown, Thumbnail
-from reconciler.page.words import spaced
 from reconciler.ports import Pictures, StoreError, StoreReader
 
 AT_A_TIME = 8
@@ -67,7 +66,7 @@ class Gallery:
         if data is None:
             return "gone from the store"
         made = thumbnail(data) if isinstance(data, bytes) else data
-        return f"not shown: {spaced(made.flaw)}" if isinstance(made, Flawed) else made
+        return "not shown: " + made.flaw.replace("_", " ") if isinstance(made, Flawed) else made
 
     def _fetched(self, url: str) -> bytes | Flawed | str | None:
         """Over the web, once: where it cannot be had now, words have to do."""
