@@ -26,6 +26,7 @@ class Part:
     states: frozenset[State]
 
 
+GIVEN_UP = frozenset({State.FAILED, State.INVALID})
 PARTS = (
     Part("sound", "Good", "measured, durable, the target size", frozenset({State.OK})),
     Part(
@@ -46,7 +47,7 @@ PARTS = (
         "for the next try, for the budget, or for an answer",
         frozenset({State.MISSING, State.BELOW_TARGET, State.UNKNOWN, State.BACKING_OFF}),
     ),
-    Part("over", "Given up", "until the row changes or somebody decides", frozenset({State.FAILED, State.INVALID})),
+    Part("over", "Given up", "until the row changes or somebody decides", GIVEN_UP),
 )
 
 FATES: Mapping[Fate, tuple[str, str]] = {

@@ -11,7 +11,7 @@ from reconciler.domain.breaker import Stage
 from reconciler.domain.policy import Policy
 from reconciler.domain.shut import Shut, shut
 from reconciler.domain.states import Reason, State
-from reconciler.page.charts import PARTS, Hour, hours
+from reconciler.page.charts import GIVEN_UP, Hour, hours
 from reconciler.page.values import Example, Recovery, Seen, Shown, Thumbnail, Told
 from reconciler.page.words import counted, length, spaced
 
@@ -121,7 +121,7 @@ def view(seen: Seen, shown: Shown, policy: Policy, here: datetime) -> View:
         hours(seen.bought, overview.at),
         shut(overview.gate, policy),
         overview.gate.breaker.stage if overview.gate.breaker.stage is not Stage.CLOSED else "closed, purchases flow",
-        states[State.FAILED] + states[State.INVALID],
+        sum(states[state] for state in GIVEN_UP),
     )
 
 
@@ -134,7 +134,7 @@ def _groups(seen: Seen) -> Iterator[Group]:
     # Examples are judged a moment later than all were counted.
     counts |= Counter(example.reason for example in seen.examples)
     stand = {reason: _states(seen, reason) for reason in counts}
-    for reason, count in sorted(counts.items(), key=lambda each: (_calm(stand[each[0]]), -each[1])):
+    for reason, count in sorted(counts.items(), key=lambda each: (_calm(each[0], stand[each[0]]), -each[1])):
         if count:
             states = stand[reason]
             examples = [example for example in seen.examples if example.reason is reason]
@@ -148,9 +148,11 @@ def _states(seen: Seen, reason: Reason) -> Sequence[State]:
     return [state for state in State if state in found]
 
 
-def _calm(states: Sequence[State]) -> int:
-    looks = [part.look for part in reversed(PARTS) for state in states if state in part.states]
-    return ("over", "wait", "work").index(looks[0]) if looks else 0
+def _calm(reason: Reason, states: Sequence[State]) -> int:
+    """How little it wants somebody."""
+    if reason is Reason.IN_FLIGHT:
+        return 2
+    return 0 if any(state in GIVEN_UP for state in states) else 1
 
 
 def _advice(state: State | None, reason: Reason) -> str:

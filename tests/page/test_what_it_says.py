@@ -78,6 +78,7 @@ def test_what_was_given_up_comes_first_and_what_is_under_way_last() -> None:
         (State.AWAITING, Reason.IN_FLIGHT): 70,
         (State.MISSING, Reason.BUDGET): 5,
         (State.BELOW_TARGET, Reason.BUDGET): 6,
+        (State.FETCHING, Reason.STORAGE_FAILED): 2,
         (State.BACKING_OFF, Reason.DOWNLOAD_FAILED): 30,
         (State.FAILED, Reason.NO_PROMPT): 1,
         (State.FAILED, Reason.CONTENT_REJECTED): 0,
@@ -86,6 +87,7 @@ def test_what_was_given_up_comes_first_and_what_is_under_way_last() -> None:
         (Reason.NO_PROMPT, 1, 1),
         (Reason.DOWNLOAD_FAILED, 30, 0),
         (Reason.BUDGET, 11, 0),
+        (Reason.STORAGE_FAILED, 2, 0),
         (Reason.IN_FLIGHT, 70, 0),
     ]
 
