@@ -16,6 +16,12 @@ def picture(size: tuple[int, int], form: str = "JPEG", **options: object) -> byt
     return file.getvalue()
 
 
+def blank(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     ("size", "small"), [((1024, 576), (320, 180)), ((360, 360), (320, 320)), ((90, 160), (90, 160))]
@@ -43,7 +49,12 @@ def test_the_same_picture_has_the_same_name_and_another_has_another() -> None:
 
 @pytest.mark.parametrize(
     ("data", "flaw"),
-    [(b"<svg onload=hack()>", Flaw.FORMAT), (picture((64, 64))[:-20], Flaw.TRUNCATED), (b"", Flaw.FORMAT)],
+    [
+        (b"<svg onload=hack()>", Flaw.FORMAT),
+        (blank((64, 64)), Flaw.BLANK),
+        (picture((64, 64))[:-20], Flaw.TRUNCATED),
+        (b"", Flaw.FORMAT),
+    ],
 )
 def test_what_is_no_whole_picture_is_none(data: bytes, flaw: Flaw) -> None:
     made = thumbnail(data)
