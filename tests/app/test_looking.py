@@ -83,6 +83,14 @@ def test_the_last_recoveries_are_told_once_each_with_what_they_replaced(make_wor
     assert len(value.bought) == RECOVERIES + 3
 
 
+def test_of_two_writes_to_a_track_the_last_is_told(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run(MINUTE)
+    world.sql("UPDATE tracks SET image_url = NULL")
+    world.run(MINUTE)
+    assert [recovery.how for recovery in seen(world).recoveries] == ["restored"]
+
+
 def test_purchases_are_told_by_what_became_of_them(make_world: MakeWorld) -> None:
     world = make_world(2)
     world.kie.script.clear()

@@ -119,7 +119,7 @@ def attacked(folder: Path) -> Iterator[Inside]:
         install.add(f"b{HOSTILE}", **hostile, image_url=f"https://covers.example/{HOSTILE}")
         install.add(f"c{HOSTILE}", **hostile, task_id=HOSTILE)
         install.add(f"d{HOSTILE}", **hostile)
-        install.add(f"e{HOSTILE}", **hostile, image_url=HOSTILE)
+        install.add("e" * 300, **{**hostile, "title": "W" * 300}, image_url=HOSTILE)
         with daemon_on(install, 2) as daemon:
             spoil(install)
             recounted(daemon)
