@@ -49,12 +49,13 @@ def found_or_unpacked(package: str, path_inside: str) -> Path:
 def chromium() -> Path:
     """Debian's, with all that it needs: that is too much to be unpacked, so it is installed, which only root can."""
     try:
-        return _installed("chromium")
+        return installed("chromium")
     except Unavailable as error:
         _give_up(f"chromium is not on PATH, and Debian's cannot be installed: {error}")
 
 
-def _installed(package: str) -> Path:
+def installed(package: str) -> Path:
+    """Its program of that name. Raises Unavailable."""
     with _locked(_home() / f"{package}.lock"):
         if shutil.which(package) is None:
             if os.getuid() != 0:

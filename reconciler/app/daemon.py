@@ -167,7 +167,7 @@ class Daemon:
             ready=self._readiness,
             picture=LocalReader(Path(self._settings.storage.path)).get if local else None,
             callback=callback,
-            status=lambda: self._jobs.status.page(self._health(), self._readiness()),
+            status=lambda: self._jobs.status.page(self._vitals.complaints(), self._failing()),
             thumbnail=self._jobs.status.gallery.file,
             failed=lambda path, error: self._ears.tell(PageFailed(path, error)),
         )
@@ -180,6 +180,9 @@ class Daemon:
     def _readiness(self) -> tuple[str, ...]:
         if not self._ready or self._stopping:
             return ("stopping" if self._stopping else "starting",)
+        return self._failing()
+
+    def _failing(self) -> tuple[str, ...]:
         return tuple(said for job, said in tuple(self._jobs.troubles.items()) if job in _SOON)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from threading import Lock
 
 from reconciler import __version__
@@ -26,7 +27,7 @@ class Status:
 
     def __init__(self, outside: Provider, clock: Callable[[], datetime] = utc_now) -> None:
         self._settings, self._policy, self._clock = outside.settings, outside.policy, clock
-        self.gallery = Gallery(lambda: reader_of(outside.settings), outside.pictures, outside.policy)
+        self.gallery = Gallery(cache(lambda: reader_of(outside.settings)), outside.pictures, outside.policy)
         self._seen: Seen | None = None
         self._made: tuple[_Known, datetime, bytes] | None = None
         self._making = Lock()
