@@ -116,6 +116,14 @@ def test_what_was_there_before_is_asked_for_where_it_lies(store: MemoryStore) ->
     assert isinstance(gallery.shown[URL], Thumbnail)
 
 
+def test_where_nothing_is_stored_the_picture_is_asked_for_where_it_was_left() -> None:
+    web, url = Web(), "https://tempfile.aiquickdraw.com/r/1.png"
+    gallery = gallery_of(MemoryStore(marker=None), web, Policy(keeps=False))
+    gallery.make([url])
+    assert isinstance(gallery.shown[url], Thumbnail)
+    assert web.asked == [url]
+
+
 @pytest.mark.parametrize(
     "url", ["http://ref.supabase.co/a.jpg", "https://10.0.0.1/a.jpg", "https://u:p@x.example/a.jpg"]
 )
