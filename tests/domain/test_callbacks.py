@@ -8,18 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.actions import AskTask, Buy, Fetch, TaskResult, Wait
+from reconciler.domain.amending import reopened
 from reconciler.domain.attempts import attempt
 from reconciler.domain.backoff import poll_called_after
 from reconciler.domain.callbacks import announced, confirms, name_of, unheeded
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Accepted, Call, Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble
 from reconciler.domain.learn import learn, notice
-from reconciler.domain.model import Callback, Memory, Outcome, TaskState, Verdict
+from reconciler.domain.model import Callback, Memory, Outcome, TaskState, Track, Verdict
 from reconciler.domain.plan import plan_case
 from reconciler.domain.runs import Runs
 from reconciler.domain.states import How, Reason, State
 from tests.domain.builders import (
     DAY,
+    DURABLE,
     HOUR,
     MINUTE,
     NOW,
@@ -31,11 +33,13 @@ from tests.domain.builders import (
     accepted,
     case,
     done_task,
+    faulty,
     lost,
     memory,
     nothing,
     planned,
     purchase,
+    seen,
     task,
     tasks,
     track,
@@ -127,7 +131,22 @@ def test_it_is_asked_though_the_track_was_given_up_meanwhile() -> None:
     ids=["names none", "of another order", "the answer may still come", "was asked"],
 )
 def test_otherwise_nothing_is_asked_for(the_memory: Memory) -> None:
-    assert planned(track(), the_memory) != CONFIRM
+    assert not isinstance(planned(track(), the_memory), AskTask)
+
+
+def test_nor_what_was_given_up_for_its_faults_and_tried_again_since() -> None:
+    hopeless = called(ailments={name_of(TASK): faulty(8 * DAY, why=Reason.UNKNOWN_PURCHASE)})
+    again = reopened(case(the_memory=hopeless))
+    assert again.ailments[name_of(TASK)].dead
+    assert not isinstance(planned(track(), again), AskTask)
+
+
+@pytest.mark.parametrize(
+    "the_track", [track(DURABLE, resolution="2048x1152"), track(status="failed")], ids=["good by now", "out of scope"]
+)
+def test_it_is_asked_though_the_track_needs_nothing_any_more(the_track: Track) -> None:
+    """What was paid for goes into the store."""
+    assert planned(the_track, called(sighting=seen(DURABLE))) == CONFIRM
 
 
 def test_a_record_that_carries_the_token_makes_the_task_ours() -> None:
