@@ -421,3 +421,16 @@ def test_closures_and_pauses_keep_their_length(app: Any, till: Till) -> None:
     assert view.breaker.retry_at == app.clock() + till.policy.retry_max
     app.clock.on(seconds=1)
     assert till.gate.view().closures == view.closures, "mended once"
+
+
+def test_what_lies_ahead_is_found_though_nothing_else_does(app: Any, till: Till) -> None:
+    """An order, and a closure, each by itself."""
+    till.gate.balance(1000, app.clock())
+    app.clock.on(hours=1)
+    till.failed("a")
+    app.clock.on(hours=-1)
+    assert till.gate.view().window == (app.clock() + 10 * SECOND,)
+    app.clock.on(hours=1)
+    till.gate.close(Closure(GateName.KEY, app.clock(), app.clock() + 10 * SECOND))
+    app.clock.on(hours=-1, seconds=1)
+    assert [closure.until for closure in till.gate.view().closures] == [app.clock() + 10 * SECOND]
