@@ -145,7 +145,7 @@ def _remembered(memory: Memory) -> dict[str, Any]:
         "tasks": [_task(task) for task in memory.tasks.values()],
         "handed_over": list(memory.handed),
         "song": _song(memory.song) if memory.song else None,
-        "purchases": [_purchase(purchase) for purchase in memory.purchases],
+        "purchases": [_purchase(purchase, memory) for purchase in memory.purchases],
         "troubles": [_ailment(source, ailment) for source, ailment in memory.ailments.items()],
     }
 
@@ -188,7 +188,7 @@ def _song(song: Song) -> dict[str, Any]:
     }
 
 
-def _purchase(purchase: Purchase) -> dict[str, Any]:
+def _purchase(purchase: Purchase, memory: Memory) -> dict[str, Any]:
     """Not its token, by which a callback is known to be Kie's."""
     accepted = purchase.outcome is Outcome.ACCEPTED
     return {
@@ -201,6 +201,7 @@ def _purchase(purchase: Purchase) -> dict[str, Any]:
         "detail": purchase.detail,
         "sent": purchase.sent,
         "task": purchase.task_id,
+        "called_back": any(callback.token == purchase.token for callback in memory.callbacks),
         "verdict": purchase.verdict if accepted or purchase.verdict is not Verdict.PENDING else None,
         "answered_at": _moment(purchase.answered_at),
         "ended_at": _moment(purchase.ended_at),

@@ -61,8 +61,12 @@ def installed(package: str) -> Path:
             if os.getuid() != 0:
                 raise Unavailable("that takes root")
             folder = Path(tempfile.gettempdir())
-            _run("apt-get", "update", cwd=folder)
-            _run("apt-get", "install", "--yes", "--no-install-recommends", package, cwd=folder, within_s=600)
+            install = "apt-get", "install", "--yes", "--no-install-recommends", package
+            try:
+                _run(*install, cwd=folder, within_s=600)
+            except Unavailable:
+                _run("apt-get", "update", cwd=folder)
+                _run(*install, cwd=folder, within_s=600)
     tool = shutil.which(package)
     if tool is None:
         raise Unavailable(f"the package has no program {package}")

@@ -28,7 +28,7 @@ from reconciler.config import Settings
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
 from reconciler.images.local_store import LocalReader
-from reconciler.service.callbacks import Callbacks
+from reconciler.service.callbacks import Callbacks, Heard
 from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
 from reconciler.service.http import HttpServer
 from reconciler.service.notify import Notifier, watchdog_interval
@@ -151,9 +151,14 @@ class Daemon:
         calling = Calling(partial(opened, settings), partial(file_of, settings), self._look_again)
         try:
             key = settings.callback.hmac_key.get_secret_value()
-            yield Callbacks(calling.hint, hmac_key=key, heard=self._ears.metrics.called_back)
+            yield Callbacks(calling.hint, hmac_key=key, heard=self._hear)
         finally:
             calling.close()
+
+    def _hear(self, heard: Heard) -> None:
+        self._ears.metrics.called_back(heard)
+        if heard is Heard.TAKEN:
+            self._jobs.status.called_at = utc_now()
 
     def _look_again(self) -> None:
         self._jobs.look_again()

@@ -23,7 +23,7 @@ _Known = tuple[Seen | None, Shown, Health]
 
 
 class Status:
-    """`swept_at`: when the last sweep that went well ended."""
+    """`swept_at`: when the last sweep that went well ended. `called_at`: when the last callback was taken."""
 
     def __init__(self, outside: Provider, clock: Callable[[], datetime] = utc_now) -> None:
         self._settings, self._policy, self._clock = outside.settings, outside.policy, clock
@@ -32,6 +32,7 @@ class Status:
         self._made: tuple[_Known, datetime, bytes] | None = None
         self._making = Lock()
         self.swept_at: datetime | None = None
+        self.called_at: datetime | None = None
 
     def look(self, reader: Reader, overview: Overview, at: datetime) -> None:
         """For the snapshot's thread. Raises DatabaseError; what was seen before stays."""
@@ -75,4 +76,6 @@ class Status:
             self._settings.database.place,
             self._settings.storage.place,
             self.gallery.trouble,
+            bool(self._policy.callback_url),
+            self.called_at,
         )

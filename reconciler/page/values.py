@@ -88,6 +88,10 @@ class Health:
     database: str = ""
     store: str = ""
     store_trouble: str | None = None
+    callbacks: bool = False
+    """Whether Kie is asked to call."""
+    called_at: datetime | None = None
+    """When it last did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Callbacks from their page to the database, by way of one thread, and from there to a picture."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,6 +168,7 @@ def test_kie_calls_and_pictures_are_there_after_one_question_each(install: Insta
     assert sum(visit.operation == "record" for visit in book.visits) == 2
     assert {telling.answer for telling in book.callbacks} == {"200"}
     assert called.gauges()[COUNTED % "taken"] == 2
+    assert re.search(r"<dt>Callbacks</dt><dd>the last <time", called.says("/")[1])
     assert not any(token in called.says("/metrics")[1] for token in tokens(install))
 
 

@@ -96,6 +96,7 @@ def test_a_store_that_cannot_be_read_is_told(daemon: Inside, quick: Install) -> 
 
 def test_it_is_made_once_for_each_thing_to_tell(daemon: Inside, monkeypatch: Patch) -> None:
     eventually(lambda: "All is well" in daemon.says("/")[1])
+    daemon.rest()
     status, made = daemon.daemon._jobs.status, list[object]()
     whole = Status._rendered
 

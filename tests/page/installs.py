@@ -121,9 +121,17 @@ def attacked(folder: Path) -> Iterator[Inside]:
         install.add(f"d{HOSTILE}", **hostile)
         install.add("e" * 300, **{**hostile, "title": "W" * 300}, image_url=HOSTILE)
         with daemon_on(install, 2) as daemon:
+            eventually(lambda: at_rest(install) == 5)
             spoil(install)
             recounted(daemon)
             yield daemon
+
+
+def at_rest(install: Install) -> int:
+    """Tracks that were looked at, and have nothing to do at once."""
+    waits = "lease_owner IS NULL AND (due_at IS NULL OR due_at > ?)"
+    found = install.sql(f"SELECT 1 FROM reconciler_memory WHERE state IS NOT NULL AND {waits}", own(datetime.now(UTC)))
+    return len(found)
 
 
 def spoil(install: Install) -> None:

@@ -195,3 +195,16 @@ def test_titles_are_made_harmless_and_cut() -> None:
     assert len(words.title("x" * 1000)) == words.LONGEST_TITLE
     assert words.title("  ") == "untitled"
     assert words.coded("run `a<b` now") == "run <code>a&lt;b</code> now"
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        ({}, "not asked for: <code>callback.public_url</code> is empty"),
+        ({"callbacks": True}, "none has come yet"),
+        ({"callbacks": True, "called_at": NOW - HOUR}, ">60 minutes ago</time>"),
+    ],
+)
+def test_it_tells_whether_kie_calls(health: dict[str, Any], said: str) -> None:
+    row = html(seen(), **health).partition("<dt>Callbacks</dt>")[2].partition("</div>")[0]
+    assert said in row

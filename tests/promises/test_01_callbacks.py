@@ -21,7 +21,7 @@ from reconciler.testing.world import World
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 CALLED = "https://ops.example"
-TRACKS, SHARE_LOST = 30, 0.3
+TRACKS, SHARE_LOST = 15, 0.3
 
 
 class Asked:
@@ -60,7 +60,7 @@ def filled(make_world: Callable[..., World]) -> Callable[..., World]:
         world.kie.script.clear()
         for number in range(TRACKS):
             world.add(f"t{number:02}")
-            run = (12 + 4 * number) * SECOND
+            run = (12 + 8 * number) * SECOND
             world.kie.script.when(Succeed(width=160, height=90, run=run), prompt_contains=f"t{number:02} ")
         return world
 
@@ -205,7 +205,7 @@ def test_a_death_at_any_call_buys_once_even_between_an_order_and_its_answer(
 ) -> None:
     """As long as Kie calls: the one instant that cannot be closed otherwise."""
     died = 0
-    for at in count():
+    for at in count(step=1 if lost else 2):
         world = make_world(callback_url=CALLED)
         world.store = MemoryStore()
         if lost:
