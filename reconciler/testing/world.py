@@ -204,7 +204,7 @@ class World:
             self.store.adopt(None)
             parts = self.parts(database, around)
             sweep = Sweep(parts, Bounds(self.clock() + length, **bounds), self.events.append)
-            if isinstance(parts.crew, InlineCrew):
+            if isinstance(parts.crew, InlineCrew) and self.policy.callback_url:
                 parts.crew.world = _Calls(self.kie, database, sweep)
                 parts.crew.world.happen()
             return sweep.run()

@@ -110,17 +110,19 @@ def attacked(folder: Path) -> Iterator[Inside]:
     home.mkdir()
     with installed(home) as install:
         refused = Refuse(400, f"flagged as sensitive {HOSTILE}")
-        install.kie.script.when(AnswerPicture(), operation="create", times=2)
+        install.kie.script.when(AnswerPicture(), operation="create", prompt_contains="pictured")
         install.kie.script.when(refused, operation="create")
         texts = dict.fromkeys(("title", "prompt", "mood", "vibe", "extended_prompt_image", "resolution"), HOSTILE)
         columns = {row["name"] for row in install.sql("PRAGMA table_info(tracks)")}
         hostile = {name: text for name, text in texts.items() if name in columns} | lately()
-        install.add(f"a{HOSTILE}", **hostile)
+        install.add(f"a{HOSTILE}", **{**hostile, "extended_prompt_image": f"{HOSTILE} pictured"})
         install.add(f"b{HOSTILE}", **hostile, image_url=f"https://covers.example/{HOSTILE}")
-        install.add(f"c{HOSTILE}", **hostile, task_id=HOSTILE)
+        install.add(f"c{HOSTILE}", **{**hostile, "extended_prompt_image": f"pictured {HOSTILE}"}, task_id=HOSTILE)
         install.add(f"d{HOSTILE}", **hostile)
         install.add("e" * 300, **{**hostile, "title": "W" * 300}, image_url=HOSTILE)
-        with daemon_on(install, 2) as daemon:
+        # What backs off is due again at once elsewhere, and stands as unverified from then on.
+        patient = {"schedule__retry_min": '"1h"', "schedule__retry_max": '"1h"'}
+        with daemon_on(install, 2, **patient) as daemon:
             eventually(lambda: at_rest(install) == 5)
             spoil(install)
             recounted(daemon)
