@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
+from queue import Empty
 
 import pytest
 
 from reconciler.domain.findings import Credits, Listing
+from reconciler.engine import crew as module
 from reconciler.engine.crew import Answer, Done, Threads
 
 LONG, NOT_AT_ALL = timedelta(seconds=20), timedelta(0)
@@ -96,3 +99,20 @@ def test_closing_leaves_no_thread_that_has_nothing_to_do() -> None:
     assert crew.finished(LONG) is not None
     crew.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
+
+
+def test_a_long_wait_is_made_of_short_ones_so_that_no_signal_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Never:
+        def get(self, timeout: float) -> None:
+            waited.append(timeout)
+            raise Empty
+
+    crew, steps = Threads(1), count()
+    monkeypatch.setattr(module, "monotonic", lambda: 0.4 * next(steps))
+    monkeypatch.setattr(crew, "_done", Never())
+    assert crew.finished(timedelta(seconds=2.5)) is None
+    assert waited[:-1] == [1.0] * 3
+    assert waited[-1] <= 1.0
+    crew.close()
