@@ -196,11 +196,13 @@ class RowWrite:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the step under a lease ended; with `row`, also what is written to the app's row."""
+    """How the step under a lease ended; with `row`, also what is written to the app's row; with `then`, the step that
+    the track is leased anew for in the same transaction."""
 
     lease: Lease
     change: Change
     row: RowWrite | None = None
+    then: Step | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -313,8 +315,12 @@ class Leases(Protocol):
         """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
         ...
 
-    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
-        """The same of several, in one transaction where none of them is refused; what became of each, in order."""
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease | DatabaseError]:
+        """The same of several, in one transaction where none of them is refused; what became of each, in order.
+
+        A lease: committed, and leased anew for what is `then` to be done. It is not where something was learned of the
+        track meanwhile that what comes next may depend on.
+        """
         ...
 
     def host_lost(self, host: str) -> None:
@@ -332,8 +338,11 @@ class Leases(Protocol):
 class Gate(Protocol):
     """The only door to money."""
 
-    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
-        """One transaction under the gate's lock: check everything, insert the intent, commit."""
+    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
+        """One transaction under the gate's lock: check everything, insert the intent, commit.
+
+        Refused too where the row or what was handed over for the track changed since it was `held`.
+        """
         ...
 
     def view(self) -> GateView: ...

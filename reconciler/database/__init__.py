@@ -185,7 +185,7 @@ def open_database(
         migrations.migrate(connection)
         look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner())
-        gate, finder = SqlGate(connection, policy), SqlFinder(connection, app, policy)
+        gate, finder = SqlGate(connection, app, policy), SqlFinder(connection, app, policy)
         return Database(connection, app, finder, leases, gate, Notes(connection), Callbacks(connection))
     except BaseException:
         connection.close()

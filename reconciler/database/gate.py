@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.database import codec
+from reconciler.database.app_tracks import AppTracks
 from reconciler.database.clock_jumps import ClockJumps
 from reconciler.database.connection import Connection
 from reconciler.database.gate_view import GateReader
 from reconciler.database.leases import MINE
 from reconciler.database.memories import Memories
+from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Slot, slots
 from reconciler.database.tables import Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
@@ -19,14 +21,15 @@ from reconciler.domain.gate import Closure, GateName, GateView, Refusal, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
-from reconciler.ports import Lease
+from reconciler.ports import Held, Lease
 
 _LEASED = Remembered.select(Remembered.doc).where(MINE & (Remembered.lease_until > Slot("now")))
 
 
 class SqlGate:
-    def __init__(self, connection: Connection, policy: Policy) -> None:
+    def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
+        self.tracks = AppTracks(connection, app)
         self.memories = Memories(connection, policy)
         self.reader = GateReader(connection, policy)
         self.jumps = ClockJumps(connection, policy, self.memories)
@@ -37,15 +40,17 @@ class SqlGate:
         self._know_shape = connection.statement(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
         self._breaker = connection.statement(GateRow.select(GateRow.breaker), GateRow.breaker)
 
-    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
+    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
         with self.connection.writing(gate=True) as now:
-            view, memory = self._look(lease, now)
-            if memory is None:
+            view, found = self._look(held.lease, now)
+            if found is None:
                 return Refusal(Reason.IN_FLIGHT, None, "somebody else works this track now")
-            refused = _track_refuses(memory, order, self.policy, now) or refusal(
-                view, order.shape, order.price, self.policy, repeat=order.repeat_of is not None
+            refused = (
+                _changed(held, found)
+                or _track_refuses(found.memory, order, self.policy, now)
+                or refusal(view, order.shape, order.price, self.policy, repeat=order.repeat_of is not None)
             )
-            return refused or self._intend(lease.track_id, order, now)
+            return refused or self._intend(held.lease, order, now)
 
     def view(self) -> GateView:
         now, (ahead, *gate) = self.connection.asking(lambda now: [self.jumps.asked(now), *self.reader.asked(now)])
@@ -56,21 +61,25 @@ class SqlGate:
             self._mend(ahead, now)
             return self.reader.view(now)
 
-    def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Memory | None]:
-        """The gate, and the track's memory if the lease holds."""
-        mine, jumps = self._leased.given(**_held(lease, now)), self.jumps.asked(now)
+    def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Held | None]:
+        """The gate; and the track as it is now, if the lease holds."""
+        mine, jumps, row = (
+            self._leased.given(**_held(lease, now)),
+            self.jumps.asked(now),
+            self.tracks.of([lease.track_id]),
+        )
         of_track, gate = self.memories.of([lease.track_id]), self.reader.asked(now)
-        leased, ahead, *rest = self.connection.ask(mine, jumps, *of_track, *gate)
+        leased, ahead, rows, *rest = self.connection.ask(mine, jumps, row, *of_track, *gate)
         if self._mend(ahead, now):
             return self._look(lease, now)
         view = self.reader.read(rest[len(of_track) :], now)
         if not leased.rows:
             return view, None
-        docs = {lease.track_id: leased.rows[0][0]}
-        memory = self.memories.load(docs, {}, rest[: len(of_track)], now)[lease.track_id]
+        docs, tracks = {lease.track_id: leased.rows[0][0]}, self.tracks.tracks(rows)
+        memory = self.memories.load(docs, tracks, rest[: len(of_track)], now)[lease.track_id]
         if isinstance(memory, Exception):
             raise memory
-        return view, memory
+        return view, Held(lease, tracks.get(lease.track_id), memory, now)
 
     def _mend(self, ahead: Answer, now: datetime) -> bool:
         """What lies further ahead than it could counts as now. True: there was such."""
@@ -144,11 +153,11 @@ class SqlGate:
         after = heard(before, healthy=healthy, bought=bought, now=now, policy=self.policy)
         return None if after == before else codec.dump_breaker(after)
 
-    def _intend(self, track_id: str, order: Buy, now: datetime) -> Purchase:
+    def _intend(self, lease: Lease, order: Buy, now: datetime) -> Purchase:
         send_before = now + self.policy.send_within
         purchase = Purchase(
             token=secrets.token_urlsafe(24),
-            track_id=track_id,
+            track_id=lease.track_id,
             model=order.model,
             shape=order.shape,
             prompt=order.prompt,
@@ -170,6 +179,13 @@ class SqlGate:
 
 def _held(lease: Lease, now: datetime) -> dict[str, Any]:
     return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation, "now": now}
+
+
+def _changed(before: Held, found: Held) -> Refusal | None:
+    """What the order was decided on is no more."""
+    if found.track is not None and (found.track, found.memory.handed) == (before.track, before.memory.handed):
+        return None
+    return Refusal(Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
 
 
 def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:

@@ -1,6 +1,5 @@
 """What the gate knows, drawn from the purchases themselves: nothing is counted twice or forgotten in a restart."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,16 +12,11 @@ from reconciler.database.dialect import flag
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Polled, Shape
 from reconciler.domain.gate import Closure, GateName, GateView, Proof, Usage
-from reconciler.domain.model import Outcome, Task, TaskState, Verdict
+from reconciler.domain.model import Outcome, TaskState, Verdict
 from reconciler.domain.policy import Policy
-from reconciler.domain.purchases import overdue
 
 _GATE = (GateRow.paused, GateRow.balance, GateRow.balance_at, GateRow.breaker)
 _CLOSURE = (Closed.name, Closed.at, Closed.until, Closed.detail, Closed.trial, Closed.shape)
-_PENDING = (
-    *(Bought.shape, Bought.outcome, Bought.deadline, Bought.task_id, Bought.at),
-    *(Polled.state, Polled.first_seen, Polled.created_at),
-)
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 Rows = list[tuple[Any, ...]]
@@ -49,7 +43,7 @@ class GateReader:
         self._gate = connection.statement(gate, *_GATE, Bought.price, *usage, *usage)
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
         self._recent = connection.statement(recent, Bought.over_at)
-        self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *_PENDING)
+        self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *[None] * 4)
         self._shapes = connection.statement(Shape.select(*shapes), *[None] * len(shapes))
 
     def view(self, now: datetime) -> GateView:
@@ -61,14 +55,14 @@ class GateReader:
             self._gate.given(hour=now - _HOUR, day=now - _DAY),
             self._closed.given(),
             self._recent.given(window=now - self.policy.purchase_window),
-            self._pending.given(held=now - self.policy.hold_unknown),
+            self._pending.given(now=now, held=now - self.policy.hold_unknown, overdue=now - self.policy.task_timeout),
             self._shapes.given(),
         ]
 
     def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
         gate, closed, recent, pending, shapes = (answer.rows for answer in answers)
         paused, balance, balance_at, breaker, spent, *used = gate[0] if gate else _NO_GATE
-        running, unanswered, out = self._outstanding(pending, now)
+        out = {shape: count for shape, _, _, count in pending}
         return GateView(
             now,
             paused=paused,
@@ -80,9 +74,9 @@ class GateReader:
             window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
             hour=_usage(used[:2], _HOUR),
             day=_usage(used[2:], _DAY),
-            running=running,
-            open=unanswered,
-            proofs={shape: Proof(bool(proven), out[shape], bad, granted) for shape, granted, proven, bad in shapes},
+            running=sum(running for _, running, _, _ in pending),
+            open=sum(awaited for _, _, awaited, _ in pending),
+            proofs={s: Proof(bool(proven), out.get(s, 0), bad, granted) for s, granted, proven, bad in shapes},
         )
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
@@ -90,21 +84,6 @@ class GateReader:
         named = (self._closed.named(row) for row in rows)
         found = (Closure(**{**row, "shape": row["shape"] or None}) for row in named)
         return tuple(c for c in found if c.active(now) or c.name is GateName.RATE_LIMIT)
-
-    def _outstanding(self, rows: Rows, now: datetime) -> tuple[int, int, Counter[str]]:
-        """How many tasks run or may run, how many answers are awaited, how many purchases are out by shape."""
-        running = unanswered = 0
-        out: Counter[str] = Counter()
-        for shape, outcome, deadline, *task in rows:
-            if outcome is Outcome.ACCEPTED:
-                state = _task_state(task, self.policy, now)
-                running += state is TaskState.RUNNING
-                out[shape] += state is not None
-            else:
-                awaited = outcome is Outcome.OPEN and now <= deadline
-                running, unanswered = running + awaited, unanswered + awaited
-                out[shape] += 1
-        return running, unanswered, out
 
 
 def _judged(so: Any) -> Any:
@@ -123,16 +102,16 @@ def _usage(found: Sequence[Any], period: timedelta) -> Usage:
 
 
 def _pending(pending: Any) -> Any:
-    """Accepted ones, and those without an answer that are still held."""
-    query = Bought.select(*_PENDING).join(Polled, JOIN.LEFT_OUTER, on=(Bought.task_id == Polled.id))
-    held = Bought.outcome.in_([Outcome.OPEN, Outcome.UNKNOWN]) & (Bought.deadline > Slot("held"))
-    return query.where(pending & ((Bought.outcome == Outcome.ACCEPTED) | held))
-
-
-def _task_state(row: list[Any], policy: Policy, now: datetime) -> TaskState | None:
-    """None: overdue, so it holds no slot. A purchase whose answer was a result has no task to wait for."""
-    task_id, at, state, first_seen, created_at = row
-    if task_id is None:
-        return TaskState.SUCCEEDED
-    task = Task(task_id, first_seen or at, created_at, state or TaskState.RUNNING)
-    return None if overdue(task, policy, now) else task.state
+    """By shape, of those accepted and those without an answer that are still held: how many tasks run or may run, how
+    many answers are awaited, how many purchases are out. A task that is overdue counts nowhere."""
+    accepted, awaited = Bought.outcome == Outcome.ACCEPTED, Bought.outcome.in_([Outcome.OPEN, Outcome.UNKNOWN])
+    began = fn.coalesce(Polled.created_at, Polled.first_seen, Bought.at)
+    unended = Bought.task_id.is_null(False) & (fn.coalesce(Polled.state, TaskState.RUNNING) == TaskState.RUNNING)
+    overdue = accepted & unended & (began < Slot("overdue"))
+    answers = (Bought.outcome == Outcome.OPEN) & (Bought.deadline >= Slot("now"))
+    runs = answers | (accepted & unended & (began >= Slot("overdue")))
+    counts = (fn.sum(flag(each)) for each in (runs, answers, ~overdue))
+    shape = Bought.shape.concat("")  # no index: SQLite would read that of shapes from end to end
+    query = Bought.select(shape, *counts).join(Polled, JOIN.LEFT_OUTER, on=(Bought.task_id == Polled.id))
+    held = awaited & (Bought.deadline > Slot("held"))
+    return query.where(pending & (accepted | held)).group_by(shape)

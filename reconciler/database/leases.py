@@ -29,6 +29,7 @@ _KNOWN = (R.track_id, R.doc, R.lease_until, R.lease_step, R.generation)
 _LEASE = (R.lease_owner, R.lease_until, R.lease_step, R.generation, R.due_at)
 _MEMORY = (R.first_seen, R.needy_since, R.seen, R.stamp, R.gone_since, R.ignored, R.doc)
 _STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at, R.stands_until, R.wants, R.repeats)
+_FREE = {"lease_owner": None, "lease_until": None, "lease_step": None}
 _HOLDER = (R.track_id, R.lease_owner, R.generation, R.lease_until)
 
 MINE = (R.track_id == Slot("id")) & (R.lease_owner == Slot("owner")) & (R.generation == Slot("number"))
@@ -115,8 +116,7 @@ class SqlLeases(Peek):
         self.owner = owner
         self.history = History(connection)
         this, dialect = R.track_id == Slot("id"), connection.dialect
-        ended = {R.lease_owner: None, R.lease_until: None, R.lease_step: None}
-        saved = {**slots((*_MEMORY, *_STANDING, R.tried_at)), **ended}
+        saved = slots((*_MEMORY, *_STANDING, R.tried_at, R.lease_owner, R.lease_until, R.lease_step, R.generation))
         first: Any = R.insert({R.track_id: Slot("id"), **slots((*_LEASE, *_MEMORY))})
         first = first.on_conflict(conflict_target=[R.track_id], action="NOTHING")
         holders = dialect.locked(R.select(*_HOLDER).order_by(R.track_id))
@@ -172,8 +172,7 @@ class SqlLeases(Peek):
     def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
         if isinstance(seen.memory, Exception):
             return seen.memory
-        generation = seen.known.generation + 1 if seen.known else 1
-        lease = Lease(track_id, self.owner, generation, now + self.policy.lease)
+        lease = self._next_lease(track_id, seen.known.generation if seen.known else 0, now)
         died = seen.known is not None and seen.known.died_at_a_picture
         return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
@@ -194,9 +193,9 @@ class SqlLeases(Peek):
         (outcome,) = self.commit_all([Ending(lease, change, row)])
         if isinstance(outcome, DatabaseError):
             raise outcome
-        return outcome
+        return outcome if isinstance(outcome, Commit) else Commit.COMMITTED
 
-    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
+    def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease | DatabaseError]:
         if not endings:
             return []
         try:
@@ -209,11 +208,11 @@ class SqlLeases(Peek):
                 return self._unwritten(endings[0].lease, endings[0].row)
             return [error] * len(endings)
 
-    def _unwritten(self, lease: Lease, row: RowWrite) -> Sequence[Commit | DatabaseError]:
+    def _unwritten(self, lease: Lease, row: RowWrite) -> Sequence[Commit | Lease | DatabaseError]:
         (outcome,) = self.commit_all([Ending(lease, row.otherwise)])
         return [Commit.CONFLICT if outcome is Commit.COMMITTED else outcome]
 
-    def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit]:
+    def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
         is_lifting = any(map(_may_be_lifted, endings))
         with self.connection.opening(*self._asked_first(endings), gate=is_lifting) as (now, answers):
             before = self._before(endings, answers)
@@ -221,8 +220,9 @@ class SqlLeases(Peek):
             rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
             self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
             settled = {**verdicts, **self._write_rows(rows, before)}
-            self._end([(ending.lease, settled[ending.lease.track_id]) for ending in endings], before, now)
-        return [verdict.outcome for verdict in settled.values() if verdict is not None]
+            ended = [(ending, settled[ending.lease.track_id]) for ending in endings]
+            again = self._end([(ending, verdict) for ending, verdict in ended if verdict is not None], before, now)
+        return [again.get(i) or verdict.outcome for i, verdict in settled.items() if verdict is not None]
 
     def _asked_first(self, endings: Sequence[Ending]) -> list[Question]:
         """What is to be known, all rows that are to change locked."""
@@ -267,17 +267,30 @@ class SqlLeases(Peek):
                 verdicts[ending.lease.track_id] = _Verdict(Commit.CONFLICT, row.otherwise)
         return verdicts
 
-    def _end(self, settled: Sequence[tuple[Lease, "_Verdict | None"]], before: "_Before", now: datetime) -> None:
-        changes = [(lease, verdict.change) for lease, verdict in settled if verdict and verdict.change]
+    def _end(
+        self, settled: Sequence[tuple[Ending, "_Verdict"]], before: "_Before", now: datetime
+    ) -> Mapping[str, Lease]:
+        """By track, the leases that were taken anew."""
         asked: list[Question] = []
-        for lease, change in changes:
-            standing = {field.name: getattr(change.standing, field.name) for field in _STANDING}
+        again: dict[str, Lease] = {}
+        saved = [(ending, verdict.change) for ending, verdict in settled if verdict.change is not None]
+        for ending, change in saved:
+            lease, standing = ending.lease, {field.name: getattr(change.standing, field.name) for field in _STANDING}
+            left: dict[str, Any] = {**_FREE, "generation": lease.generation}
             if _was_lifted(change.standing, before) or _was_called(change.memory, before):
                 standing |= {"held": None, "due_at": now, "stands_until": now}
-            asked.append(self._save.given(**_named(lease), **_memory(change.memory), **standing, tried_at=now))
+            elif ending.then is not None and before.paused == change.memory.paused:
+                again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, now)
+                left = _leased(anew, ending.then, now)
+            written = {**_memory(change.memory), **standing, **left}
+            asked.append(self._save.given(**_named(lease), **written, tried_at=now))
             asked += self.history.added(lease.track_id, change.tried, before.newest[lease.track_id], now)
-        asked += self.memories.saved([change.memory for _, change in changes], before.tasks, now)
+        asked += self.memories.saved([change.memory for _, change in saved], before.tasks, now)
         self.connection.ask(*asked, last=True)
+        return again
+
+    def _next_lease(self, track_id: str, generation: int, now: datetime) -> Lease:
+        return Lease(track_id, self.owner, generation + 1, now + self.policy.lease)
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)

@@ -27,13 +27,13 @@ def list_store(case: Case) -> Action | None:
     return None if case.memory.listed else _list(case)
 
 
-def list_before_buying(case: Case) -> Action | None:
+def list_before_buying(case: Case) -> ListStore | Wait | None:
     """The last look into the store is old: memory may have been restored from a backup since, the store was not."""
     at = case.memory.listed_at
     return None if at is None or case.now - at <= case.policy.step_deadline else _list(case)
 
 
-def _list(case: Case) -> Action:
+def _list(case: Case) -> ListStore | Wait:
     return case.later(case.memory.ailing("store")) or ListStore()
 
 

@@ -21,7 +21,7 @@ from reconciler.domain.states import Reason, State
 from reconciler.engine.effects import Job
 from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
 from reconciler.engine.purse import Purse
-from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Ending, Lease, Leases, RowWrite
+from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Ending, Lease, Leases, RowWrite, Step
 
 Attempts = tuple[Attempt, ...]
 
@@ -45,7 +45,7 @@ class Parting:
     """An ending that waits to be saved."""
 
     ending: Ending
-    saved: Callable[[Commit], None]
+    saved: Callable[[Commit | Lease], None]
     failed: Callable[[], None]
 
 
@@ -53,7 +53,8 @@ class Desk:
     """Endings are collected, and saved together by `flush`.
 
     `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due. `entered` is told of
-    each line for the gate that somebody was put in.
+    each line for the gate that somebody was put in. `next_step`: what a track is leased anew for as its step ends, to
+    be taken at once by `goes_on`.
     """
 
     def __init__(self, leases: Leases, purse: Purse, policy: Policy, clock: Clock, listener: Listener) -> None:
@@ -62,6 +63,8 @@ class Desk:
         self.ready: deque[str] = deque()
         self.soonest: datetime | None = clock()
         self.entered: Callable[[str], None] = lambda _: None
+        self.next_step: Callable[[Action], Step | None] = lambda _: None
+        self.goes_on: Callable[[Lease, Case, Action], None] = lambda *_: None
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -86,7 +89,7 @@ class Desk:
         """Somebody is about to be saved as waiting for this shape's turn."""
         return any(parting.ending.change.standing.held == shape for parting in self._partings)
 
-    def _commit(self, partings: Sequence[Parting]) -> Sequence[Commit | DatabaseError]:
+    def _commit(self, partings: Sequence[Parting]) -> Sequence[Commit | Lease | DatabaseError]:
         outcomes = self._tried([parting.ending for parting in partings])
         for _ in range(COMMITS - 1):
             again = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, DatabaseLocked)]
@@ -97,7 +100,7 @@ class Desk:
                 outcomes[number] = outcome
         return outcomes
 
-    def _tried(self, endings: Sequence[Ending]) -> list[Commit | DatabaseError]:
+    def _tried(self, endings: Sequence[Ending]) -> list[Commit | Lease | DatabaseError]:
         try:
             return list(self._leases.commit_all(endings))
         except DatabaseError as error:
@@ -105,13 +108,13 @@ class Desk:
 
     # -- endings -------------------------------------------------------------------------------------------------
 
-    def settle(self, lease: Lease, case: Case, action: Action) -> None:
-        self.stand(lease, case.memory, standing(case, action, self._purse.view()))
+    def settle(self, lease: Lease, case: Case, action: Action, tried: Attempts = ()) -> None:
+        self.stand(lease, case.memory, standing(case, action, self._purse.view()), tried)
 
     def stand(
         self, lease: Lease, memory: Memory, where: Standing, tried: Attempts = (), after: After = NOTHING
     ) -> None:
-        def saved(outcome: Commit) -> None:
+        def saved(outcome: Commit | Lease) -> None:
             if outcome is Commit.COMMITTED:
                 self._tell(Moved(lease.track_id, where.state, where.reason))
             self._due(where)
@@ -141,21 +144,24 @@ class Desk:
             later = self._clock() + self._policy.retry_max
             self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
-    def conclude(self, lease: Lease, case: Case, tried: Attempts = (), after: After = NOTHING) -> None:
+    def conclude(self, lease: Lease, case: Case, action: Action, tried: Attempts = (), after: After = NOTHING) -> None:
         """A step is over: write what is to be written, save the rest, go on at once if there is more to do."""
-        action = plan_case(case)
         if isinstance(action, Write):
             self.write(lease, case, action, tried, after)
             return
         where = standing(case, action, self._purse.view())
 
-        def saved(outcome: Commit) -> None:
-            if outcome is Commit.COMMITTED:
+        def saved(outcome: Commit | Lease) -> None:
+            if outcome is not Commit.LEASE_LOST:
                 self._tell(Moved(case.track.id, where.state, where.reason))
+            if isinstance(outcome, Lease):
+                self.goes_on(outcome, case, action)
+            elif outcome is Commit.COMMITTED:
                 self._go_on(case, where)
             after.saved()
 
-        self._partings.append(Parting(Ending(lease, Change(case.memory, where, tried)), saved, after.failed))
+        change, then = Change(case.memory, where, tried), self.next_step(action)
+        self._partings.append(Parting(Ending(lease, change, then=then), saved, after.failed))
 
     def _go_on(self, case: Case, where: Standing) -> None:
         """What can go on at once does so before anything else is begun."""
@@ -172,7 +178,7 @@ class Desk:
         change = self._change(written, (*tried, write_attempt(write, Commit.COMMITTED, replaced)))
         otherwise = self._change(conflicted, (*tried, write_attempt(write, Commit.CONFLICT, replaced)))
 
-        def saved(outcome: Commit) -> None:
+        def saved(outcome: Commit | Lease) -> None:
             match outcome:
                 case Commit.COMMITTED:
                     self._wrote(case, write, outcome, change.standing)
@@ -182,13 +188,15 @@ class Desk:
                     self._wrote(case, write, outcome, None)
                 case Commit.PAUSED:
                     paused = replace(case, memory=replace(case.memory, paused=True))
-                    self.conclude(lease, paused, tried, after)
+                    self.conclude(lease, paused, plan_case(paused), tried, after)
                     return
                 case Commit.EXPIRED:
                     self._wrote(case, write, outcome, None)
                     at_once = replace(standing(case, write, self._purse.view()), due_at=case.now)
                     self.stand(lease, case.memory, at_once, tried, after)
                     return
+                case Lease():  # pragma: no cover
+                    raise AssertionError("a row is written by a step that nothing follows")
                 case _:  # pragma: no cover
                     assert_never(outcome)
             after.saved()

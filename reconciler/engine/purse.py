@@ -1,7 +1,6 @@
 """The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
 
 from datetime import datetime, timedelta
-from itertools import product
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
@@ -9,15 +8,15 @@ from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
 from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.findings import Refusal as Refused
 from reconciler.domain.gate import GateName, GateView, Refusal, refusal
-from reconciler.domain.model import Purchase
-from reconciler.domain.models import shapes
+from reconciler.domain.gate_after import gate_after
+from reconciler.domain.model import Memory, Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
 from reconciler.engine.lately import Lately
-from reconciler.ports import Clock, DatabaseError, Gate, Lease
+from reconciler.ports import Clock, DatabaseError, Gate, Held
 
 FRESH_FOR = timedelta(seconds=1)
 
@@ -63,14 +62,11 @@ class Purse:
         """Whatever is asked next is to be answered by the gate as it is then."""
         self._view = None
 
-    def learned(self) -> None:
-        """What was learned just now may have opened a gate that was shut: a task that ended, a first good result."""
-        if self._view is not None and self._holds_back(self._view):
-            self._view = None
-
-    def _holds_back(self, view: GateView) -> bool:
-        orders = product(shapes(self._policy), (False, True))
-        return any(refusal(view, *order, self._policy, repeat=repeat) is not None for order, repeat in orders)
+    def learned(self, before: Memory, after: Memory) -> None:
+        """What was saved of a track just now may have opened a gate that was shut: a task that ended, a first good
+        result."""
+        if self._view is not None:
+            self._view = gate_after(self._view, before, after, self._policy)
 
     def refusal(self, shape: str, price: float) -> Refusal | None:
         """A refusal that has run out since the gate was looked at does not count."""
@@ -104,12 +100,12 @@ class Purse:
         times = (self._lately.no_credit_call_until, breaker.retry_at if breaker.stage is Stage.OPEN else None)
         return max((at for at in times if at is not None and at > now), default=None)
 
-    def reserve(self, lease: Lease, order: Buy) -> Purchase | Refusal:
+    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
         spent = self._spent()
         if spent is not None:
             return spent
         before, self._view = self._view, None
-        reserved = self._gate.reserve(lease, order)
+        reserved = self._gate.reserve(held, order)
         if isinstance(reserved, Purchase):
             self._left = None if self._left is None else self._left - 1
             self._view = before.with_intent(reserved, self._policy) if before is not None else None

@@ -32,7 +32,7 @@ from reconciler.domain.plan import farewell, plan_case
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
-from reconciler.engine.desk import After, Desk
+from reconciler.engine.desk import After, Attempts, Desk
 from reconciler.engine.effects import Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
 from reconciler.engine.parts import Parts
@@ -53,6 +53,8 @@ class Flight:
     case: Case
     job: Job
     gone: bool = False
+    tried: Attempts = ()
+    """What was tried under this lease and is not saved yet."""
 
     @property
     def risky(self) -> bool:
@@ -63,7 +65,7 @@ class Flight:
 class Steps:
     """`flights`: what the crew is at. `unsaved`: what came back while the database failed. `alone`: tracks to be taken
     while nothing else is. `called`: those whose turn to buy has come; `others_wait` tells whether anybody else waits
-    for a shape's gate.
+    for a shape's gate; `may_go_on`, whether anything more may be begun.
     """
 
     def __init__(self, parts: Parts, purse: Purse, listener: Listener) -> None:
@@ -75,6 +77,8 @@ class Steps:
         self.alone: deque[str] = deque()
         self.called: set[str] = set()
         self.others_wait: Callable[[str], bool] = lambda _: False
+        self.may_go_on: Callable[[], bool] = lambda: True
+        self.desk.next_step, self.desk.goes_on = self._next_step, self._go_on
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
         self._undecided: dict[str, Held | Exception] = {}
@@ -156,25 +160,29 @@ class Steps:
             case ListStore():
                 self._dispatch(Flight(lease, case, action))
 
-    def _buy(self, lease: Lease, case: Case, order: Buy) -> None:
+    def _buy(self, lease: Lease, case: Case, order: Buy, tried: Attempts = ()) -> None:
         """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
         in_turn = order.repeat_of is not None or case.track.id in self.called
         is_open = self._purse.refusal(order.shape, order.price) is None
         if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self.others_wait(order.shape)):
             where = standing(case, order, self._purse.view())
-            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None))
+            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None), tried)
             return
         first = list_before_buying(case) if is_open else None
+        if isinstance(first, ListStore):
+            self._dispatch(Flight(lease, case, first, tried=tried))
+            return
         if first is not None:
-            self._take(lease, case, first)
+            self.desk.settle(lease, case, first, tried)
             return
         self.called.discard(case.track.id)
-        reserved = self._purse.reserve(lease, order)
+        reserved = self._purse.reserve(Held(lease, case.track, case.memory, case.now), order)
         if isinstance(reserved, Purchase):
             self._tell(Ordered(reserved))
-            self._dispatch(Flight(lease, replace(case, memory=case.memory.with_purchase(reserved)), reserved))
+            ordered = replace(case, memory=case.memory.with_purchase(reserved))
+            self._dispatch(Flight(lease, ordered, reserved, tried=tried))
         else:
-            self.desk.stand(lease, case.memory, self._not_yet(case, order, reserved))
+            self.desk.stand(lease, case.memory, self._not_yet(case, order, reserved), tried)
 
     def _not_yet(self, case: Case, order: Buy, refused: Refusal) -> Standing:
         """Where the gate is shut the track waits for it; where it is open, and only this order refused, by itself."""
@@ -265,10 +273,7 @@ class Steps:
         self._save()
 
     def _save(self) -> None:
-        try:
-            self.desk.flush()
-        finally:
-            self._purse.learned()
+        self.desk.flush()
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
         try:
@@ -280,20 +285,58 @@ class Steps:
     def _conclude(self, flight: Flight, finding: Finding) -> None:
         before = flight.case
         case = replace(before, now=self._clock(), runs=self._lately.runs)
-        memory, tried = learn(case, flight.job, finding), attempt(flight.job, finding)
+        memory, tried = learn(case, flight.job, finding), (*flight.tried, attempt(flight.job, finding))
 
         def saved() -> None:
             if not flight.gone and isinstance(before.look, Unmeasured) and isinstance(case.look, Good):
                 self._tell(Recognised(case.track.id))
             self.desk.watch_host(before, flight.job, memory)
+            self._purse.learned(before.memory, memory)
             self._teach_gate(flight.job, finding)
 
         after = After(saved, lambda: self.unsaved.append((flight, finding)))
         if flight.gone:
-            self.desk.part(flight.lease, memory, case.now, (tried,), after)
+            self.desk.part(flight.lease, memory, case.now, tried, after)
+            return
+        case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
+        action = plan_case(case)
+        if isinstance(flight.job, ListStore) and isinstance(action, Buy) and self._may_buy(action):
+            self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
         else:
-            case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
-            self.desk.conclude(flight.lease, case, (tried,), after)
+            self.desk.conclude(flight.lease, case, action, tried, after)
+
+    # -- going on --------------------------------------------------------------------------------------------------
+
+    def _may_go_on(self) -> bool:
+        """Who waits to be alone is not kept waiting."""
+        return self.may_go_on() and not self.alone
+
+    def _may_buy(self, order: Buy) -> bool:
+        return self._may_go_on() and self._purse.refusal(order.shape, order.price) is None
+
+    def _next_step(self, action: Action) -> Step | None:
+        """What the track is to be leased anew for as its step ends, None if it is not."""
+        match action:
+            case Measure() | Fetch() if self._may_go_on():
+                return Step.PICTURE
+            case AskTask() | AskSong() | ListStore() if self._may_go_on():
+                return Step.LOOK
+            case _:
+                return None
+
+    def _go_on(self, lease: Lease, case: Case, action: Action) -> None:
+        try:
+            if not self._may_go_on():
+                self.desk.settle(lease, case, action)
+            elif isinstance(action, Measure | Fetch):
+                self._dispatch(Flight(lease, case, action))
+            else:
+                self._take(lease, case, action)
+        except DatabaseError:
+            self._undecided[case.track.id] = Held(lease, case.track, case.memory, case.now)
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+            self.desk.mishap(case.track.id, error, lease, case.memory)
 
     def hand_back(self) -> None:
         """Give up what the crew is still at, who was put off for it, and who was not got to: the next run goes on at
@@ -303,7 +346,7 @@ class Steps:
                 # Its picture did come back: who takes the track over must not think that it killed this process.
                 self._leases.begin_all([flight.lease], Step.LOOK)
         for flight in (*self.flights.values(), *self._pictures):
-            self.desk.settle(flight.lease, flight.case, plan_case(flight.case))
+            self.desk.settle(flight.lease, flight.case, plan_case(flight.case), flight.tried)
         self.flights.clear()
         put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
         for held in (*self._undecided.values(), *self._leases.lease_all(put_off).values()):

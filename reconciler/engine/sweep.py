@@ -82,6 +82,7 @@ class Sweep:
         lines = GateName.KEY, *(shape for shape, _ in shapes(parts.policy))
         self._lines = Lines(parts.finder, parts.clock, self._only, lines)
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
+        self._steps.may_go_on = lambda: not (self._winding_down or self._over())
         self._queue: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
@@ -89,7 +90,7 @@ class Sweep:
         self._credit_asked_at: datetime | None = None
         self._shut: set[str] = set()
         self._begun: dict[str, datetime] = {}
-        self._stop = self._is_called = False
+        self._stop = self._is_called = self._winding_down = False
 
     @property
     def audit_key(self) -> str | None:
@@ -194,12 +195,16 @@ class Sweep:
         return tuple(self._begun) if self._full() else self._bounds.only
 
     def _next(self) -> str | None:
-        for ready in (self._steps.alone, self._desk.ready):
-            if ready:
-                return ready.popleft()
+        if self._steps.alone:
+            return self._steps.alone.popleft()
+        called = self._called()
+        if called is not None:
+            return called
+        if self._desk.ready:
+            return self._desk.ready.popleft()
         if not self._queue:
             self._resume_at = self._walked_to
-            self._queue.extend(self._look_for_due() or self._walk() or self._held_back())
+            self._queue.extend(self._look_for_due() or self._walk() or self._held_by_key())
         return self._queue.popleft() if self._queue else None
 
     def _look_for_due(self) -> list[str]:
@@ -234,15 +239,17 @@ class Sweep:
         self._walk_over = page.last is None or self._rows_left == 0
         return page.work
 
-    def _held_back(self) -> Sequence[str]:
-        """Those who wait for a key that is taken, then who waits longest to buy: one, since who is refused loses its
-        place in the line."""
-        if not self._bounds.due:
+    def _held_by_key(self) -> Sequence[str]:
+        """Those who wait for a key that is taken by now."""
+        if not self._bounds.due or self._purse.key_refused_until is not None:
             return ()
-        if self._purse.key_refused_until is None:
-            held = self._lines.take(GateName.KEY, PAGE)
-            if held:
-                return held
+        return self._lines.take(GateName.KEY, PAGE)
+
+    def _called(self) -> str | None:
+        """Who waits longest to buy, where the gate is open: before all else, since a place in the window that nobody
+        takes is lost. One, since who is refused loses its place in the line."""
+        if not self._bounds.due:
+            return None
         self._shut.clear()
         for shape, price in shapes(self._policy):
             if self._purse.refusal(shape, price) is not None:
@@ -251,8 +258,8 @@ class Sweep:
                 held = self._lines.take(shape, 1)
                 if held:
                     self._steps.called.update(held)
-                    return held
-        return ()
+                    return held[0]
+        return None
 
     def _ask_credits(self) -> None:
         if self._credit_asked_at is None and self._purse.wants_credit_call():
@@ -310,7 +317,7 @@ class Sweep:
 
     def _wind_down(self) -> None:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
-        begun = self._clock()
+        begun, self._winding_down = self._clock(), True
         failed: list[Exception] = []
         while self._unfinished() and self._clock() < (give_up_at := begun + self._patience()):
             left = give_up_at - self._clock()

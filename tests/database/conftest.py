@@ -115,7 +115,8 @@ class App:
         return SqlFinder(connection, probe(connection, "tracks"), policy or Policy())
 
     def gate(self, policy: Policy | None = None) -> SqlGate:
-        return SqlGate(self.ready(), policy or Policy())
+        connection = self.ready()
+        return SqlGate(connection, probe(connection, "tracks"), policy or Policy())
 
     def close(self) -> None:
         for connection in self.opened:

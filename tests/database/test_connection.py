@@ -231,7 +231,7 @@ def test_opening_makes_the_tables_and_closes_when_it_fails(app: Any) -> None:
     held = database.leases.lease("a")
     assert held is not None
     assert str(held.lease.owner).count(":") == 2
-    database.gate.reserve(held.lease, Buy("m", "p", "s", 1))
+    database.gate.reserve(held, Buy("m", "p", "s", 1))
     database.notes.put("name", "one")
     database.notes.put("name", "two")
     assert database.notes.get("name") == "two"

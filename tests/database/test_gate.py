@@ -42,7 +42,7 @@ class Till:
     def order(self, track_id: str = "a", **changes: Any) -> Purchase | Refusal:
         """Reserve and leave the answer open."""
         held = self.lease(track_id)
-        answer = self.gate.reserve(held.lease, replace(ORDER, **changes))
+        answer = self.gate.reserve(held, replace(ORDER, **changes))
         self.end(held, self.leases.peek(track_id).memory.purchases)
         return answer
 
@@ -98,10 +98,30 @@ def test_one_without_the_lease_buys_nothing(app: Any, till: Till) -> None:
         replace(held.lease, owner="other"),
         replace(held.lease, track_id="b"),
     ):
-        refused(till.gate.reserve(stale, ORDER), Reason.IN_FLIGHT, None, "somebody else works this track now")
+        answer = till.gate.reserve(replace(held, lease=stale), ORDER)
+        refused(answer, Reason.IN_FLIGHT, None, "somebody else works this track now")
     app.clock.at = held.lease.until
-    refused(till.gate.reserve(held.lease, ORDER), Reason.IN_FLIGHT)
+    refused(till.gate.reserve(held, ORDER), Reason.IN_FLIGHT)
     assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "UPDATE tracks SET image_url = 'https://app.example/its-own.jpg'",
+        "UPDATE tracks SET title = 'another song'",
+        "UPDATE tracks SET status = 'archived'",
+        "DELETE FROM tracks",
+        "INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 'by-the-app')",
+    ],
+)
+def test_nothing_is_bought_for_a_track_that_was_changed_since_it_was_looked_at(
+    app: Any, till: Till, meanwhile: str
+) -> None:
+    held, other = till.lease(), till.lease("b")
+    app.sql(meanwhile + (" WHERE id = 'a'" if "INSERT" not in meanwhile else ""))
+    refused(till.gate.reserve(held, ORDER), Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
+    assert isinstance(till.gate.reserve(other, ORDER), Purchase)
 
 
 def test_a_track_waits_for_its_answer(till: Till) -> None:
@@ -339,7 +359,7 @@ def test_a_locked_database_buys_nothing(app: Any) -> None:
     with closing(sqlite3.connect(app.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(DatabaseLocked):
-            till.gate.reserve(held.lease, ORDER)
+            till.gate.reserve(held, ORDER)
     assert app.sql("SELECT count(*) FROM reconciler_purchase") == [(0,)]
 
 
@@ -357,7 +377,7 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
     held = till.lease()
     monkeypatch.setattr(till.gate.connection, "writing", told)
     app.clock.on(seconds=1)
-    till.gate.reserve(held.lease, ORDER)
+    till.gate.reserve(held, ORDER)
     till.gate.balance(1, app.clock())
     till.gate.close(Closure(GateName.REQUEST_REJECTED, app.clock(), shape="shape"))
     till.gate.try_once("shape")

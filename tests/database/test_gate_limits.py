@@ -60,7 +60,7 @@ def reopened(app: Any) -> Database:
 def try_to_buy(app: Any, database: Any, track_id: str, answer: str, delay_s: int) -> list[datetime]:
     database.gate.balance(CREDITS, app.clock())
     held = database.leases.lease(track_id)
-    purchase = database.gate.reserve(held.lease, Buy("model", "prompt", "shape", 5.0))
+    purchase = database.gate.reserve(held, Buy("model", "prompt", "shape", 5.0))
     if not isinstance(purchase, Purchase):
         return []
     arrived = purchase.at + timedelta(seconds=delay_s)
@@ -128,7 +128,7 @@ def buyer(url: str, start: Any) -> None:
     for number in range(30):
         held = database.leases.lease(f"t{number}")
         if held is not None:
-            database.gate.reserve(held.lease, Buy("model", "prompt", "shape", 5.0))
+            database.gate.reserve(held, Buy("model", "prompt", "shape", 5.0))
             memory = database.leases.peek(f"t{number}").memory
             database.leases.commit(held.lease, Change(memory, Standing(None, None, None)))
     database.close()

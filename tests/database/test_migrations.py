@@ -167,7 +167,7 @@ def test_it_is_worked_on_as_before(old: Any) -> None:
     database.gate.balance(1000, old.clock())
     held = database.leases.lease("new")
     assert held is not None
-    assert isinstance(database.gate.reserve(held.lease, Buy("m", "p", "another", 5.0)), Purchase)
+    assert isinstance(database.gate.reserve(held, Buy("m", "p", "another", 5.0)), Purchase)
     database.gate.close(Closure(GateName.KEY, old.clock()))
     database.close()
 

@@ -58,10 +58,11 @@ def empty_sweep(connection: Connection) -> Asked:
         asked.extend((sql, values) for sql, values in questions if '"t1"' in sql)
         return type(dialect).ask(dialect, db, questions, **more)
 
-    finder = SqlFinder(connection, probe(connection, "tracks"), policy)
+    app = probe(connection, "tracks")
+    finder = SqlFinder(connection, app, policy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dialect, "ask", noted)
-        SqlGate(connection, policy).view()
+        SqlGate(connection, app, policy).view()
         assert finder.due(200) == ("t1",)
         finder.ahead((GateName.KEY, "s"))
         finder.held_back("s", 200)

@@ -60,7 +60,7 @@ def order(world: World, database: Database, one: Purse, track_id: str = "t000") 
     held = database.leases.lease(track_id)
     assert held is not None
     name, price = shape(world)
-    return one.reserve(held.lease, Buy(world.policy.model, "a lake", name, price))
+    return one.reserve(held, Buy(world.policy.model, "a lake", name, price))
 
 
 def test_nothing_is_bought_before_the_balance_is_known(world: World, database: Database) -> None:

@@ -11,7 +11,7 @@ from reconciler.domain.model import Outcome
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
 from reconciler.kie.simulated import paint
-from reconciler.ports import Commit, Lease, Step
+from reconciler.ports import Commit, Held, Lease, Step
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
 from tests.engine.test_sweep import Around, each
@@ -48,10 +48,10 @@ def test_two_tracks_that_name_one_task_are_served_by_one_question(make_world: Ma
 def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -> None:
     world = make_world(1)
 
-    def take_over(lease: Lease, change: Any, row: Any = None) -> None:
+    def take_over(*_: Any) -> None:
         world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
 
-    result = world.run(timedelta(seconds=1), wrap=Around("leases", "commit_all", each(take_over)))
+    result = world.run(timedelta(seconds=1), wrap=Around("store", "keys", take_over))
     assert result.mistakes == 0
     assert result.writes == 0
     assert not world.kie.book.creations
@@ -190,11 +190,11 @@ class _Refusing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gate, name)
 
-    def reserve(self, lease: Lease, order: Any) -> Any:
-        if lease.track_id == "t000" and self.refused < 3:
+    def reserve(self, held: Held, order: Any) -> Any:
+        if held.lease.track_id == "t000" and self.refused < 3:
             self.refused += 1
             return Refusal(Reason.IN_FLIGHT, self._until, "not this one")
-        return self._gate.reserve(lease, order)
+        return self._gate.reserve(held, order)
 
 
 @pytest.mark.parametrize("pause", [None, timedelta(minutes=2)])

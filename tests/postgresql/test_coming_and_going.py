@@ -571,7 +571,7 @@ def test_leases_and_purchases_go_by_the_servers_clock(postgres: Server, off: tim
             here.gate.balance(1000, began)
             held = here.leases.lease(row)
             assert held is not None
-            bought = here.gate.reserve(held.lease, Buy("model", "prompt", "shape", 5.0, "song"))
+            bought = here.gate.reserve(held, Buy("model", "prompt", "shape", 5.0, "song"))
             assert isinstance(bought, Purchase)
             here.leases.commit(held.lease, Change(held.memory, Standing(None, None, None)))
         ((ended,),) = postgres.sql(name, "SELECT clock_timestamp()")

@@ -80,7 +80,7 @@ def work(database: Database, track_id: str) -> Commit:
     held = database.leases.lease(track_id)
     assert held is not None
     assert held.track is not None
-    bought = database.gate.reserve(held.lease, ORDER)
+    bought = database.gate.reserve(held, ORDER)
     assert isinstance(bought, Purchase)
     assert database.leases.begin(held.lease, Step.PICTURE)
     database.gate.heard(healthy=False, bought=True)
@@ -204,7 +204,7 @@ def work_quietly(database: Database, track_id: str) -> Commit:
     held = database.leases.lease(track_id)
     assert held is not None
     database.gate.balance(1000, held.now)
-    bought = database.gate.reserve(held.lease, replace(ORDER, shape=track_id))
+    bought = database.gate.reserve(held, replace(ORDER, shape=track_id))
     assert isinstance(bought, Purchase)
     return database.leases.commit(held.lease, Change(replace(held.memory, purchases=(bought,)), STUCK))
 
