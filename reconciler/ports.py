@@ -1,7 +1,7 @@
 """The few doors between the engine and the world. Each has a shipped stand-in and one conformance suite."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -145,12 +145,16 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work one track until `until`. A commit with an older generation is refused (fencing)."""
+    """The right to work one track until `until`. A commit with an older generation is refused (fencing).
+
+    `saved`: the purchases that were remembered when it was given; they are saved again where they differ by now.
+    """
 
     track_id: str
     owner: str
     generation: int
     until: datetime
+    saved: tuple[Purchase, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

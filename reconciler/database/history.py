@@ -5,9 +5,11 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
+from peewee import fn
+
 from reconciler.database import codec
 from reconciler.database.connection import Connection
-from reconciler.database.statements import Answer, Question, Slot, slots
+from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
 from reconciler.database.tables import Tried
 from reconciler.domain.attempts import Attempt
 
@@ -31,26 +33,33 @@ class History:
     """Works inside the caller's transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        newest = Tried.select(Tried.id, *(getattr(Tried, name) for name in _SAME)).order_by(Tried.id.desc()).limit(1)
+        same = [getattr(Tried, name) for name in _SAME]
+
+        def newest(track_ids: list[Slot]) -> Statement:
+            ids = [Tried.select(fn.max(Tried.id)).where(Tried.track_id == track_id) for track_id in track_ids]
+            query = Tried.select(Tried.track_id, Tried.id, *same).where(Tried.id.in_(ids))
+            return connection.statement(query, *[None] * (2 + len(same)))
+
         mine = Tried.track_id == Slot("track_id")
         fields = (Tried.track_id, Tried.first_at, Tried.at, *(getattr(Tried, name) for name in _SAME), Tried.times)
         shown = Tried.select(*_SHOWN).where(mine).order_by(Tried.id.desc()).limit(Slot("limit"))
         more = {Tried.at: Slot("at"), Tried.times: Tried.times + Slot("times")}
-        self._newest = connection.statement(newest.where(mine), *[None] * (1 + len(_SAME)))
+        self._newest = Several(newest)
         self._add = connection.statement(Tried.insert(slots(fields)))
         self._again = connection.statement(Tried.update(more).where(Tried.id == Slot("id")))
         self._shown = connection.statement(shown, *_SHOWN)
 
-    def newest(self, track_id: str) -> Question:
+    def newest(self, track_ids: Sequence[str]) -> Question:
         """To be asked before `added`."""
-        return self._newest.given(track_id=track_id)
+        return self._newest.given(track_ids)
 
     def added(self, track_id: str, attempts: Iterable[Attempt], newest: Answer, now: datetime) -> list[Question]:
         said = (tuple(codec.storable(getattr(attempt, name)) for name in _SAME) for attempt in attempts)
         runs = [(same, len(list(run))) for same, run in groupby(said)]
         asked: list[Question] = []
-        if runs and newest.rows and newest.rows[0][1:] == runs[0][0]:
-            asked.append(self._again.given(id=newest.rows[0][0], at=now, times=runs.pop(0)[1]))
+        last, last_said = next(((each, tuple(told)) for of, each, *told in newest.rows if of == track_id), (None, None))
+        if runs and runs[0][0] == last_said:
+            asked.append(self._again.given(id=last, at=now, times=runs.pop(0)[1]))
         for same, times in runs:
             texts = dict(zip(_SAME, same, strict=True))
             asked.append(self._add.given(track_id=track_id, first_at=now, at=now, times=times, **texts))

@@ -11,7 +11,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.errors import RowRefused
 from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
-from reconciler.database.memories import Memories, callbacks_in, is_paused
+from reconciler.database.memories import Halts, Memories, callbacks_in, halts_in
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import Remembered
@@ -148,7 +148,7 @@ class SqlLeases(Peek):
         with self.connection.opening(*self._wanted(ids, self._known_free)) as (now, found):
             seen = self._seen(ids, found, now)
             taken = {
-                i: self._take(i, each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
+                i: self._take(each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
             }
             held = {i: each for i, each in taken.items() if isinstance(each, Held)}
             asked = {i: self._taken(seen[i], each, step(each), now) for i, each in held.items()}
@@ -169,10 +169,10 @@ class SqlLeases(Peek):
             pass
         return frozenset(lease.track_id for lease, answer in zip(leases, answers, strict=True) if answer.written == 1)
 
-    def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
+    def _take(self, seen: _Seen, now: datetime) -> Held | Exception:
         if isinstance(seen.memory, Exception):
             return seen.memory
-        lease = self._next_lease(track_id, seen.known.generation if seen.known else 0, now)
+        lease = self._next_lease(seen.memory, seen.known.generation if seen.known else 0, now)
         died = seen.known is not None and seen.known.died_at_a_picture
         return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
@@ -215,7 +215,7 @@ class SqlLeases(Peek):
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
         is_lifting = any(map(_may_be_lifted, endings))
         with self.connection.opening(*self._asked_first(endings), gate=is_lifting) as (now, answers):
-            before = self._before(endings, answers)
+            before = self._before(answers)
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
             self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
@@ -227,22 +227,18 @@ class SqlLeases(Peek):
     def _asked_first(self, endings: Sequence[Ending]) -> list[Question]:
         """What is to be known, all rows that are to change locked."""
         ids = [ending.lease.track_id for ending in endings]
-        histories = [self.history.newest(track_id) for track_id in ids]
         tasks = self.memories.tasks_of(change.memory for ending in endings for change in ending.changes)
-        general = [self.memories.asks_paused, self.memories.asks_suspects]
-        called = self.memories.callbacks_of(ids)
-        return [self._holders.given(ids), *general, self.tracks.updated_at(ids), *histories, *called, *tasks]
+        general = [self.memories.asks_halts, self.tracks.updated_at(ids), self.history.newest(ids)]
+        return [self._holders.given(ids), *general, *self.memories.callbacks_of(ids), *tasks]
 
-    def _before(self, endings: Sequence[Ending], answers: Sequence[Answer]) -> "_Before":
-        holders, paused, suspects, samples, *rest = answers
-        newest, rest = rest[: len(endings)], rest[len(endings) :]
+    def _before(self, answers: Sequence[Answer]) -> "_Before":
+        holders, halts, samples, newest, *rest = answers
         called, rest = rest[: self.memories.is_called], rest[self.memories.is_called :]
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in holders.rows},
-            is_paused(paused),
-            bool(suspects.rows),
+            halts_in(halts),
             samples,
-            {ending.lease.track_id: each for ending, each in zip(endings, newest, strict=True)},
+            newest,
             callbacks_in(called),
             rest[0] if rest else None,
         )
@@ -279,18 +275,19 @@ class SqlLeases(Peek):
             left: dict[str, Any] = {**_FREE, "generation": lease.generation}
             if _was_lifted(change.standing, before) or _was_called(change.memory, before):
                 standing |= {"held": None, "due_at": now, "stands_until": now}
-            elif ending.then is not None and before.paused == change.memory.paused:
-                again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, now)
+            elif ending.then is not None and before.halts.paused == change.memory.paused:
+                again[lease.track_id] = anew = self._next_lease(change.memory, lease.generation, now)
                 left = _leased(anew, ending.then, now)
             written = {**_memory(change.memory), **standing, **left}
             asked.append(self._save.given(**_named(lease), **written, tried_at=now))
-            asked += self.history.added(lease.track_id, change.tried, before.newest[lease.track_id], now)
-        asked += self.memories.saved([change.memory for _, change in saved], before.tasks, now)
+            asked += self.history.added(lease.track_id, change.tried, before.newest, now)
+        memories = [(change.memory, frozenset(ending.lease.saved)) for ending, change in saved]
+        asked += self.memories.saved(memories, before.tasks, now)
         self.connection.ask(*asked, last=True)
         return again
 
-    def _next_lease(self, track_id: str, generation: int, now: datetime) -> Lease:
-        return Lease(track_id, self.owner, generation + 1, now + self.policy.lease)
+    def _next_lease(self, memory: Memory, generation: int, now: datetime) -> Lease:
+        return Lease(memory.track_id, self.owner, generation + 1, now + self.policy.lease, memory.purchases)
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)
@@ -304,13 +301,12 @@ class _Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What is found before leases are ended. `newest`: by track, its newest attempt."""
+    """What is found before leases are ended. `newest`: the tracks' newest attempts."""
 
     holders: Mapping[str, _Holder]
-    paused: bool
-    suspects: bool
+    halts: Halts
     samples: Answer
-    newest: Mapping[str, Answer]
+    newest: Answer
     callbacks: Mapping[str, Sequence[Callback]]
     tasks: Answer | None
 
@@ -329,7 +325,7 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
         return _Verdict(Commit.LEASE_LOST, None)
     if ending.row is None:
         return _Verdict(Commit.COMMITTED, ending.change)
-    if before.paused:
+    if before.halts.paused:
         return _Verdict(Commit.PAUSED, None)
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
@@ -343,8 +339,8 @@ def _is_lost(verdict: _Verdict | None) -> bool:
 def _was_lifted(standing: Standing, before: _Before) -> bool:
     """What holds the track back ended while it was worked: others were woken then, and nobody wakes this one."""
     if standing.held == GateName.PAUSED:
-        return not before.paused
-    return standing.reason is Reason.HOST_SUSPECT and not before.suspects
+        return not before.halts.paused
+    return standing.reason is Reason.HOST_SUSPECT and not before.halts.hosts
 
 
 def _was_called(memory: Memory, before: _Before) -> bool:

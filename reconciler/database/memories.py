@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from peewee import EXCLUDED, Model
+from peewee import EXCLUDED, JOIN, Model
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
@@ -23,6 +23,13 @@ LONGEST_TASK_ID = 200
 
 Docs = Mapping[str, str | None]
 """By track id, the document of its memory; None where nothing is remembered yet."""
+
+
+class Halts(NamedTuple):
+    """What holds tracks back: an operator's pause; hosts that are suspect."""
+
+    paused: bool
+    hosts: frozenset[str]
 
 
 class Memories:
@@ -46,8 +53,8 @@ class Memories:
         self._called = spelled(called, CalledBack.track_id, None, None, None)
         self._tasks = spelled(task, Polled.id, *codec.TASK_COLUMNS)
         self._tasks_locked = spelled(dialect.locked(task.order_by(Polled.id)), Polled.id, *codec.TASK_COLUMNS)
-        self._suspects = connection.statement(LosingHost.select(LosingHost.host).where(SUSPECT), None)
-        self._paused = connection.statement(GateRow.select(GateRow.paused), GateRow.paused)
+        halts = GateRow.select(GateRow.paused, LosingHost.host).join(LosingHost, JOIN.LEFT_OUTER, on=SUSPECT)
+        self._halts = connection.statement(halts, GateRow.paused, None)
         purchase = (*codec.PURCHASE_COLUMNS, Bought.over_at)
         no_step_back = (Bought.outcome == Outcome.OPEN) | (EXCLUDED.outcome != Outcome.OPEN)
         unanswered = (Bought.token == Slot("token")) & (Bought.outcome == Outcome.OPEN)
@@ -62,8 +69,7 @@ class Memories:
         return [
             self._bought.given(track_ids),
             self._handed.given(track_ids),
-            self._suspects.given(),
-            self._paused.given(),
+            self._halts.given(),
             *self.callbacks_of(track_ids),
         ]
 
@@ -81,7 +87,8 @@ class Memories:
     ) -> dict[str, Memory | Exception]:
         """The memories whose documents were found, or fresh ones, with all that other tables say of them. In the place
         of one that cannot be read stands why."""
-        bought, handed, suspects, paused, *called = answers
+        bought, handed, halted, *called = answers
+        halts = halts_in(halted)
         purchases, given, callbacks = _by_track(bought), _by_track(handed), callbacks_in(called)
         found: dict[str, Memory | Exception] = {}
         for track_id, doc in docs.items():
@@ -92,8 +99,8 @@ class Memories:
                     purchases=tuple(codec.purchase(row) for row in purchases[track_id]),
                     callbacks=callbacks.get(track_id, ()),
                     handed=tuple(name for _, name in given[track_id] if usable_task_id(name)),
-                    host_suspect=_host(tracks.get(track_id)) in {host for (host,) in suspects.rows},
-                    paused=is_paused(paused),
+                    host_suspect=_host(tracks.get(track_id)) in halts.hosts,
+                    paused=halts.paused,
                 )
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 found[track_id] = error
@@ -122,15 +129,12 @@ class Memories:
 
     def paused(self) -> bool:
         """An operator paused purchases and writes."""
-        return is_paused(self.connection.ask(self._paused.given())[0])
+        return halts_in(self.connection.ask(self.asks_halts)[0]).paused
 
     @property
-    def asks_paused(self) -> Question:
-        return self._paused.given()
-
-    @property
-    def asks_suspects(self) -> Question:
-        return self._suspects.given()
+    def asks_halts(self) -> Question:
+        """To be read by `halts_in`."""
+        return self._halts.given()
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
@@ -139,12 +143,15 @@ class Memories:
         names = sorted(set(chain.from_iterable((*memory.handed, *memory.tasks) for memory in memories)))
         return [self._tasks_locked.given(names)] if names else []
 
-    def saved(self, memories: Iterable[Memory], known: Answer | None, now: datetime) -> list[Question]:
-        """Purchases and tasks. Handed-over tasks are remembered even if nobody asked for them yet."""
+    def saved(
+        self, memories: Iterable[tuple[Memory, frozenset[Purchase]]], known: Answer | None, now: datetime
+    ) -> list[Question]:
+        """Purchases, but for those that are known to be saved so, and tasks. Handed-over tasks are remembered even if
+        nobody asked for them yet."""
         asked: list[Question] = []
         tasks = _tasks(known) if known is not None else {}
-        for memory in memories:
-            asked += [self.purchase_saved(purchase) for purchase in memory.purchases]
+        for memory, saved in memories:
+            asked += [self.purchase_saved(purchase) for purchase in memory.purchases if purchase not in saved]
             stubs = {name: Task(name, first_seen=now) for name in memory.handed}
             for name, task in {**stubs, **memory.tasks}.items():
                 newer = _newer(tasks.get(name), task)
@@ -185,8 +192,8 @@ def _tasks(answer: Answer) -> dict[str, Task]:
     return {task.id: task for task in tasks}
 
 
-def is_paused(answer: Answer) -> bool:
-    return bool((answer.rows or [(False,)])[0][0])
+def halts_in(answer: Answer) -> Halts:
+    return Halts(any(paused for paused, _ in answer.rows), frozenset(host for _, host in answer.rows if host))
 
 
 def _host(track: Track | None) -> str | None:

@@ -12,6 +12,8 @@ from peewee import BooleanField, Value
 from reconciler.database import datetimes
 from reconciler.database.fields import InstantField, ListField, WordField
 
+_AS_IT_IS = frozenset((str, type(None), int, bool, float))
+
 
 class _Name(str):
     __slots__ = ()
@@ -75,7 +77,8 @@ class Statement:
     def given(self, **given: Any) -> Question:
         values = list(self._spelled[1])
         for at, name in self._slots:
-            values[at] = _plain(given[name])
+            value = given[name]
+            values[at] = value if type(value) in _AS_IT_IS else _plain(value)
         return Question(self, values)
 
     def run(self, **given: Any) -> int:
@@ -126,15 +129,16 @@ def _reader(field: Any) -> Callable[[Any], Any] | None:
     return field.python_value if special else None
 
 
+_LIST = ListField()
+
+
 def _plain(value: Any) -> Any:
-    if type(value) is str or value is None:
-        return value
     match value:
         case datetime():
             return datetimes.own(value)
         case Enum():
             return value.value
         case tuple():
-            return ListField().db_value(value)
+            return _LIST.db_value(value)
         case _:
             return value

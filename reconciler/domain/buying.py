@@ -8,7 +8,7 @@ from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.model import Outcome, Purchase
 from reconciler.domain.models import MODELS, Model
-from reconciler.domain.prompts import ladder
+from reconciler.domain.prompts import original, rungs
 from reconciler.domain.states import Reason, State
 
 REPLACEMENTS = 1
@@ -82,13 +82,10 @@ def _replacement(case: Case) -> Action | None:
 
 
 def _order(case: Case, repeat_of: str | None = None) -> Action:
-    options = ladder(case.track, case.policy)
-    if not options:
-        return GiveUp(Reason.NO_PROMPT)
     refused = purchases.refused_prompts(p for p in case.memory.purchases if not _forgiven(case, p))
-    choice = next((option for option in options if option not in refused), None)
+    choice = next((rung for rung in rungs(case.track, case.policy) if rung not in refused), None)
     if choice is None:
-        return GiveUp(Reason.CONTENT_REJECTED)
+        return GiveUp(Reason.CONTENT_REJECTED if original(case.track) else Reason.NO_PROMPT)
     return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
 
 

@@ -103,16 +103,20 @@ class GateView:
 
     def with_intent(self, purchase: Purchase, policy: Policy) -> "GateView":
         """As it is once this one was let through."""
-        proof = self.proofs.get(purchase.shape, Proof())
+        return self.with_one_more(purchase.shape, purchase.price, purchase.deadline, policy)
+
+    def with_one_more(self, shape: str, price: float, over_at: datetime, policy: Policy) -> "GateView":
+        """`over_at`: until when the request may be under way."""
+        proof = self.proofs.get(shape, Proof())
         return replace(
             self,
-            spent_since=self.spent_since + purchase.price,
-            window=tuple(sorted((*self.window, purchase.deadline + policy.purchase_window))),
-            hour=self.hour.with_one_more(purchase.deadline + timedelta(hours=1)),
-            day=self.day.with_one_more(purchase.deadline + timedelta(days=1)),
+            spent_since=self.spent_since + price,
+            window=tuple(sorted((*self.window, over_at + policy.purchase_window))),
+            hour=self.hour.with_one_more(over_at + timedelta(hours=1)),
+            day=self.day.with_one_more(over_at + timedelta(days=1)),
             running=self.running + 1,
             open=self.open + 1,
-            proofs={**self.proofs, purchase.shape: replace(proof, out=proof.out + 1)},
+            proofs={**self.proofs, shape: replace(proof, out=proof.out + 1)},
         )
 
     def credits_left(self) -> float | None:
@@ -152,6 +156,15 @@ def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat:
         or _over_budget(view, policy)
         or _crowded(view, policy)
     )
+
+
+def places(view: GateView, shape: str, price: float, policy: Policy, most: int) -> int:
+    """How many orders of `shape` would be let through now, one after the other; `most`: no more are asked for."""
+    count = 0
+    while count < most and refusal(view, shape, price, policy, repeat=False) is None:
+        view = view.with_one_more(shape, price, view.now, policy)
+        count += 1
+    return count
 
 
 _REASONS = {

@@ -1,13 +1,14 @@
 """The words that a new picture is bought with."""
 
 import re
+from collections.abc import Iterator
 
 from reconciler.domain.model import Track
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.wording import collapse, fit_length, said
 
-__all__ = ["fit_length", "ladder", "original"]
+__all__ = ["fit_length", "ladder", "original", "rungs"]
 
 _VISUAL = re.compile(
     r"(?:^|\|) ?visual ?: ?(.*?) ?(?=\|? ?image_task_id ?:|\| ?visual ?:|\| ?music ?:|$)", re.IGNORECASE
@@ -31,16 +32,27 @@ def original(track: Track) -> str | None:
 
 def ladder(track: Track, policy: Policy) -> tuple[tuple[str, str], ...]:
     """(model, prompt) to try in turn while the content is refused; empty where there is no prompt."""
-    from reconciler.domain.soften import neutral, soften  # noqa: PLC0415 - its many words take a tenth of a start
+    return tuple(dict.fromkeys(rungs(track, policy)))
 
+
+def rungs(track: Track, policy: Policy) -> Iterator[tuple[str, str]]:
+    """The ladder, no further than it is climbed; some may come twice."""
+    for name, text in _rungs(track, policy):
+        if name in MODELS:
+            yield name, fit_length(text, MODELS[name].prompt_limit)
+
+
+def _rungs(track: Track, policy: Policy) -> Iterator[tuple[str, str]]:
     first = original(track)
     if first is None:
-        return ()
+        return
+    yield policy.model, first
+    from reconciler.domain.soften import neutral, soften  # noqa: PLC0415 - its many words take a tenth of a start
+
+    yield policy.model, soften(first)
     calm = neutral(track.mood, track.vibe)
-    rungs = [(policy.model, text) for text in (first, soften(first), calm)]
-    rungs += [(model, calm) for model in policy.fallback_models]
-    known = [(name, fit_length(text, MODELS[name].prompt_limit)) for name, text in rungs if name in MODELS]
-    return tuple(dict.fromkeys(known))
+    for model in (policy.model, *policy.fallback_models):
+        yield model, calm
 
 
 def _visual(extended: str | None) -> str:

@@ -7,7 +7,7 @@ from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
 from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.findings import Refusal as Refused
-from reconciler.domain.gate import GateName, GateView, Refusal, refusal
+from reconciler.domain.gate import GateName, GateView, Refusal, places, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
 from reconciler.domain.policy import Policy
@@ -75,6 +75,12 @@ class Purse:
             return refused
         self._view = None
         return refusal(self.view(), shape, price, self._policy, repeat=False)
+
+    def places(self, shape: str, price: float, most: int) -> int:
+        """How many orders would be let through one after the other, so many `most`."""
+        if self.refusal(shape, price) is not None:
+            return 0
+        return places(self.view(), shape, price, self._policy, most if self._left is None else min(most, self._left))
 
     def stands(self, stood: Stood) -> tuple[State, Reason | None]:
         """Where a track stands that stood so when it was last looked at."""

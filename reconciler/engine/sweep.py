@@ -84,6 +84,7 @@ class Sweep:
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
         self._steps.may_go_on = lambda: not (self._winding_down or self._over())
         self._queue: deque[str] = deque()
+        self._next_to_buy: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
         self._rows_left = bounds.audit_rows
@@ -182,6 +183,8 @@ class Sweep:
 
     def _note(self, track_id: str) -> None:
         self._begun[track_id] = self._clock()
+        if self._full():
+            self._next_to_buy.clear()
         if self._full() and self._queue:
             self._queue.clear()
             self._walked_to = self._resume_at
@@ -247,19 +250,27 @@ class Sweep:
 
     def _called(self) -> str | None:
         """Who waits longest to buy, where the gate is open: before all else, since a place in the window that nobody
-        takes is lost. One, since who is refused loses its place in the line."""
+        takes is lost."""
         if not self._bounds.due:
             return None
-        self._shut.clear()
+        if not self._next_to_buy:
+            self._shut.clear()
+            self._next_to_buy.extend(self._call())
+        return self._next_to_buy.popleft() if self._next_to_buy else None
+
+    def _call(self) -> Sequence[str]:
+        """No more than there are places and hands for, since who is refused loses its place in the line."""
+        free = self._crew.size - len(self._steps.flights)
         for shape, price in shapes(self._policy):
-            if self._purse.refusal(shape, price) is not None:
+            places = self._purse.places(shape, price, free)
+            if places == 0:
                 self._shut.add(shape)
-            else:
-                held = self._lines.take(shape, 1)
-                if held:
-                    self._steps.called.update(held)
-                    return held[0]
-        return None
+                continue
+            held = self._lines.take(shape, places)
+            self._steps.called.update(held)
+            if held:
+                return held
+        return ()
 
     def _ask_credits(self) -> None:
         if self._credit_asked_at is None and self._purse.wants_credit_call():

@@ -92,7 +92,9 @@ def test_only_a_bad_end_is_forgotten(app: Any, handing: Handing, state: TaskStat
     app.put("a", image_url=ID)
     held = leases.lease("a")
     for name in (ID, NAMED):
-        saved = leases.memories.saved([held.memory.with_task(Task(name, app.clock(), state=state))], None, app.clock())
+        saved = leases.memories.saved(
+            [(held.memory.with_task(Task(name, app.clock(), state=state)), frozenset())], None, app.clock()
+        )
         leases.connection.ask(*saved)
     handing.forget_end(ID)
     handing.forget_end("never heard of")

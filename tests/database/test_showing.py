@@ -60,7 +60,7 @@ def tried(app: App, *attempts: Attempt, track_id: str = "a") -> None:
     connection = app.ready()
     history = History(connection)
     with connection.writing() as now:
-        (newest,) = connection.ask(history.newest(track_id))
+        (newest,) = connection.ask(history.newest([track_id]))
         connection.ask(*history.added(track_id, attempts, newest, now))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, closed, refusal
+from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, closed, places, refusal
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE, purchase
@@ -95,6 +95,29 @@ def test_what_an_order_that_is_let_through_takes_from_the_next() -> None:
     assert another.proofs == {SHAPE: Proof(proven=True, out=1), "another": Proof(out=1)}
     assert Usage(1, NOW + HOUR).with_one_more(NOW) == Usage(2, NOW)
     assert READY.with_intent(bought, POLICY).hour == Usage(1, bought.deadline + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "expected"),
+    [
+        ({}, {}, 7),
+        ({"window": (NOW + SECOND,) * 18}, {"purchase_limit": 20}, 2),
+        ({"running": 47}, {"max_concurrent_tasks": 50}, 3),
+        ({"balance": 61}, {"min_credits": 50}, 3),
+        ({"hour": Usage(9, NOW)}, {"per_hour": 10}, 1),
+        ({"day": Usage(9, NOW)}, {"per_day": 10}, 1),
+        ({"proofs": {}}, {}, 3),
+        ({"proofs": {SHAPE: Proof(out=1)}}, {}, 2),
+        ({"paused": True}, {}, 0),
+        ({"breaker": Breaker(Stage.PROBING)}, {}, 1),
+    ],
+)
+def test_how_many_orders_would_be_let_through(changes: dict[str, Any], policy: dict[str, Any], expected: int) -> None:
+    view = replace(READY, **changes)
+    assert places(
+        view, SHAPE, 5, replace(POLICY, purchase_limit=20) if not policy else replace(POLICY, **policy), 7
+    ) == (expected)
+    assert places(view, SHAPE, 5, replace(POLICY, **policy), 0) == 0
 
 
 # -- closed --------------------------------------------------------------------------------------------------------
