@@ -11,7 +11,7 @@ from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, Ending, Held, RowWrite, Step
+from reconciler.ports import Change, Commit, Ending, Held, Lease, RowWrite, Step
 
 STUCK = Standing(State.MISSING, Reason.DUE, None)
 URL = "https://covers.example/new.jpg"
@@ -373,3 +373,93 @@ def test_a_dead_process_leaves_the_track_due(app: Any) -> None:
     assert finder.next_due() == again.lease.until
     app.clock.at = again.lease.until
     assert finder.due(9) == ("a",)
+
+
+# -- going on ------------------------------------------------------------------------------------------------------
+
+
+def going_on(leases: Any, held: Held, then: Step = Step.PICTURE, **memory: Any) -> Any:
+    change = Change(replace(held.memory, **memory), STUCK)
+    (outcome,) = leases.commit_all([Ending(held.lease, change, then=then)])
+    return outcome
+
+
+def test_a_step_that_another_one_follows_is_saved_and_the_track_leased_anew(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    app.clock.on(seconds=9)
+    anew = going_on(leases, held, listed=True)
+    assert anew == Lease("a", "one", 2, app.clock() + Policy().lease)
+    assert leases.peek("a").memory.listed
+    assert app.rows("SELECT lease_step, state FROM reconciler_memory") == [
+        {"lease_step": "picture", "state": "missing"}
+    ]
+    assert app.leases("other").lease("a") is None
+    assert leases.commit(held.lease, Change(held.memory, STUCK)) is Commit.LEASE_LOST, "the old one is over"
+    assert leases.commit(anew, Change(held.memory, STUCK)) is Commit.COMMITTED
+    assert lease(leases).lease.generation == 3
+
+
+def test_who_dies_at_the_step_that_follows_is_known_to_have_died_at_a_picture(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    for then, deaths in ((Step.PICTURE, 1), (Step.LOOK, 1)):
+        anew = going_on(leases, lease(leases), then)
+        app.clock.at = anew.until
+        held = lease(leases)
+        assert held.memory.interruptions == deaths
+        leases.commit(held.lease, Change(held.memory, STUCK))
+
+
+def test_one_that_was_overtaken_does_not_go_on(app: Any) -> None:
+    app.put("a")
+    slow, quick = app.leases("slow"), app.leases("quick")
+    old = lease(slow)
+    app.clock.at = old.lease.until
+    new = lease(quick)
+    assert going_on(slow, old) is Commit.LEASE_LOST
+    assert going_on(quick, new) == replace(new.lease, generation=3)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "memory"),
+    [
+        ("UPDATE reconciler_gate SET paused = true", {}),
+        ("UPDATE reconciler_gate SET paused = false", {"paused": True}),
+    ],
+)
+def test_where_a_pause_began_or_ended_meanwhile_it_is_looked_at_again(
+    app: Any, meanwhile: str, memory: dict[str, bool]
+) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = lease(leases)
+    app.sql(meanwhile)
+    assert going_on(leases, held, **memory) is Commit.COMMITTED
+    assert lease(leases).lease.generation == 2
+
+
+def test_where_kie_called_meanwhile_it_is_looked_at_again(app: Any) -> None:
+    app.put("a")
+    leases = app.leases(policy=Policy(callback_url="https://app.example/callback/"))
+    held = ordered(leases)
+    app.sql("INSERT INTO reconciler_callback (token, task_id, track_id, at) VALUES ('p', 'task', 'a', ?)", "2026-01-01")
+    assert going_on(leases, held) is Commit.COMMITTED
+    assert app.finder().due(9) == ("a",)
+
+
+def test_purchases_that_are_saved_as_they_are_are_not_written_again(app: Any) -> None:
+    app.put("a")
+    leases = app.leases()
+    held = ordered(leases)
+    app.sql("UPDATE reconciler_purchase SET detail = 'by somebody else'")
+    anew = going_on(leases, replace(held, memory=leases.peek("a").memory))
+    assert anew.saved[0].detail == "by somebody else"
+    leases.commit(anew, Change(held.memory, STUCK))
+    (saved,) = leases.peek("a").memory.purchases
+    assert (saved.outcome, saved.detail) == (Outcome.ACCEPTED, "")
+    held = lease(leases)
+    app.sql("UPDATE reconciler_purchase SET detail = 'by somebody else'")
+    leases.commit(held.lease, Change(held.memory, STUCK))
+    assert leases.peek("a").memory.purchases[0].detail == "by somebody else"

@@ -1,6 +1,7 @@
 """One step of one track, where the step meets others: another process, another track, a grave of its picture."""
 
 import base64
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,9 @@ from reconciler.domain.gate import Refusal
 from reconciler.domain.model import Outcome
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
+from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import paint
-from reconciler.ports import Commit, Held, Lease, Step
+from reconciler.ports import Commit, DatabaseLocked, Held, Lease, Step
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
 from tests.engine.test_sweep import Around, each
@@ -259,3 +261,79 @@ def test_who_is_gone_when_it_is_handed_back_stays_gone(make_world: MakeWorld) ->
         sweep._steps.alone.append("never-was")
         sweep._steps.hand_back()
     assert world.sql("SELECT track_id FROM reconciler_memory") == []
+
+
+# -- going on ------------------------------------------------------------------------------------------------------
+
+
+class _Second:
+    """Called before each call, but for the second does nothing."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.calls, self._then = 0, then
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        self.calls += 1
+        if self.calls == 2:
+            self._then()
+
+
+def raises(error: Exception) -> Callable[[], None]:
+    def then() -> None:
+        raise error
+
+    return then
+
+
+@pytest.fixture
+def held_inline(make_world: MakeWorld) -> World:
+    """A track whose picture lies in its row: measured, and at once kept."""
+    world = make_world()
+    picture = base64.b64encode(paint("a lake", 160, 90)).decode()
+    world.add("row", image_url=f"data:image/jpeg;base64,{picture}")
+    return world
+
+
+def test_what_follows_at_once_needs_no_other_lease(held_inline: World) -> None:
+    leases: list[str] = []
+    around = Around("leases", "lease_all", lambda ids, *_: leases.extend(ids))
+    assert held_inline.run(MINUTE, wrap=around).states == {(State.OK, None): 1}
+    assert leases.count("row") == 1
+
+
+def test_a_sweep_that_is_stopped_as_a_step_ends_begins_no_other(held_inline: World) -> None:
+    done: list[Sweep] = []
+
+    class Stopping:
+        def __init__(self, leases: Any) -> None:
+            self._leases = leases
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._leases, name)
+
+        def commit_all(self, endings: Any) -> Any:
+            outcomes = self._leases.commit_all(endings)
+            done[0].stop()
+            return outcomes
+
+    with sweeping(held_inline, MINUTE, lambda name, port: Stopping(port) if name == "leases" else port) as sweep:
+        done.append(sweep)
+        assert sweep.run().stopped
+    assert [type(event.job).__name__ for event in held_inline.events if isinstance(event, Found)] == ["Measure"]
+    assert leased(held_inline) == []
+    assert held_inline.run(MINUTE).states == {(State.OK, None): 1}
+
+
+def test_where_the_database_fails_as_a_step_goes_on_its_lease_is_handed_back(held_inline: World) -> None:
+    locked = _Second(raises(DatabaseLocked("locked", "app.db", "Try again")))
+    with pytest.raises(DatabaseLocked):
+        held_inline.run(MINUTE, wrap=Around("leases", "inline_image", locked))
+    assert leased(held_inline) == []
+    assert held_inline.run(MINUTE).states == {(State.OK, None): 1}
+
+
+def test_a_step_that_nobody_can_go_on_with_costs_its_track_alone(held_inline: World) -> None:
+    held_inline.add("other", image_url=held_inline.kie.add_file("/p/a.jpg", size=(160, 90)))
+    result = held_inline.run(MINUTE, wrap=Around("leases", "inline_image", _Second(raises(KeyError("strange")))))
+    assert result.states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): 1}
+    assert leased(held_inline) == []
