@@ -26,6 +26,11 @@ class Lines:
         self._known |= {(line, only): (line in ahead.waiting, now) for line in self._lines}
         return ahead.due_at
 
+    @property
+    def is_known(self) -> bool:
+        """Somebody asked about the lines before."""
+        return bool(self._known)
+
     def waits(self, line: str) -> bool:
         """Whether anybody waits there."""
         known = self._fresh(line)

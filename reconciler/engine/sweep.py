@@ -200,14 +200,14 @@ class Sweep:
     def _next(self) -> str | None:
         if self._steps.alone:
             return self._steps.alone.popleft()
-        called = self._called()
-        if called is not None:
-            return called
-        if self._desk.ready:
-            return self._desk.ready.popleft()
+        if self._lines.is_known:
+            self._next_to_buy.extend(self._buyers())
+        for first in (self._next_to_buy, self._desk.ready):
+            if first:
+                return first.popleft()
         if not self._queue:
             self._resume_at = self._walked_to
-            self._queue.extend(self._look_for_due() or self._walk() or self._held_by_key())
+            self._queue.extend(self._look_for_due() or self._walk() or self._held_by_key() or self._buyers())
         return self._queue.popleft() if self._queue else None
 
     def _look_for_due(self) -> list[str]:
@@ -248,18 +248,12 @@ class Sweep:
             return ()
         return self._lines.take(GateName.KEY, PAGE)
 
-    def _called(self) -> str | None:
+    def _buyers(self) -> Sequence[str]:
         """Who waits longest to buy, where the gate is open: before all else, since a place in the window that nobody
-        takes is lost."""
-        if not self._bounds.due:
-            return None
-        if not self._next_to_buy:
-            self._shut.clear()
-            self._next_to_buy.extend(self._call())
-        return self._next_to_buy.popleft() if self._next_to_buy else None
-
-    def _call(self) -> Sequence[str]:
-        """No more than there are places and hands for, since who is refused loses its place in the line."""
+        takes is lost. No more than there are places and hands for, since who is refused loses its place in the line."""
+        if not self._bounds.due or self._next_to_buy:
+            return ()
+        self._shut.clear()
         free = self._crew.size - len(self._steps.flights)
         for shape, price in shapes(self._policy):
             places = self._purse.places(shape, price, free)

@@ -42,7 +42,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Place]:
     folder = tmp_path_factory.mktemp("states")
     found = alone(folder / "log", states, folder)
     assert {place.name for place in found} >= WITHIN
-    assert len(found) > 50
+    assert len(found) > 40
     return found
 
 
