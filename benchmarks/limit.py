@@ -79,6 +79,7 @@ def drained(tracks: int, window: timedelta) -> dict[str, float]:
             per_day=10**6,
             purchase_limit=LIMIT,
             purchase_window=window,
+            max_concurrent_tasks=10**6,
             target=Target(*SIZE),
         )
         world = World(Path(folder), policy=policy)

@@ -119,6 +119,10 @@ class GateView:
             proofs={**self.proofs, shape: replace(proof, out=proof.out + 1)},
         )
 
+    def later(self, now: datetime) -> "GateView":
+        """As it is once places in the window were left, if nothing else happened."""
+        return replace(self, window=tuple(at for at in self.window if at > now))
+
     def credits_left(self) -> float | None:
         return None if self.balance is None else self.balance - self.spent_since
 

@@ -38,7 +38,11 @@ class Lines:
 
     def take(self, line: str, limit: int) -> Sequence[str]:
         """Those who have waited longest, to be leased now."""
-        return () if self._fresh(line) is False else self._ask(line, limit + 1, taken=limit)[:limit]
+        return () if self.is_empty(line) else self._ask(line, limit + 1, taken=limit)[:limit]
+
+    def is_empty(self, line: str) -> bool:
+        """Surely nobody waits there."""
+        return self._fresh(line) is False
 
     def entered(self, line: str) -> None:
         self._known = {key: value for key, value in self._known.items() if key[0] != line}

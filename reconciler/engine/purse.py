@@ -70,17 +70,17 @@ class Purse:
 
     def refusal(self, shape: str, price: float) -> Refusal | None:
         """A refusal that has run out since the gate was looked at does not count."""
-        refused = self._spent() or refusal(self.view(), shape, price, self._policy, repeat=False)
-        if refused is None or refused.until is None or refused.until > self._clock():
+        now = self._clock()
+        refused = self._spent() or refusal(self.view().later(now), shape, price, self._policy, repeat=False)
+        if refused is None or refused.until is None or refused.until > now:
             return refused
         self._view = None
         return refusal(self.view(), shape, price, self._policy, repeat=False)
 
     def places(self, shape: str, price: float, most: int) -> int:
         """How many orders would be let through one after the other, so many `most`."""
-        if self.refusal(shape, price) is not None:
-            return 0
-        return places(self.view(), shape, price, self._policy, most if self._left is None else min(most, self._left))
+        may_spend = most if self._left is None else min(most, self._left)
+        return places(self.view().later(self._clock()), shape, price, self._policy, may_spend)
 
     def stands(self, stood: Stood) -> tuple[State, Reason | None]:
         """Where a track stands that stood so when it was last looked at."""

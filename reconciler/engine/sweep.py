@@ -168,7 +168,7 @@ class Sweep:
         met: set[str] = set()
         while len(found) < self._crew.size - len(self._steps.flights):
             is_risky = bool(self._steps.alone)
-            if found and (is_risky or not (self._queue or self._desk.ready)):
+            if found and (is_risky or not (self._queue or self._desk.ready or self._next_to_buy)):
                 break
             track_id = self._next()
             if track_id is None or track_id in met:
@@ -256,14 +256,13 @@ class Sweep:
         self._shut.clear()
         free = self._crew.size - len(self._steps.flights)
         for shape, price in shapes(self._policy):
-            places = self._purse.places(shape, price, free)
-            if places == 0:
+            if self._purse.refusal(shape, price) is not None:
                 self._shut.add(shape)
-                continue
-            held = self._lines.take(shape, places)
-            self._steps.called.update(held)
-            if held:
-                return held
+            elif not self._lines.is_empty(shape):
+                held = self._lines.take(shape, self._purse.places(shape, price, free))
+                self._steps.called.update(held)
+                if held:
+                    return held
         return ()
 
     def _ask_credits(self) -> None:

@@ -378,7 +378,7 @@ def test_a_dead_process_leaves_the_track_due(app: Any) -> None:
 # -- going on ------------------------------------------------------------------------------------------------------
 
 
-def going_on(leases: Any, held: Held, then: Step = Step.PICTURE, **memory: Any) -> Any:
+def going_on(leases: Any, held: Held, *, then: Step = Step.PICTURE, **memory: Any) -> Any:
     change = Change(replace(held.memory, **memory), STUCK)
     (outcome,) = leases.commit_all([Ending(held.lease, change, then=then)])
     return outcome
@@ -405,7 +405,7 @@ def test_who_dies_at_the_step_that_follows_is_known_to_have_died_at_a_picture(ap
     app.put("a")
     leases = app.leases()
     for then, deaths in ((Step.PICTURE, 1), (Step.LOOK, 1)):
-        anew = going_on(leases, lease(leases), then)
+        anew = going_on(leases, lease(leases), then=then)
         app.clock.at = anew.until
         held = lease(leases)
         assert held.memory.interruptions == deaths
@@ -430,7 +430,7 @@ def test_one_that_was_overtaken_does_not_go_on(app: Any) -> None:
     ],
 )
 def test_where_a_pause_began_or_ended_meanwhile_it_is_looked_at_again(
-    app: Any, meanwhile: str, memory: dict[str, bool]
+    app: Any, meanwhile: str, memory: dict[str, Any]
 ) -> None:
     app.put("a")
     leases = app.leases()

@@ -20,7 +20,7 @@ from reconciler.domain.learn import after_write, notice
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, DatabaseError, Ending, Held, RowWrite
+from reconciler.ports import Change, Commit, DatabaseError, Ending, Held, Lease, RowWrite
 from tests.postgres import SUPERUSER, Bouncer, Server
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +139,6 @@ def ending(held: Held, url: str = URL, *, revive: bool = False) -> Ending:
     return Ending(held.lease, written, RowWrite(write, held.track, held.now, Change(case.memory, STUCK)))
 
 
-def worked(database: Database, track_id: str = TRACK, url: str = URL) -> Commit | DatabaseError:
+def worked(database: Database, track_id: str = TRACK, url: str = URL) -> Commit | Lease | DatabaseError:
     (outcome,) = database.leases.commit_all([ending(held_by(database, track_id), url)])
     return outcome
