@@ -36,12 +36,14 @@ from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood, newcomer, standing
 from reconciler.domain.states import Reason, State
-from reconciler.ports import Overview, Working
+from reconciler.ports import Held, Overview, Working
 
 R = Remembered
 NOW = Slot("now")
 
 JUDGED = 5000
+LOOKED_AT = 100
+"""Tracks that are judged anew are looked at so many at a time."""
 STRETCH = 5000
 """Rows that are read at once where others wait meanwhile: some hundredths of a second."""
 LONG_STRETCH = 1_000_000
@@ -135,8 +137,9 @@ class SqlOverview:
             left = count - judged[row] if row.unsettled else count
             if left > 0:
                 sums.add(state, reason, left, since or now, expires)
-        for track_id in unsettled:
-            self._judge(track_id, gate, sums)
+        for first in range(0, len(rows), LOOKED_AT):
+            for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
+                self._judge(held, gate, sums)
         return len(unsettled)
 
     def _stretches(self) -> Iterator[_Stretch]:
@@ -167,8 +170,9 @@ class SqlOverview:
             return newcomer(flawed=bool(row.flawed), settles=bool(row.settles), has_picture=has_picture)
         return Stood(row.state, row.reason, row.wants, bool(row.repeats)).stands(gate, self.policy)
 
-    def _judge(self, track_id: str, gate: GateView, sums: _Sums) -> None:
-        held = self._peek.peek(track_id)
+    def _judge(self, held: Held | Exception, gate: GateView, sums: _Sums) -> None:
+        if isinstance(held, Exception):
+            raise held
         if held.track is None:
             return
         case = TrackCase(held.track, notice(held.memory, held.track, self.policy, held.now), self.policy, held.now)
