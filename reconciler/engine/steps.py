@@ -247,7 +247,7 @@ class Steps:
                 failed.append(error)
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
-        self._save()
+        self.desk.flush()
         if failed:
             raise failed[0]
 
@@ -270,9 +270,6 @@ class Steps:
         """Save one answer that could not be saved when it came: it may have been paid for."""
         if self.unsaved:
             self._learn(*self.unsaved.popleft())
-        self._save()
-
-    def _save(self) -> None:
         self.desk.flush()
 
     def _learn(self, flight: Flight, finding: Finding) -> None:
@@ -300,7 +297,7 @@ class Steps:
             return
         case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
         action = plan_case(case)
-        if isinstance(flight.job, ListStore) and isinstance(action, Buy) and self._may_buy(action):
+        if isinstance(flight.job, ListStore) and isinstance(action, Buy) and self._may_buy(flight.lease, action):
             self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
         else:
             self.desk.conclude(flight.lease, case, action, tried, after)
@@ -311,8 +308,10 @@ class Steps:
         """Who waits to be alone is not kept waiting."""
         return self.may_go_on() and not self.alone
 
-    def _may_buy(self, order: Buy) -> bool:
-        return self._may_go_on() and self._purse.refusal(order.shape, order.price) is None
+    def _may_buy(self, lease: Lease, order: Buy) -> bool:
+        """Under the lease of the look before it, while that lasts for a whole step more."""
+        lasts = lease.until - self._clock() >= self._policy.step_deadline
+        return lasts and self._may_go_on() and self._purse.refusal(order.shape, order.price) is None
 
     def _next_step(self, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""

@@ -337,3 +337,17 @@ def test_a_step_that_nobody_can_go_on_with_costs_its_track_alone(held_inline: Wo
     result = held_inline.run(MINUTE, wrap=Around("leases", "inline_image", _Second(raises(KeyError("strange")))))
     assert result.states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): 1}
     assert leased(held_inline) == []
+
+
+@pytest.mark.parametrize(("look", "generation"), [(10, 1), (40, 2)], ids=["a short look", "a long one"])
+def test_an_order_is_made_under_the_lease_of_the_look_before_while_that_lasts(
+    make_world: MakeWorld, look: float, generation: int
+) -> None:
+    world = make_world(2)
+    world.run(only=("t000",))
+    slow_crew(world, look)
+    leases: list[Lease] = []
+    around = Around("gate", "reserve", lambda held, _: leases.append(held.lease))
+    world.run(MINUTE, wrap=around, only=("t001",))
+    assert [lease.generation for lease in leases] == [generation]
+    assert leases[0].until - world.kie.book.creations[-1].arrived_at > world.policy.request_timeout
