@@ -304,28 +304,24 @@ class Steps:
 
     # -- going on --------------------------------------------------------------------------------------------------
 
-    def _may_go_on(self) -> bool:
-        """Who waits to be alone is not kept waiting."""
-        return self.may_go_on() and not self.alone
-
     def _may_buy(self, lease: Lease, order: Buy) -> bool:
         """Under the lease of the look before it, while that lasts for a whole step more."""
         lasts = lease.until - self._clock() >= self._policy.step_deadline
-        return lasts and self._may_go_on() and self._purse.refusal(order.shape, order.price) is None
+        return lasts and self.may_go_on() and self._purse.refusal(order.shape, order.price) is None
 
     def _next_step(self, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""
         match action:
-            case Measure() | Fetch() if self._may_go_on():
+            case Measure() | Fetch() if self.may_go_on():
                 return Step.PICTURE
-            case AskTask() | AskSong() | ListStore() if self._may_go_on():
+            case AskTask() | AskSong() | ListStore() if self.may_go_on():
                 return Step.LOOK
             case _:
                 return None
 
     def _go_on(self, lease: Lease, case: Case, action: Action) -> None:
         try:
-            if not self._may_go_on():
+            if not self.may_go_on():
                 self.desk.settle(lease, case, action)
             elif isinstance(action, Measure | Fetch):
                 self._dispatch(Flight(lease, case, action))

@@ -351,3 +351,91 @@ def test_an_order_is_made_under_the_lease_of_the_look_before_while_that_lasts(
     world.run(MINUTE, wrap=around, only=("t001",))
     assert [lease.generation for lease in leases] == [generation]
     assert leases[0].until - world.kie.book.creations[-1].arrived_at > world.policy.request_timeout
+
+
+def test_what_was_looked_up_before_an_order_is_told_though_it_was_refused(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run(only=("t001",))
+    world.run(MINUTE, wrap=lambda name, port: _Refusing(port, None) if name == "gate" else port, max_purchases=1)
+    told = world.sql("SELECT step FROM reconciler_attempt WHERE track_id = 't000' ORDER BY id")
+    assert told[0]["step"] == "list_store"
+
+
+def test_what_was_looked_up_before_an_order_is_told_though_its_answer_never_came(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run(only=("t001",))
+    with sweeping(world, MINUTE) as sweep:
+        sweep._steps.start(["t000"])
+        done = sweep._crew.finished(timedelta())
+        assert done is not None
+        sweep._finish([done])
+        assert [type(flight.job).__name__ for flight in sweep._steps.flights.values()] == ["Purchase"]
+        sweep._steps.hand_back()
+    told = world.sql("SELECT step FROM reconciler_attempt WHERE track_id = 't000'")
+    assert [row["step"] for row in told] == ["list_store"]
+
+
+def test_after_the_database_failed_nothing_more_is_begun(make_world: MakeWorld) -> None:
+    """Whatever was under way is saved, and nothing that could follow it is begun, let alone bought."""
+    world = make_world(3)
+    world.run(only=("t002",))
+    slow_crew(world, 2)
+    bought = len(world.kie.book.creations)
+    locked = _Second(raises(DatabaseLocked("locked", "app.db", "Try again")))
+    with pytest.raises(DatabaseLocked):
+        world.run(MINUTE, wrap=Around("finder", "due", locked))
+    assert len(world.kie.book.creations) == bought
+    assert leased(world) == []
+
+
+# -- who waits to buy ----------------------------------------------------------------------------------------------
+
+
+def in_line(make_world: MakeWorld) -> World:
+    """Two tracks whose tasks run, six that wait for their turn to buy; by now there are places for two."""
+    world = make_world(9, purchase_limit=2)
+    world.run(only=("t000",))
+    world.pass_time(timedelta(seconds=20))
+    assert world.run(timedelta(seconds=1)).states[State.MISSING, Reason.GATE_CLOSED] == 6
+    world.pass_time(timedelta(seconds=20))
+    return world
+
+
+def test_no_more_are_called_than_there_are_places_for(make_world: MakeWorld) -> None:
+    world = in_line(make_world)
+    refused: list[Any] = []
+
+    class Noting:
+        def __init__(self, gate: Any) -> None:
+            self._gate = gate
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._gate, name)
+
+        def reserve(self, held: Held, order: Any) -> Any:
+            answer = self._gate.reserve(held, order)
+            refused.extend([answer] * isinstance(answer, Refusal))
+            return answer
+
+    world.run(HOUR, wrap=lambda name, port: Noting(port) if name == "gate" else port)
+    assert len(world.kie.book.purchases) == 9
+    assert refused == []
+
+
+def test_with_a_limit_no_other_is_begun_though_it_was_called(make_world: MakeWorld) -> None:
+    world = in_line(make_world)
+    world.run(HOUR, limit=3)
+    assert len(world.kie.book.purchases) == 1 + 2 + 1
+
+
+def test_who_waits_to_buy_goes_before_pictures_that_can_be_fetched(make_world: MakeWorld) -> None:
+    world = in_line(make_world)
+    for number in range(6):
+        world.add(f"z{number}", image_url=world.kie.add_file(f"/p/{number}.jpg", size=(160, 90)))
+    slow_crew(world, 1, size=1)
+    world.events.clear()
+    world.run(timedelta(seconds=40))
+    found = [(event.track_id, type(event.job).__name__) for event in world.events if isinstance(event, Found)]
+    second_order = [number for number, (_, job) in enumerate(found) if job == "Purchase"][1]
+    later = [job for track_id, job in found[second_order:] if track_id.startswith("z")]
+    assert later.count("Fetch") >= 3, found
