@@ -148,7 +148,7 @@ class SqlLeases(Peek):
         with self.connection.opening(*self._wanted(ids, self._known_free)) as (now, found):
             seen = self._seen(ids, found, now)
             taken = {
-                i: self._take(each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
+                i: self._take(i, each, now) for i, each in seen.items() if not (each.known and each.known.is_held(now))
             }
             held = {i: each for i, each in taken.items() if isinstance(each, Held)}
             asked = {i: self._taken(seen[i], each, step(each), now) for i, each in held.items()}
@@ -169,10 +169,10 @@ class SqlLeases(Peek):
             pass
         return frozenset(lease.track_id for lease, answer in zip(leases, answers, strict=True) if answer.written == 1)
 
-    def _take(self, seen: _Seen, now: datetime) -> Held | Exception:
+    def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
         if isinstance(seen.memory, Exception):
             return seen.memory
-        lease = self._next_lease(seen.memory, seen.known.generation if seen.known else 0, now)
+        lease = self._next_lease(track_id, seen.known.generation if seen.known else 0, seen.memory, now)
         died = seen.known is not None and seen.known.died_at_a_picture
         return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
@@ -215,7 +215,7 @@ class SqlLeases(Peek):
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
         is_lifting = any(map(_may_be_lifted, endings))
         with self.connection.opening(*self._asked_first(endings), gate=is_lifting) as (now, answers):
-            before = self._before(answers)
+            before = self._before(endings, answers)
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
             self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
@@ -227,19 +227,23 @@ class SqlLeases(Peek):
     def _asked_first(self, endings: Sequence[Ending]) -> list[Question]:
         """What is to be known, all rows that are to change locked."""
         ids = [ending.lease.track_id for ending in endings]
-        tasks = self.memories.tasks_of(change.memory for ending in endings for change in ending.changes)
+        tasks = self.memories.tasks_of(_memories(endings))
         general = [self.memories.asks_halts, self.tracks.updated_at(ids), self.history.newest(ids)]
-        return [self._holders.given(ids), *general, *self.memories.callbacks_of(ids), *tasks]
+        learned = [*self.memories.callbacks_of(ids), *self.memories.answered_of(_memories(endings))]
+        return [self._holders.given(ids), *general, *learned, *tasks]
 
-    def _before(self, answers: Sequence[Answer]) -> "_Before":
+    def _before(self, endings: Sequence[Ending], answers: Sequence[Answer]) -> "_Before":
         holders, halts, samples, newest, *rest = answers
         called, rest = rest[: self.memories.is_called], rest[self.memories.is_called :]
+        is_awaited = len(self.memories.answered_of(_memories(endings)))
+        answered, rest = rest[:is_awaited], rest[is_awaited:]
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in holders.rows},
             halts_in(halts),
             samples,
             newest,
             callbacks_in(called),
+            frozenset(track_id for answer in answered for (track_id,) in answer.rows),
             rest[0] if rest else None,
         )
 
@@ -273,10 +277,11 @@ class SqlLeases(Peek):
         for ending, change in saved:
             lease, standing = ending.lease, {field.name: getattr(change.standing, field.name) for field in _STANDING}
             left: dict[str, Any] = {**_FREE, "generation": lease.generation}
-            if _was_lifted(change.standing, before) or _was_called(change.memory, before):
+            is_answered = lease.track_id in before.answered
+            if is_answered or _was_lifted(change.standing, before) or _was_called(change.memory, before):
                 standing |= {"held": None, "due_at": now, "stands_until": now}
             elif ending.then is not None and before.halts.paused == change.memory.paused:
-                again[lease.track_id] = anew = self._next_lease(change.memory, lease.generation, now)
+                again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, change.memory, now)
                 left = _leased(anew, ending.then, now)
             written = {**_memory(change.memory), **standing, **left}
             asked.append(self._save.given(**_named(lease), **written, tried_at=now))
@@ -286,8 +291,8 @@ class SqlLeases(Peek):
         self.connection.ask(*asked, last=True)
         return again
 
-    def _next_lease(self, memory: Memory, generation: int, now: datetime) -> Lease:
-        return Lease(memory.track_id, self.owner, generation + 1, now + self.policy.lease, memory.purchases)
+    def _next_lease(self, track_id: str, generation: int, memory: Memory, now: datetime) -> Lease:
+        return Lease(track_id, self.owner, generation + 1, now + self.policy.lease, memory.purchases)
 
     def host_lost(self, host: str) -> None:
         count_lost(self.connection, host, self.policy.audit_interval)
@@ -301,13 +306,15 @@ class _Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What is found before leases are ended. `newest`: the tracks' newest attempts."""
+    """What is found before leases are ended. `newest`: the tracks' newest attempts; `answered`: tracks with an order
+    whose answer somebody else saved since they were looked at."""
 
     holders: Mapping[str, _Holder]
     halts: Halts
     samples: Answer
     newest: Answer
     callbacks: Mapping[str, Sequence[Callback]]
+    answered: frozenset[str]
     tasks: Answer | None
 
 
@@ -330,6 +337,10 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
     return None
+
+
+def _memories(endings: Sequence[Ending]) -> list[Memory]:
+    return [change.memory for ending in endings for change in ending.changes]
 
 
 def _is_lost(verdict: _Verdict | None) -> bool:

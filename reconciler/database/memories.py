@@ -51,6 +51,8 @@ class Memories:
         called = CalledBack.select(CalledBack.track_id, CalledBack.token, CalledBack.task_id)
         called = called.order_by(CalledBack.at, CalledBack.task_id)
         self._called = spelled(called, CalledBack.track_id, None, None, None)
+        answered = Bought.select(Bought.track_id).where(Bought.outcome != Outcome.OPEN)
+        self._answered = spelled(answered, Bought.token, None)
         self._tasks = spelled(task, Polled.id, *codec.TASK_COLUMNS)
         self._tasks_locked = spelled(dialect.locked(task.order_by(Polled.id)), Polled.id, *codec.TASK_COLUMNS)
         halts = GateRow.select(GateRow.paused, LosingHost.host).join(LosingHost, JOIN.LEFT_OUTER, on=SUSPECT)
@@ -76,6 +78,12 @@ class Memories:
     def callbacks_of(self, track_ids: Sequence[str]) -> list[Question]:
         """To be asked, and read by `callbacks_in`. None where none is to come."""
         return [self._called.given(track_ids)] if self.is_called else []
+
+    def answered_of(self, memories: Iterable[Memory]) -> list[Question]:
+        """To be asked: tracks with an order whose answer was saved since, as far as it is not known to them. None where
+        no answer is awaited."""
+        tokens = [p.token for memory in memories for p in memory.purchases if p.outcome is Outcome.OPEN]
+        return [self._answered.given(tokens)] if tokens else []
 
     @property
     def is_called(self) -> bool:

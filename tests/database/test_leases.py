@@ -127,6 +127,17 @@ def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app:
     assert quick.peek("a").memory.purchases == old.memory.purchases
 
 
+def test_whom_an_answer_came_for_while_another_worked_it_is_looked_at_again(app: Any) -> None:
+    app.put("a")
+    slow, quick = app.leases("slow"), app.leases("quick")
+    old = ordered(slow)
+    app.clock.at = old.lease.until
+    new, later = lease(quick), replace(STUCK, due_at=app.clock() + timedelta(hours=1))
+    assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+    assert quick.commit(new.lease, Change(new.memory, later)) is Commit.COMMITTED
+    assert app.finder().due(9) == ("a",)
+
+
 def test_a_row_is_not_written_under_a_lease_that_ran_out(app: Any) -> None:
     app.put("a")
     leases = app.leases()

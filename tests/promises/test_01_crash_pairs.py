@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("first", [2, 7])
 def test_a_second_death_during_the_recovery_changes_nothing(tmp_path: Path, first: int) -> None:
-    ends = alone(tmp_path / "log", die_twice, tmp_path, first, 7)
+    ends = alone(tmp_path / "log", die_twice, tmp_path, first, 6)
     assert len({end.places for end in ends}) > 12
     assert {end.intents for end in ends} == {1, 2}
 
