@@ -145,6 +145,23 @@ def test_an_order_changes_the_view_as_the_gate_would(world: World, database: Dat
     assert one.view().running == 2
 
 
+def test_a_place_that_was_left_since_is_known_without_asking_the_gate(world: World, database: Database) -> None:
+    one = purse(world, database, purchase_limit=1)
+    one.credit_answer(Credits(1000), world.clock())
+    bought = order(world, database, one)
+    assert isinstance(bought, Purchase)
+    left = bought.deadline + world.policy.purchase_window
+    world.pass_time(left - world.clock() - SECOND / 2)
+    one.look_again()
+    refused = one.refusal(*shape(world))
+    assert refused is not None
+    assert refused.until == left
+    one._gate = Locked(database.gate, {"view"}, 1, lambda: True)
+    world.pass_time(SECOND / 2)
+    assert one.refusal(*shape(world)) is None
+    assert one.places(*shape(world), 9) == 1
+
+
 def test_the_view_is_kept_for_a_second_and_until_something_was_learned(world: World, database: Database) -> None:
     one = purse(world, database)
     first = one.view()
