@@ -136,7 +136,7 @@ class SqlOverview:
             state, reason = self._stands(row, gate)
             left = count - judged[row] if row.unsettled else count
             if left > 0:
-                sums.add(state, reason, left, since or now, expires)
+                sums.add(state, reason, left, min(since or now, now), expires)
         for first in range(0, len(rows), LOOKED_AT):
             for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
                 self._judge(held, gate, sums)

@@ -105,6 +105,23 @@ def test_a_row_that_is_spoiled_or_whose_name_is_like_anothers_counts_as_invalid(
     assert checked(world) == {(State.INVALID, Reason.INVALID_ROW): 2, (State.MISSING, Reason.BUDGET): 1}
 
 
+@pytest.mark.parametrize("columns", [{}, {"title": b"\x00"}], ids=["a track", "a row that nobody can work"])
+def test_a_clock_that_is_set_back_while_a_track_is_worked_makes_no_need_of_the_future(
+    make_world: MakeWorld, columns: dict[str, object]
+) -> None:
+    world = make_world(per_day=0)
+    world.add("t1", **columns)
+    probe = Scissors()
+    world.run(wrap=probe.wrap)
+    for place in range(len(probe.places)):
+        world.run(wrap=Meanwhile(place, lambda: world.clock.jump(-HOUR)).wrap)
+        with closing(world.reader()) as reader:
+            since = agreed(world, reader).oldest_stuck
+        assert since is not None
+        assert since <= world.clock()
+        world.sql("DELETE FROM reconciler_memory")
+
+
 def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> None:
     world = make_world(per_day=0)
     world.store = store = MemoryStore()
