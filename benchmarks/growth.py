@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import Figures
 from reconciler.database import Database, Reader
 from reconciler.domain.policy import Policy, Target
+from reconciler.engine.parts import Parts
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.kie.simulated import Settings, Succeed
 from reconciler.testing.world import PUBLIC_URL, AppDatabase, AppFile, World
@@ -122,9 +123,10 @@ def some_stuck(world: World) -> Iterator[None]:
 def measure(figures: Figures, what: str, world: World, runs: int) -> None:
     figures.add(what, {"queries of an empty sweep": queries(world)})
     with closing(world.open()) as database, closing(world.reader()) as reader:
-        sweep(world, database)
+        parts = world.parts(database)
+        sweep(world, parts)
         for _ in range(runs):
-            figures.add(what, {"empty sweep, ms": timed(lambda: sweep(world, database))})
+            figures.add(what, {"empty sweep, ms": timed(lambda: sweep(world, parts))})
             compare(figures, what, world, reader, "snapshot")
         with some_stuck(world):
             for _ in range(runs):
@@ -134,10 +136,10 @@ def measure(figures: Figures, what: str, world: World, runs: int) -> None:
         for index in OF_THE_APP:
             world.sql(f"DROP INDEX {index}")
         for _ in range(runs):
-            figures.add(what, {"empty sweep, image_url without index, ms": timed(lambda: sweep(world, database))})
+            figures.add(what, {"empty sweep, image_url without index, ms": timed(lambda: sweep(world, parts))})
         world.sql(OPTIONAL)
         for _ in range(runs):
-            figures.add(what, {"empty sweep, the optional index alone, ms": timed(lambda: sweep(world, database))})
+            figures.add(what, {"empty sweep, the optional index alone, ms": timed(lambda: sweep(world, parts))})
         world.sql("DROP INDEX without_image")
         for index, columns in OF_THE_APP.items():
             world.sql(f"CREATE INDEX {index} {columns}")
@@ -148,8 +150,8 @@ def compare(figures: Figures, what: str, world: World, reader: Reader, which: st
     figures.add(what, {f"{which}, ms": counting, "bare count, ms": bare, f"{which} to count": counting / bare})
 
 
-def sweep(world: World, database: Database) -> None:
-    parts = world.parts(database)
+def sweep(world: World, parts: Parts) -> None:
+    """By a daemon that has swept before, where `parts` have."""
     Sweep(parts, Bounds(world.clock() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
 
 
@@ -157,18 +159,18 @@ def queries(world: World) -> int:
     """Of an empty sweep, by a process that has swept before."""
     if isinstance(world.app, AppFile):
         with closing(world.open()) as database:
-            sweep(world, database)
+            sweep(world, parts := world.parts(database))
             sent = counted(database)
-            sweep(world, database)
+            sweep(world, parts)
             return len(sent)
     where = world.app.where
-    parts = urlsplit(where.url)
-    with Proxy(HOST, parts.port or 5432) as proxy:
-        world.app.where = replace(where, url=f"postgresql://postgres@{proxy.host}:{proxy.port}{parts.path}")
+    url = urlsplit(where.url)
+    with Proxy(HOST, url.port or 5432) as proxy:
+        world.app.where = replace(where, url=f"postgresql://postgres@{proxy.host}:{proxy.port}{url.path}")
         with closing(world.open()) as database:
-            sweep(world, database)
+            sweep(world, parts := world.parts(database))
             before = proxy.round_trips
-            sweep(world, database)
+            sweep(world, parts)
             asked = proxy.round_trips - before
         world.app.where = where
     return asked

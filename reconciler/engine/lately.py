@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Failed, Finding, Succeeded
+from reconciler.domain.gate import GateView
 from reconciler.domain.runs import Runs
 
 SILENT_AFTER = 5
@@ -13,11 +14,12 @@ SILENT_AFTER = 5
 @dataclass(slots=True)
 class Lately:
     """`no_credit_call_until`: the free call that failed is left alone. `runs`: how long image tasks took; those that
-    fail mostly do so at once. `is_called`: callbacks come to this process."""
+    fail mostly do so at once. `is_called`: callbacks come to this process. `gate`: as it was last seen."""
 
     no_credit_call_until: datetime | None = None
     runs: Runs = field(default_factory=Runs)
     is_called: bool = False
+    gate: GateView | None = None
     _unannounced: int = 0
 
     def hear(self, finding: Finding, *, announced: bool | None = None) -> None:

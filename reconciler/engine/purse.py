@@ -1,5 +1,6 @@
 """The buying side of one run: what the gate says, what this run may still spend, and what answers teach the gate."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Buy
@@ -38,7 +39,6 @@ class Purse:
         self._gate, self._policy, self._clock, self._tell = gate, policy, clock, listener
         self._left = max_purchases
         self._view: GateView | None = None
-        self._last: GateView | None = None
         self._lately = lately or Lately()
         self._key_tried = not tries_key
 
@@ -46,7 +46,7 @@ class Purse:
         """The gate as it was less than a second ago; `reserve` always looks afresh."""
         now = self._clock()
         if self._view is None or not timedelta(0) <= now - self._view.now < FRESH_FOR:
-            self._view = self._last = self._look()
+            self._view = self._lately.gate = self._look()
         return self._view
 
     def _look(self) -> GateView:
@@ -54,9 +54,9 @@ class Purse:
         try:
             return self._gate.view()
         except DatabaseError:
-            if self._last is None:
+            if self._lately.gate is None:
                 raise
-            return self._last
+            return self._lately.gate
 
     def look_again(self) -> None:
         """Whatever is asked next is to be answered by the gate as it is then."""
@@ -141,14 +141,24 @@ class Purse:
     def wants_credit_call(self) -> bool:
         """The free credit call is due: before buying on an old balance, to try an open breaker, and once a run to see
         whether a key that was refused has been set right."""
+        if self._policy.per_day == 0 or (self._view is None and self._was_well()):
+            return False
         view, now = self.view(), self._clock()
-        if self._policy.per_day == 0 or view.paused or self._credits_asked_again_at() is not None:
+        if view.paused or self._credits_asked_again_at() is not None:
             return False
         if self.key_refused_until is not None:
             return not self._key_tried
         if view.breaker.stage is Stage.OPEN:
             return view.breaker.wants_free_call(now)
         return view.wants_balance(self._policy)
+
+    def _was_well(self) -> bool:
+        """A gate that needed nothing of Kie a while ago need not be looked at to know that its balance is not old."""
+        last, now = self._lately.gate, self._clock()
+        if last is None or last.now > now or last.breaker.stage is Stage.OPEN:
+            return False
+        key_refused = any(closure.name is GateName.KEY for closure in last.closures)
+        return not (key_refused or replace(last, now=now).wants_balance(self._policy))
 
     def credit_answer(self, answer: Answer | Exception, asked_at: datetime) -> None:
         self._view, self._key_tried = None, True

@@ -245,7 +245,7 @@ class Sweep:
 
     def _held_by_key(self) -> Sequence[str]:
         """Those who wait for a key that is taken by now."""
-        if not self._bounds.due or self._purse.key_refused_until is not None:
+        if not self._bounds.due or self._lines.is_empty(GateName.KEY) or self._purse.key_refused_until is not None:
             return ()
         return self._lines.take(GateName.KEY, PAGE)
 
@@ -257,9 +257,11 @@ class Sweep:
         self._shut.clear()
         free = self._crew.size - len(self._steps.flights)
         for shape, price in shapes(self._policy):
+            if self._lines.is_empty(shape):
+                continue
             if self._purse.refusal(shape, price) is not None:
                 self._shut.add(shape)
-            elif not self._lines.is_empty(shape):
+            else:
                 held = self._lines.take(shape, self._purse.places(shape, price, free))
                 self._steps.called.update(held)
                 if held:
@@ -294,14 +296,15 @@ class Sweep:
 
     def _gate_opens_at(self) -> datetime | None:
         opens: list[datetime] = []
-        key_until = self._purse.key_refused_until
-        if key_until is not None and self._lines.waits(GateName.KEY):
+        if self._lines.waits(GateName.KEY) and (key_until := self._purse.key_refused_until) is not None:
             opens.append(key_until)
         for shape, price in shapes(self._policy):
+            if not self._lines.waits(shape):
+                continue
             at = self._purse.opens_at(shape, price)
             if shape in self._shut and self._purse.refusal(shape, price) is None:
                 at = self._clock()  # it opened since it was last tried
-            if at is not None and self._lines.waits(shape):
+            if at is not None:
                 opens.append(at)
         return min(opens, default=None)
 

@@ -25,7 +25,9 @@ from reconciler.domain.models import shapes
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved, CreditsRead, Event, GateClosed, Mistake
+from reconciler.engine.lately import Lately
 from reconciler.engine.purse import Purse
+from reconciler.testing.cutting import Scissors
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
 from tests.engine.test_answers_outlive_a_locked_database import Locked
@@ -215,6 +217,35 @@ def test_when_the_free_call_is_due(world: World, database: Database) -> None:
     database.gate.pause(paused=True)
     one.look_again()
     assert not one.wants_credit_call()
+
+
+@pytest.mark.parametrize(
+    ("balance", "troubles", "passes", "is_looked_at"),
+    [
+        (1000, [], 10 * MINUTE, False),
+        (1000, [], 11 * MINUTE, True),
+        (1000, [], -MINUTE, True),
+        (1, [], MINUTE, True),
+        (1, [], MINUTE - SECOND, False),
+        (1000, [Trouble(Call.UNAUTHORIZED, "no", Refused.KEY)], MINUTE, True),
+        (1000, [Trouble(Call.TIMEOUT, "silent")] * FAULTS_TO_OPEN, MINUTE, True),
+        (1000, [Trouble(Call.TIMEOUT, "silent")] * (FAULTS_TO_OPEN - 1), MINUTE, False),
+    ],
+)
+def test_the_next_run_looks_at_the_gate_for_the_free_calls_sake_unless_it_was_well(
+    world: World, database: Database, balance: float, troubles: list[Trouble], passes: timedelta, is_looked_at: bool
+) -> None:
+    lately, looks = Lately(), Scissors()
+    one = Purse(database.gate, world.policy, world.clock, print, lately=lately)
+    one.credit_answer(Credits(balance), world.clock())
+    for trouble in troubles:
+        one.heard(trouble)
+    one.view()
+    world.clock.jump(passes)
+    gate = looks.wrap("gate", database.gate)
+    wanted = Purse(gate, world.policy, world.clock, print, lately=lately).wants_credit_call()
+    assert bool(looks.places) is is_looked_at
+    assert wanted is Purse(database.gate, world.policy, world.clock, print).wants_credit_call()
 
 
 @pytest.mark.parametrize("answer", [Trouble(Call.TIMEOUT, "silent"), RuntimeError("bad")])
