@@ -263,6 +263,21 @@ def test_dark_art_is_art_and_nothing_is_not(encode: Encode) -> None:
     assert flaw(prepare(encode(nothing, "PNG"), SMALL, interim=False)) is Flaw.BLANK
 
 
+@pytest.mark.parametrize("box", [(40, 0, 80, 20), (40, 35, 80, 55), (0, 80, 160, 90)], ids=["top", "middle", "bottom"])
+def test_what_is_seen_somewhere_is_seen(encode: Encode, box: tuple[int, int, int, int]) -> None:
+    picture = Image.new("RGB", (160, 90), "black")
+    picture.paste("grey", box)
+    good(prepare(encode(picture, "PNG"), SMALL, interim=False))
+
+
+@pytest.mark.parametrize("height", range(1, 10))
+def test_a_flat_strip_is_looked_at_as_well(encode: Encode, height: int) -> None:
+    picture = Image.new("RGB", (20 * height, height), "black")
+    assert flaw(prepare(encode(picture, "PNG"), SMALL, interim=True)) is Flaw.BLANK
+    picture.paste("white", (0, 0, 10 * height, height))
+    assert flaw(prepare(encode(picture, "PNG"), SMALL, interim=True)) is None
+
+
 # -- profiles ------------------------------------------------------------------------------------------------------
 
 
