@@ -39,21 +39,16 @@ def is_untraced(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Nor are those of processes that are started."""
-    with pytest.MonkeyPatch.context() as patch:
-        if is_untraced(item):
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    """Nor are those of processes that are started, nor what makes ready for such a test."""
+    if not is_untraced(item):
         return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     traces = sys.gettrace(), threading.gettrace()
-    if is_untraced(item):
-        sys.settrace(None)
-        threading.settrace(None)
+    sys.settrace(None)
+    threading.settrace(None)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+            return (yield)
     finally:
         sys.settrace(traces[0])
         threading.settrace(traces[1])

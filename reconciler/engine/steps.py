@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from reconciler.domain.actions import (
@@ -55,11 +56,24 @@ class Flight:
     gone: bool = False
     tried: Attempts = ()
     """What was tried under this lease and is not saved yet."""
+    kept: Memory | None = None
+    """What is saved of the track, where the case knows more."""
 
     @property
     def risky(self) -> bool:
         """Its picture once took the process down with it."""
         return isinstance(self.job, Measure | Fetch) and self.case.memory.interruptions > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A task that was found to have ended well, and its picture, to be fetched at once."""
+
+    fetch: Flight
+    heard: Callable[[], None]
+    """To be told once the picture is on its way."""
+    end: Callable[[], None]
+    """To be done instead: the step ends."""
 
 
 class Steps:
@@ -81,6 +95,7 @@ class Steps:
         self.desk.next_step, self.desk.goes_on = self._next_step, self._go_on
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
+        self._asked: list[_Asked] = []
         self._undecided: dict[str, Held | Exception] = {}
         self._planned: dict[str, tuple[Case, Action]] = {}
 
@@ -247,6 +262,10 @@ class Steps:
                 failed.append(error)
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
+        try:
+            self._fetch_asked()
+        except DatabaseError as error:
+            failed.append(error)
         self.desk.flush()
         if failed:
             raise failed[0]
@@ -288,7 +307,7 @@ class Steps:
             if not flight.gone and isinstance(before.look, Unmeasured) and isinstance(case.look, Good):
                 self._tell(Recognised(case.track.id))
             self.desk.watch_host(before, flight.job, memory)
-            self._purse.learned(before.memory, memory)
+            self._purse.learned(flight.kept or before.memory, memory)
             self._teach_gate(flight.job, finding)
 
         after = After(saved, lambda: self.unsaved.append((flight, finding)))
@@ -297,17 +316,39 @@ class Steps:
             return
         case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
         action = plan_case(case)
-        if isinstance(flight.job, ListStore) and isinstance(action, Buy) and self._may_buy(flight.lease, action):
-            self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
-        else:
-            self.desk.conclude(flight.lease, case, action, tried, after)
+        match flight.job, action:
+            case ListStore(), Buy() if self._may_go_on_under(flight.lease) and self._is_open(action):
+                self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
+            case AskTask(task_id), Fetch() if self._may_go_on_under(flight.lease) and _is_its_own(task_id, memory):
+                fetch = Flight(flight.lease, case, action, tried=tried, kept=before.memory)
+                end = partial(self.desk.conclude, flight.lease, case, action, tried, after)
+                self._asked.append(_Asked(fetch, partial(self._teach_gate, flight.job, finding), end))
+            case _:
+                self.desk.conclude(flight.lease, case, action, tried, after)
 
     # -- going on --------------------------------------------------------------------------------------------------
 
-    def _may_buy(self, lease: Lease, order: Buy) -> bool:
-        """Under the lease of the look before it, while that lasts for a whole step more."""
-        lasts = lease.until - self._clock() >= self._policy.step_deadline
-        return lasts and self.may_go_on() and self._purse.refusal(order.shape, order.price) is None
+    def _may_go_on_under(self, lease: Lease) -> bool:
+        """While it lasts for a whole step more, and what was learned cost nothing: it is saved with what comes next."""
+        return lease.until - self._clock() >= self._policy.step_deadline and self.may_go_on()
+
+    def _is_open(self, order: Buy) -> bool:
+        return self._purse.refusal(order.shape, order.price) is None
+
+    def _fetch_asked(self) -> None:
+        """Under the lease of the question. Where that cannot be noted, the answer is saved instead, as any other."""
+        asked, self._asked = self._asked, []
+        try:
+            held = self._leases.begin_all([each.fetch.lease for each in asked], Step.PICTURE)
+        except DatabaseError:
+            for each in asked:
+                each.end()
+            return
+        begun = [each for each in asked if each.fetch.lease.track_id in held]
+        for each in begun:
+            self._dispatch(each.fetch)
+        for each in begun:
+            each.heard()
 
     def _next_step(self, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""
@@ -401,6 +442,11 @@ def told(job: Job, answer: Finding | Exception, *, provider_fails: bool) -> Find
             return Trouble(Call.MALFORMED, detail)
         case _:
             return Fault(Reason.DOWNLOAD_FAILED, detail)
+
+
+def _is_its_own(task_id: str, memory: Memory) -> bool:
+    """Nobody else waits to know what became of the task; and no picture of the track has taken the process down."""
+    return memory.interruptions == 0 and any(purchase.task_id == task_id for purchase in memory.purchases)
 
 
 def _undone(memory: Memory, track: Track) -> bool:

@@ -427,7 +427,7 @@ class Locked:
             raise DatabaseLocked("locked", "app.db", "Try again")
 
 
-@pytest.mark.parametrize("first", range(1, 4))
+@pytest.mark.parametrize("first", [1, 2])
 def test_a_commit_that_finds_the_database_locked_is_made_again(make_world: MakeWorld, first: int) -> None:
     world = make_world(1)
     locked = Locked(first, times=2)
