@@ -26,7 +26,7 @@ Done = Measure | Fetch | AskTask | AskSong | ListStore | Purchase
 def learn(case: Case, done: Done, finding: Finding) -> Memory:
     match done:
         case Measure(source=source) | Fetch(source=source):
-            memory = learn_picture(case, source, finding)
+            memory = altered(learn_picture(case, source, finding), interruptions=0)
         case AskTask(task_id=task_id, order=token) if token is not None:
             memory = learn_confirmation(case, task_id, token, finding)
         case AskTask(task_id=task_id):
@@ -39,7 +39,7 @@ def learn(case: Case, done: Done, finding: Finding) -> Memory:
             memory = learn_creation(case, done, finding)
         case _:  # pragma: no cover
             assert_never(done)
-    return judged(altered(memory, interruptions=0), case.now)
+    return judged(memory, case.now)
 
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:

@@ -63,7 +63,7 @@ class Desk:
         self.ready: deque[str] = deque()
         self.soonest: datetime | None = clock()
         self.entered: Callable[[str], None] = lambda _: None
-        self.next_step: Callable[[Action], Step | None] = lambda _: None
+        self.next_step: Callable[[Case, Action], Step | None] = lambda *_: None
         self.goes_on: Callable[[Lease, Case, Action], None] = lambda *_: None
 
     # -- saving --------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Desk:
                 self._go_on(case, where)
             after.saved()
 
-        change, then = Change(case.memory, where, tried), self.next_step(action)
+        change, then = Change(case.memory, where, tried), self.next_step(case, action)
         self._partings.append(Parting(Ending(lease, change, then=then), saved, after.failed))
 
     def _go_on(self, case: Case, where: Standing) -> None:

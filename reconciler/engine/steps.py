@@ -350,10 +350,10 @@ class Steps:
         for each in begun:
             each.heard()
 
-    def _next_step(self, action: Action) -> Step | None:
+    def _next_step(self, case: Case, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""
         match action:
-            case Measure() | Fetch() if self.may_go_on():
+            case Measure() | Fetch() if self.may_go_on() and case.memory.interruptions == 0:
                 return Step.PICTURE
             case AskTask() | AskSong() | ListStore() if self.may_go_on():
                 return Step.LOOK

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from reconciler.database import codec
+from reconciler.domain.breaker import Breaker
 from reconciler.domain.gate import Refusal
 from reconciler.domain.model import Outcome
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
 from reconciler.engine.sweep import Sweep
-from reconciler.kie.simulated import paint
+from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Held, Lease, Step
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
@@ -373,6 +375,90 @@ def test_what_was_looked_up_before_an_order_is_told_though_its_answer_never_came
         sweep._steps.hand_back()
     told = world.sql("SELECT step FROM reconciler_attempt WHERE track_id = 't000'")
     assert [row["step"] for row in told] == ["list_store"]
+
+
+def at_the_picture(world: World) -> dict[str, Any]:
+    """What is saved of the one track while its picture is fetched, and how often endings were saved in all."""
+    found: dict[str, Any] = {"endings": 0}
+
+    def count(endings: Any) -> None:
+        found["endings"] += len(endings)
+
+    def note(*_: Any, **__: Any) -> None:
+        found.update(*world.sql("SELECT generation, lease_step FROM reconciler_memory"))
+        found["tasks"] = [row["state"] for row in world.sql("SELECT state FROM reconciler_task")]
+
+    watches = Around("leases", "commit_all", count), Around("pictures", "fetch", note)
+    result = world.run(HOUR, wrap=lambda name, port: watches[0](name, watches[1](name, port)))
+    assert result.states == {(State.OK, None): 1}
+    return found
+
+
+def test_the_picture_of_an_order_is_fetched_under_the_lease_of_the_question(make_world: MakeWorld) -> None:
+    """What the question told is saved with what becomes of the picture."""
+    found = at_the_picture(make_world(1))
+    assert found == {"endings": 2, "generation": found["generation"], "lease_step": Step.PICTURE, "tasks": ["running"]}
+
+
+def test_a_question_that_went_well_tells_of_kies_health_though_its_step_goes_on(make_world: MakeWorld) -> None:
+    world, found = make_world(1), list[Breaker]()
+
+    def note(*_: Any, **__: Any) -> None:
+        (row,) = world.sql("SELECT breaker FROM reconciler_gate")
+        found.append(codec.load_breaker(row["breaker"]))
+
+    world.kie.script.next("record", page(502))
+    assert world.run(HOUR, wrap=Around("kie", "task", note)).states == {(State.OK, None): 1}
+    note()
+    assert found == [Breaker(), Breaker(faults=1), Breaker()]
+
+
+def test_where_it_cannot_be_noted_that_a_picture_is_begun_its_task_is_saved_first(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def locked(*_: Any) -> None:
+        raise DatabaseLocked("locked", "app.db", "Try again")
+
+    found: list[str] = []
+
+    def note(*_: Any, **__: Any) -> None:
+        found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
+
+    both = Around("leases", "begin_all", locked), Around("pictures", "fetch", note)
+    result = world.run(HOUR, wrap=lambda name, port: both[0](name, both[1](name, port)))
+    assert result.states == {(State.OK, None): 1}
+    assert found == ["succeeded"]
+    assert len(world.kie.book.visits_of("record")) == 1, "nor is it asked again"
+
+
+def test_a_picture_is_not_begun_under_a_lease_that_was_lost(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def take_over(leases: Any, *_: Any) -> None:
+        if leases:
+            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    world.run(MINUTE, wrap=Around("leases", "begin_all", take_over))
+    assert not world.kie.book.visits_of("file")
+    world.pass_time(world.policy.lease)
+    assert world.run(HOUR).states == {(State.OK, None): 1}
+    assert len(world.kie.book.purchases) == 1
+
+
+def test_a_picture_is_leased_anew_where_the_lease_of_the_question_is_nearly_over(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def take_long(*_: Any, **__: Any) -> None:
+        world.clock.jump(world.policy.lease - world.policy.step_deadline + timedelta(seconds=1))
+
+    wraps = Around("kie", "task", take_long)
+    found: list[str] = []
+
+    def note(*_: Any, **__: Any) -> None:
+        found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
+
+    world.run(HOUR, wrap=lambda name, port: Around("pictures", "fetch", note)(name, wraps(name, port)))
+    assert found == ["succeeded"]
 
 
 def test_after_the_database_failed_nothing_more_is_begun(make_world: MakeWorld) -> None:
