@@ -104,7 +104,9 @@ def redact(text: str, limit: int = 200) -> str:
         text = text[: text.index("//") + 2] + "…"
     else:
         text = re.split(r"[?#]", _USERINFO.sub(r"\1", text), maxsplit=1)[0]
-    shown = "".join(letter if letter.isprintable() else "�" for letter in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else "�" for letter in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
