@@ -33,7 +33,9 @@ class GateReader:
         count, first, total = fn.count(Bought.token), fn.min(Bought.over_at), fn.sum(Bought.price)
         # The price of every intent that the balance may not know of: those under way when it was asked included.
         unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= GateRow.balance_at)
-        used = (Bought.select(each).where(_since(period)) for period in ("hour", "day") for each in (count, first))
+        # Nothing is counted twice: the day begins where the hour ends.
+        hour, day = _since("hour"), _since("day") & (Bought.over_at <= Slot("hour"))
+        used = (Bought.select(each).where(period) for period in (hour, day) for each in (count, first))
         gate = GateRow.select(*_GATE, Bought.select(total).where(unaccounted), *used)
         by_index = connection.dialect.by_index
         good, rejected = (_judged(by_index(Bought.verdict == verdict)) for verdict in (Verdict.GOOD, Verdict.REJECTED))
@@ -73,7 +75,7 @@ class GateReader:
             spent_since=float(spent or 0.0),
             window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
             hour=_usage(used[:2], _HOUR),
-            day=_usage(used[2:], _DAY),
+            day=_usage((used[0] + used[2], used[3] or used[1]), _DAY),
             running=sum(running for _, running, _, _ in pending),
             open=sum(awaited for _, _, awaited, _ in pending),
             proofs={s: Proof(bool(proven), out.get(s, 0), bad, granted) for s, granted, proven, bad in shapes},

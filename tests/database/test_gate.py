@@ -253,6 +253,18 @@ def test_the_breaker_is_remembered(app: Any, till: Till) -> None:
     refused(till.order(), Reason.GATE_CLOSED, view.breaker.retry_at)
 
 
+def test_the_day_begins_before_the_hour(app: Any, till: Till) -> None:
+    hour, day, first = timedelta(hours=1), timedelta(days=1), app.clock()
+    till.answered(till.bought("a"))
+    app.clock.on(seconds=7200)
+    till.answered(till.bought("b"))
+    view = till.gate.view()
+    assert (view.hour, view.day) == (Usage(1, app.clock() + hour), Usage(2, first + day))
+    app.clock.on(seconds=7200)
+    view = till.gate.view()
+    assert (view.hour, view.day) == (Usage(0, None), Usage(2, first + day))
+
+
 def test_the_window_is_left_after_the_answer(app: Any, till: Till) -> None:
     window = till.policy.purchase_window
     first = till.bought("a")
