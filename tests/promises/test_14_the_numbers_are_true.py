@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_a_row_that_is_spoiled_or_whose_name_is_like_anothers_counts_as_invalid(
 
 @pytest.mark.parametrize("columns", [{}, {"title": b"\x00"}], ids=["a track", "a row that nobody can work"])
 def test_a_clock_that_is_set_back_while_a_track_is_worked_makes_no_need_of_the_future(
-    make_world: MakeWorld, columns: dict[str, object]
+    make_world: MakeWorld, columns: dict[str, Any]
 ) -> None:
     world = make_world(per_day=0)
     world.add("t1", **columns)
