@@ -3,7 +3,8 @@
 - Tracks come from the finder (what is due), from the audit's walk over the whole table, and from the gate (held back).
 - Each is leased for one step: looked at, planned, and either settled at once or handed to the crew.
 - What comes back is learned, the next step planned anew, and all of it committed, with the row where the plan says so;
-  a next step that can be taken at once is leased in the same transaction.
+  a next step that can be taken at once is leased in the same transaction. What cost nothing to learn before an order,
+  or before the picture of one, is saved with what follows it under the same lease.
 - This thread alone talks to the database; the crew alone talks to the world.
 """
 
