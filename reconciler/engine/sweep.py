@@ -37,6 +37,9 @@ LOOKS = 25
 NOT_AGAIN_FOR = timedelta(seconds=1)
 """Whatever the database says, a track is not looked at again sooner: no mistake of ours may keep it busy."""
 
+TOGETHER = timedelta(milliseconds=50)
+"""Those who are due within so short a time are looked for once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -221,9 +224,14 @@ class Sweep:
             return []
         only = self._only()
         found = [track_id for track_id in self._finder.due(PAGE, only) if self._is_free(track_id, now)]
-        again = now if found else self._lines.next_due()
-        self._desk.soonest = again if found or again is None else max(again, now + NOT_AGAIN_FOR)
+        self._desk.soonest = now if found else self._due_again(now)
         return found
+
+    def _due_again(self, now: datetime) -> datetime | None:
+        """When to look again where none was found that may be begun. Who is due by now and was not among them may be a
+        mistake of ours."""
+        again = self._lines.next_due()
+        return again if again is None else max(again, now + (TOGETHER if again > now else NOT_AGAIN_FOR))
 
     def _is_free(self, track_id: str, now: datetime) -> bool:
         """Whoever has been at it for longer than its lease is still at it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -141,6 +141,22 @@ def test_it_does_not_wait_for_what_is_due_after_its_time(make_world: MakeWorld) 
     assert result.states == {(State.AWAITING, Reason.IN_FLIGHT): 1}
     assert not result.stopped
     assert world.clock() - began < MINUTE
+
+
+def test_who_is_due_in_a_moment_is_begun_in_a_moment(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.kie.script.clear()
+    world.kie.script.when(Stall())
+    due = world.run(MINUTE).next_at
+    assert due is not None
+    world.clock.time = due - timedelta(milliseconds=300)
+    asked: list[datetime] = []
+
+    def look(track_ids: Sequence[str], *_: object) -> None:
+        asked.extend(world.clock() for _ in track_ids)
+
+    world.run(timedelta(seconds=2), wrap=Around("leases", "lease_all", look))
+    assert timedelta(0) <= asked[0] - due < timedelta(milliseconds=100)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 7])
