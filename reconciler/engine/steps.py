@@ -249,6 +249,13 @@ class Steps:
 
     # -- finishing ---------------------------------------------------------------------------------------------
 
+    def can_wait(self, came: Sequence[str]) -> bool:
+        """What came back for these tracks may be learned a little later: no order is among them, and most hands have a
+        picture."""
+        orders = any(isinstance(flight.job, Purchase) for tag, flight in self.flights.items() if tag in came)
+        pictures = sum(isinstance(flight.job, Fetch) for tag, flight in self.flights.items() if tag not in came)
+        return not orders and 3 * pictures >= 2 * self._crew.size
+
     def finish(self, answers: Sequence[tuple[str, Finding | Exception]]) -> None:
         """Learn from what came back. Raises DatabaseError when something could not be saved: it is kept."""
         failed: list[DatabaseError] = []

@@ -38,7 +38,8 @@ NOT_AGAIN_FOR = timedelta(seconds=1)
 """Whatever the database says, a track is not looked at again sooner: no mistake of ours may keep it busy."""
 
 TOGETHER = timedelta(milliseconds=50)
-"""Those who are due within so short a time are looked for once."""
+"""Those who are due within so short a time are looked for once, and what comes back is saved together while there are
+pictures enough for all hands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +319,21 @@ class Sweep:
         return min(opens, default=None)
 
     def _await(self, wake_at: datetime | None) -> None:
-        done = self._crew.finished((wake_at or self._bounds.until) - self._clock())
+        ends = wake_at or self._bounds.until
+        done = self._crew.finished(ends - self._clock())
         if done is not None:
-            self._finish([done, *self._crew.others()])
+            self._finish([*self._gathered(done, min(ends, self._clock() + TOGETHER)), *self._crew.others()])
+
+    def _gathered(self, first: Done, until: datetime) -> list[Done]:
+        """With what comes soon after, while nobody runs short of work meanwhile; the answer to an order is saved at
+        once."""
+        found = [first]
+        while self._steps.can_wait([done.tag for done in found]) and (left := until - self._clock()) > timedelta(0):
+            another = self._crew.finished(min(left, TOGETHER))
+            if another is None:
+                break
+            found.append(another)
+        return found
 
     def _finish(self, several: Sequence[Done]) -> None:
         answers: list[tuple[str, Finding | Exception]] = []

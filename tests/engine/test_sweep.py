@@ -1,5 +1,6 @@
 """The loop: it ends when it should, never spins, and leaves nothing behind."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MOMENT = timedelta(milliseconds=10)
 
 
 def purchases(world: World) -> list[dict[str, Any]]:
@@ -157,6 +159,62 @@ def test_who_is_due_in_a_moment_is_begun_in_a_moment(make_world: MakeWorld) -> N
 
     world.run(timedelta(seconds=2), wrap=Around("leases", "lease_all", look))
     assert timedelta(0) <= asked[0] - due < timedelta(milliseconds=100)
+
+
+class Saved:
+    """When endings were saved, and how many together."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.times = world, dict[datetime, int]()
+
+    def __call__(self, endings: Sequence[Ending]) -> None:
+        self.times[self.world.clock()] = len(endings)
+
+
+def picture_crew(world: World, pictures: int) -> None:
+    """Six workers. `p0` and so on are measured within a second; then their pictures take three, the first of them, and
+    each a moment longer. For others each step takes 1.5 s."""
+    for number in range(pictures):
+        world.add(f"p{number}", image_url=world.kie.add_file(f"/p/{number}.jpg", size=(160, 90)))
+    begun = Counter[str]()
+
+    def delay(tag: str) -> tuple[timedelta, timedelta]:
+        begun[tag] += 1
+        if not tag.startswith("p"):
+            return timedelta(0), 150 * MOMENT
+        is_measured = begun[tag] <= 2  # each step asks twice: until it is done, and until that is told
+        return timedelta(0), (100 if is_measured else 300 + int(tag[1:])) * MOMENT
+
+    crew = DelayedCrew(Stage(world.clock), delay, size=6)
+    world.crew = lambda: crew
+
+
+def test_pictures_that_come_soon_after_another_are_saved_with_it_while_most_hands_have_one(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    picture_crew(world, 6)
+    saved, began = Saved(world), world.clock()
+    world.run(MINUTE, wrap=Around("leases", "commit_all", saved))
+    together = {(at - began) / MOMENT: count for at, count in saved.times.items()}
+    assert together == {100: 6, 402: 3, 403: 1, 404: 1, 405: 1}
+
+
+def test_what_comes_back_of_an_order_is_saved_at_once(make_world: MakeWorld) -> None:
+    """What the store holds, which is asked for before, can wait."""
+    world = make_world(1)
+    picture_crew(world, 5)
+    saved, began, ordered = Saved(world), world.clock(), list[float]()
+
+    def order(*_: object) -> None:
+        ordered.append((world.clock() - began) / MOMENT)
+
+    def wrap(name: str, port: Any) -> Any:
+        return Around("gate", "reserve", order)(name, Around("leases", "commit_all", saved)(name, port))
+
+    world.run(MINUTE, wrap=wrap)
+    assert ordered == [155]
+    assert [(at - began) / MOMENT for at in saved.times][:2] == [100, 305]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 7])
