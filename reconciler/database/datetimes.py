@@ -29,7 +29,7 @@ def parse(value: object) -> datetime | None:
 
 def own(value: datetime) -> str:
     """The form in our own tables: of fixed width, so that the order of texts is that of times."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
 def from_own(value: object) -> datetime | None:

@@ -50,7 +50,7 @@ class SqlGate:
                 or _track_refuses(found.memory, order, self.policy, now)
                 or refusal(view, order.shape, order.price, self.policy, repeat=order.repeat_of is not None)
             )
-            return refused or self._intend(held.lease, order, now)
+            return refused or self._intend(held.lease, order, view, now)
 
     def view(self) -> GateView:
         now, (ahead, *gate) = self.connection.asking(lambda now: [self.jumps.asked(now), *self.reader.asked(now)])
@@ -153,7 +153,7 @@ class SqlGate:
         after = heard(before, healthy=healthy, bought=bought, now=now, policy=self.policy)
         return None if after == before else codec.dump_breaker(after)
 
-    def _intend(self, lease: Lease, order: Buy, now: datetime) -> Purchase:
+    def _intend(self, lease: Lease, order: Buy, view: GateView, now: datetime) -> Purchase:
         send_before = now + self.policy.send_within
         purchase = Purchase(
             token=secrets.token_urlsafe(24),
@@ -168,9 +168,10 @@ class SqlGate:
             repeat_of=order.repeat_of,
             song=order.song,
         )
+        is_new = order.shape not in view.proofs
         self.connection.ask(
             self.memories.purchase_saved(purchase),
-            self._know_shape.given(shape=order.shape, granted=0),
+            *([self._know_shape.given(shape=order.shape, granted=0)] if is_new else []),
             self._end_trial.given(shape=order.shape),
             last=True,
         )

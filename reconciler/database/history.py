@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peewee import fn
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
-from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
+from reconciler.database.statements import Answer, Question, Rows, Several, Slot, Statement
 from reconciler.database.tables import Tried
 from reconciler.domain.attempts import Attempt
 
@@ -45,7 +45,7 @@ class History:
         shown = Tried.select(*_SHOWN).where(mine).order_by(Tried.id.desc()).limit(Slot("limit"))
         more = {Tried.at: Slot("at"), Tried.times: Tried.times + Slot("times")}
         self._newest = Several(newest)
-        self._add = connection.statement(Tried.insert(slots(fields)))
+        self._add = Rows(connection, Tried, fields)
         self._again = connection.statement(Tried.update(more).where(Tried.id == Slot("id")))
         self._shown = connection.statement(shown, *_SHOWN)
 
@@ -53,17 +53,24 @@ class History:
         """To be asked before `added`."""
         return self._newest.given(track_ids)
 
-    def added(self, track_id: str, attempts: Iterable[Attempt], newest: Answer, now: datetime) -> list[Question]:
-        said = (tuple(codec.storable(getattr(attempt, name)) for name in _SAME) for attempt in attempts)
-        runs = [(same, len(list(run))) for same, run in groupby(said)]
+    def added(
+        self, tried: Iterable[tuple[str, Sequence[Attempt]]], newest: Answer | None, now: datetime
+    ) -> list[Question]:
+        """By track, in order. What came before and came again is counted there, all else is added at once."""
+        before = {track_id: (number, tuple(told)) for track_id, number, *told in newest.rows} if newest else {}
         asked: list[Question] = []
-        last, last_said = next(((each, tuple(told)) for of, each, *told in newest.rows if of == track_id), (None, None))
-        if runs and runs[0][0] == last_said:
-            asked.append(self._again.given(id=last, at=now, times=runs.pop(0)[1]))
-        for same, times in runs:
-            texts = dict(zip(_SAME, same, strict=True))
-            asked.append(self._add.given(track_id=track_id, first_at=now, at=now, times=times, **texts))
-        return asked
+        rows: list[dict[str, Any]] = []
+        for track_id, attempts in tried:
+            said = (tuple(codec.storable(getattr(attempt, name)) for name in _SAME) for attempt in attempts)
+            runs = [(same, len(list(run))) for same, run in groupby(said)]
+            last, last_said = before.get(track_id, (None, None))
+            if runs and runs[0][0] == last_said:
+                asked.append(self._again.given(id=last, at=now, times=runs.pop(0)[1]))
+            rows += (self._row(track_id, same, times, now) for same, times in runs)
+        return [*asked, self._add.given(rows)] if rows else asked
+
+    def _row(self, track_id: str, same: tuple[str, ...], times: int, now: datetime) -> dict[str, Any]:
+        return {"track_id": track_id, "first_at": now, "at": now, "times": times, **dict(zip(_SAME, same, strict=True))}
 
     def of(self, track_id: str, limit: int) -> Sequence[Told]:
         """Newest first."""

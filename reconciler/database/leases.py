@@ -214,8 +214,9 @@ class SqlLeases(Peek):
 
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
         is_lifting = any(map(_may_be_lifted, endings))
-        with self.connection.opening(*self._asked_first(endings), gate=is_lifting) as (now, answers):
-            before = self._before(endings, answers)
+        first = self._asked_first(endings)
+        with self.connection.opening(*first.values(), gate=is_lifting) as (now, answers):
+            before = self._before(dict(zip(first, answers, strict=True)))
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
             self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
@@ -224,27 +225,31 @@ class SqlLeases(Peek):
             again = self._end([(ending, verdict) for ending, verdict in ended if verdict is not None], before, now)
         return [again.get(i) or verdict.outcome for i, verdict in settled.items() if verdict is not None]
 
-    def _asked_first(self, endings: Sequence[Ending]) -> list[Question]:
-        """What is to be known, all rows that are to change locked."""
+    def _asked_first(self, endings: Sequence[Ending]) -> Mapping[str, Question]:
+        """What is to be known, as far as it matters, all rows that are to change locked."""
         ids = [ending.lease.track_id for ending in endings]
-        tasks = self.memories.tasks_of(_memories(endings))
-        general = [self.memories.asks_halts, self.tracks.updated_at(ids), self.history.newest(ids)]
-        learned = [*self.memories.callbacks_of(ids), *self.memories.answered_of(_memories(endings))]
-        return [self._holders.given(ids), *general, *learned, *tasks]
+        written = [ending.lease.track_id for ending in endings if ending.row is not None]
+        memories = _memories(endings)
+        asked = {
+            "holders": [self._holders.given(ids)],
+            "halts": [self.memories.asks_halts],
+            "samples": [self.tracks.updated_at(written)] if written else [],
+            "newest": [self.history.newest(ids)] if any(map(_has_tried, endings)) else [],
+            "callbacks": self.memories.callbacks_of(ids),
+            "answered": self.memories.answered_of(memories),
+            "tasks": self.memories.tasks_of(memories),
+        }
+        return {name: question for name, questions in asked.items() for question in questions}
 
-    def _before(self, endings: Sequence[Ending], answers: Sequence[Answer]) -> "_Before":
-        holders, halts, samples, newest, *rest = answers
-        called, rest = rest[: self.memories.is_called], rest[self.memories.is_called :]
-        is_awaited = len(self.memories.answered_of(_memories(endings)))
-        answered, rest = rest[:is_awaited], rest[is_awaited:]
+    def _before(self, found: Mapping[str, Answer]) -> "_Before":
         return _Before(
-            {track_id: _Holder(*row) for track_id, *row in holders.rows},
-            halts_in(halts),
-            samples,
-            newest,
-            callbacks_in(called),
-            frozenset(track_id for answer in answered for (track_id,) in answer.rows),
-            rest[0] if rest else None,
+            {track_id: _Holder(*row) for track_id, *row in found["holders"].rows},
+            halts_in(found["halts"]),
+            found.get("samples"),
+            found.get("newest"),
+            callbacks_in([found["callbacks"]] if "callbacks" in found else []),
+            frozenset(track_id for (track_id,) in found["answered"].rows) if "answered" in found else frozenset(),
+            found.get("tasks"),
         )
 
     def _save_answers(self, memories: Sequence[Memory], now: datetime) -> None:
@@ -257,6 +262,8 @@ class SqlLeases(Peek):
             self.connection.ask(*(self._look_again.given(id=memory.track_id, now=now) for memory in memories))
 
     def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
+        if before.samples is None:
+            return {}
         answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (ending, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
@@ -285,7 +292,8 @@ class SqlLeases(Peek):
                 left = _leased(anew, ending.then, now)
             written = {**_memory(change.memory), **standing, **left}
             asked.append(self._save.given(**_named(lease), **written, tried_at=now))
-            asked += self.history.added(lease.track_id, change.tried, before.newest, now)
+        tried = [(ending.lease.track_id, change.tried) for ending, change in saved]
+        asked += self.history.added(tried, before.newest, now)
         memories = [(change.memory, frozenset(ending.lease.saved)) for ending, change in saved]
         asked += self.memories.saved(memories, before.tasks, now)
         self.connection.ask(*asked, last=True)
@@ -306,13 +314,14 @@ class _Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What is found before leases are ended. `newest`: the tracks' newest attempts; `answered`: tracks with an order
-    whose answer somebody else saved since they were looked at."""
+    """What is found before leases are ended, as far as it matters. `samples`: when the rows to be written were changed;
+    `newest`: the tracks' newest attempts; `answered`: tracks with an order whose answer somebody else saved since they
+    were looked at."""
 
     holders: Mapping[str, _Holder]
     halts: Halts
-    samples: Answer
-    newest: Answer
+    samples: Answer | None
+    newest: Answer | None
     callbacks: Mapping[str, Sequence[Callback]]
     answered: frozenset[str]
     tasks: Answer | None
@@ -341,6 +350,10 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
 
 def _memories(endings: Sequence[Ending]) -> list[Memory]:
     return [change.memory for ending in endings for change in ending.changes]
+
+
+def _has_tried(ending: Ending) -> bool:
+    return any(change.tried for change in ending.changes)
 
 
 def _is_lost(verdict: _Verdict | None) -> bool:

@@ -89,11 +89,12 @@ class PostgresDialect(Dialect):
     # -- connections ---------------------------------------------------------------------------------------------
 
     def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[datetime, Answers]:
-        lock = ['SELECT 1 FROM "reconciler_gate" FOR UPDATE'] if kind is Kind.GATE else []
-        beginning = [_BEGIN[kind], self._settings, *lock, f"SELECT clock_timestamp(), {self.hiding}"]
+        seen = f"clock_timestamp(), {self.hiding}"
+        locking = [self._settings, 'SELECT 1 FROM "reconciler_gate" FOR UPDATE', f"SELECT {seen}"]
+        beginning = [_BEGIN[kind], *(locking if kind is Kind.GATE else [f"{self._settings}, {seen}"])]
         db.connection().silence_s = self._answers_within_s if commit else self._begins_within_s
         answers = self.ask(db, [*((sql, []) for sql in beginning), *first], commit=commit)
-        ((now, is_hiding),) = answers[len(beginning) - 1][0]
+        ((*_, now, is_hiding),) = answers[len(beginning) - 1][0]
         db.connection().silence_s = self._answers_within_s
         if is_hiding:
             raise hidden_rows(self.table)

@@ -1,6 +1,6 @@
 """Queries that are spelled once and run often: peewee takes longer to spell a query than a database to answer it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -122,6 +122,22 @@ class Several:
         count = 1 << (len(values) - 1).bit_length()
         padded = [*values, *[values[-1]] * (count - len(values))]
         return self._spelled(count).given(**{f"value_{number}": value for number, value in enumerate(padded)}, **given)
+
+
+class Rows:
+    """Rows to be added to a table together, spelled once for each number of them."""
+
+    def __init__(self, connection: Asked, model: Any, fields: Sequence[Any]) -> None:
+        def spell(count: int) -> Statement:
+            named = [{field: Slot(f"{field.name}_{number}") for field in fields} for number in range(count)]
+            return Statement(connection, model.insert_many(named), ())
+
+        self._spelled = cache(spell)
+
+    def given(self, rows: Sequence[Mapping[str, Any]]) -> Question:
+        """At least one."""
+        values = {f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()}
+        return self._spelled(len(rows)).given(**values)
 
 
 def _reader(field: Any) -> Callable[[Any], Any] | None:

@@ -29,7 +29,7 @@ class Book:
     def add(self, *attempts: Attempt, track_id: str = "a") -> None:
         with self.connection.writing() as now:
             (newest,) = self.connection.ask(self.history.newest([track_id]))
-            self.connection.ask(*self.history.added(track_id, attempts, newest, now))
+            self.connection.ask(*self.history.added([(track_id, attempts)], newest, now))
 
     def of(self, track_id: str = "a", limit: int = 100) -> Sequence[Told]:
         with self.connection.reading():

@@ -10,7 +10,6 @@ from reconciler.database import Pruned, Where, open_database, pruning
 from reconciler.database.callbacks import Callbacks
 from reconciler.database.pruning import prune
 from reconciler.database.schema import probe
-from reconciler.database.statements import Answer
 from reconciler.domain.attempts import Attempt
 from reconciler.domain.model import Callback, Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
@@ -179,7 +178,7 @@ def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch:
     for number in range(5):
         with yard.leases.connection.writing() as now:
             attempts = (Attempt("look", str(number), "done"),)
-            yard.leases.connection.ask(*yard.leases.history.added("here", attempts, Answer([], 0), now))
+            yard.leases.connection.ask(*yard.leases.history.added([("here", attempts)], None, now))
     app.clock.at += 91 * DAY
     monkeypatch.setattr(pruning, "AT_ONCE", 2)
     begun: list[str] = []

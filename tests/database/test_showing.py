@@ -61,7 +61,7 @@ def tried(app: App, *attempts: Attempt, track_id: str = "a") -> None:
     history = History(connection)
     with connection.writing() as now:
         (newest,) = connection.ask(history.newest([track_id]))
-        connection.ask(*history.added(track_id, attempts, newest, now))
+        connection.ask(*history.added([(track_id, attempts)], newest, now))
 
 
 def test_the_last_pictures_written_are_told_newest_first(app: App, shows: Showing) -> None:
