@@ -155,7 +155,7 @@ def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable
         public_url=PUBLIC_URL,
         per_hour=10**6,
         per_day=10**6,
-        purchase_limit=10**6,
+        purchase_limit=20,
         purchase_window=timedelta(milliseconds=1),  # no limit; ten seconds would hold hundreds, which no account has
         max_concurrent_tasks=100,
         insecure_hosts=("127.0.0.1",),
@@ -214,8 +214,8 @@ def sqlite() -> Iterator[Callable[[], Where | None]]:
 
 @contextmanager
 def postgres() -> Iterator[Callable[[], Where | None]]:
-    """A server that waits for its disk."""
-    with Server(fsync="on", synchronous_commit="on", full_page_writes="on") as server:
+    """A server that waits for its disk, and looks after its tables as it comes."""
+    with Server(fsync="on", synchronous_commit="on", full_page_writes="on", autovacuum_naptime="1min") as server:
         yield lambda: AppServer(server, server).where
 
 

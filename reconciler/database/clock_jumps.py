@@ -5,11 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from peewee import fn
-
 from reconciler.database import codec
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import flag
 from reconciler.database.memories import Memories
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Remembered
@@ -27,14 +24,22 @@ class ClockJumps:
     def __init__(self, connection: Connection, policy: Policy, memories: Memories) -> None:
         self.connection, self.policy, self.memories = connection, policy, memories
         beyond = (Bought.at > Slot("now")) | (Bought.over_at > Slot("latest"))
-        bought = Bought.select(*codec.PURCHASE_COLUMNS).where((Bought.over_at > Slot("now")) & beyond)
+        bought_ahead = (Bought.over_at > Slot("now")) & beyond
+        bought = Bought.select(*codec.PURCHASE_COLUMNS).where(bought_ahead)
         closed = Closed.select(*_CLOSURE).where(Closed.at > Slot("now"))
         too_long = Remembered.lease_until > Slot("far")
-        leased = Remembered.select(Remembered.track_id).where(too_long)
         this = (Closed.name == Slot("name")) & (Closed.shape == Slot("shape"))
         shifted = {Closed.at: Slot("at"), Closed.until: Slot("until")}
         gate = {GateRow.balance_at: Slot("balance_at"), GateRow.breaker: Slot("breaker")}
-        ahead = (flag(fn.exists(each)) for each in (bought, closed, leased))
+        # In order, since a database that has counted nothing yet would read whole tables to see that there is none.
+        first = (
+            Bought.select(Bought.over_at)
+            .where((Bought.over_at > Slot("now")) & beyond)
+            .order_by(Bought.over_at.desc()),
+            Closed.select(Closed.at).where(Closed.at > Slot("now")),
+            Remembered.select(Remembered.lease_until).where(too_long).order_by(Remembered.lease_until.desc()),
+        )
+        ahead = (each.limit(1) for each in first)
         self._ahead = connection.statement(GateRow.select(*_GATE, *ahead), *_GATE, None, None, None)
         self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
         self._closed = connection.statement(closed, *_CLOSURE)
@@ -48,7 +53,7 @@ class ClockJumps:
 
     def found(self, answer: Answer, now: datetime) -> bool:
         """Something lies further ahead than it could."""
-        (*gate, bought, closed, leased) = (answer.rows or [(None, None, 0, 0, 0)])[0]
+        (*gate, bought, closed, leased) = (answer.rows or [(None,) * 5])[0]
         return bool(bought or closed or leased) or self._gate_ahead(gate, now) is not None
 
     def mend(self, answer: Answer, now: datetime) -> None:

@@ -243,10 +243,6 @@ def bindable(value: object) -> bool:
     return not isinstance(value, str) or value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def first_nulls(value: Any) -> Any:
-    return value.asc(nulls="FIRST")
-
-
 def flag(condition: Any) -> Any:
     """1 or 0, never NULL."""
     return Case(None, [(condition, 1)], 0)

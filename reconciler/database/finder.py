@@ -11,7 +11,7 @@ from peewee import JOIN, SQL, Case, Select, fn
 
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import first_nulls, flag
+from reconciler.database.dialect import flag
 from reconciler.database.memories import LONGEST_TASK_ID
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
@@ -135,15 +135,18 @@ class SqlFinder:
         return self.connection.statement(Select(columns=[free, leased, *waits]), R.due_at, R.due_at, *[None] * lines)
 
     def _held(self, only: Only) -> Statement:
-        return self._spelled(self._in_line("shape", only).order_by(first_nulls(R.tried_at)))
+        """Who was never tried first; that is a part of its own, since NULLs are not everywhere first in an index."""
+        line = self._in_line("shape", only)
+        return self._first_of(
+            line.where(R.tried_at.is_null()), line.where(R.tried_at.is_null(False)).order_by(R.tried_at)
+        )
 
     def _in_line(self, name: str, only: Only) -> Any:
         held = self.connection.dialect.by_index(R.held == Slot(name))
         return R.select(R.track_id).where(held & _free(NOW) & _among(only))
 
     def _by_urgency(self, only: Only) -> Statement:
-        """What expires, then what was never tried, then what waited longest. One statement: a database goes on to the
-        next part only while there is room for more."""
+        """What expires, then what was never tried, then what waited longest."""
         due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
         # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
         tried_at = fn.coalesce(R.tried_at, R.tried_at)
@@ -157,6 +160,10 @@ class SqlFinder:
             # Looked at later than now: the clock was set back, and their times mean nothing any more.
             R.select(R.track_id).where((R.tried_at > NOW) & _free(NOW) & _among(only)).order_by(R.tried_at),
         )
+        return self._first_of(*queries)
+
+    def _first_of(self, *queries: Any) -> Statement:
+        """One statement: a database goes on to the next only while there is room for more."""
         parts: list[Any] = [Select([query.limit(Slot("limit"))], [SQL("*")]) for query in queries]
         return self._spelled(reduce(Select.union_all, parts))
 

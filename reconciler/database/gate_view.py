@@ -40,7 +40,9 @@ class GateReader:
         by_index = connection.dialect.by_index
         good, rejected = (_judged(by_index(Bought.verdict == verdict)) for verdict in (Verdict.GOOD, Verdict.REJECTED))
         shapes = (Shape.shape, Shape.granted, flag(fn.exists(good)), rejected.select(fn.count(Bought.token)))
-        recent = Bought.select(Bought.over_at).where(_since("window")).order_by(Bought.over_at)
+        # So many fill the window; who came before them leaves it sooner.
+        recent = Bought.select(Bought.over_at).where(_since("window")).order_by(Bought.over_at.desc())
+        recent = recent.limit(Slot("places"))
         usage = (None, Bought.over_at)
         self._gate = connection.statement(gate, *_GATE, Bought.price, *usage, *usage)
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
@@ -56,7 +58,7 @@ class GateReader:
         return [
             self._gate.given(hour=now - _HOUR, day=now - _DAY),
             self._closed.given(),
-            self._recent.given(window=now - self.policy.purchase_window),
+            self._recent.given(window=now - self.policy.purchase_window, places=self.policy.purchase_limit),
             self._pending.given(now=now, held=now - self.policy.hold_unknown, overdue=now - self.policy.task_timeout),
             self._shapes.given(),
         ]
@@ -73,7 +75,7 @@ class GateReader:
             balance=balance,
             balance_at=balance_at,
             spent_since=float(spent or 0.0),
-            window=tuple(over_at + self.policy.purchase_window for (over_at,) in recent),
+            window=tuple(over_at + self.policy.purchase_window for (over_at,) in reversed(recent)),
             hour=_usage(used[:2], _HOUR),
             day=_usage((used[0] + used[2], used[3] or used[1]), _DAY),
             running=sum(running for _, running, _, _ in pending),

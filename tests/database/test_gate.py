@@ -265,6 +265,20 @@ def test_the_day_begins_before_the_hour(app: Any, till: Till) -> None:
     assert (view.hour, view.day) == (Usage(0, None), Usage(2, first + day))
 
 
+def test_of_a_window_that_holds_more_than_it_may_by_now_the_newest_count(app: Any, till: Till) -> None:
+    """Where an operator lowered the limit meanwhile."""
+    times = []
+    for name in "abcde":
+        till.failed(name)
+        times.append(app.clock())
+        app.clock.on(seconds=1)
+    strict = Till(app, replace(till.policy, purchase_limit=2))
+    leaves = times[3] + till.policy.purchase_window
+    refused(strict.order("f"), Reason.GATE_CLOSED, leaves)
+    app.clock.at = leaves
+    strict.bought("f")
+
+
 def test_the_window_is_left_after_the_answer(app: Any, till: Till) -> None:
     window = till.policy.purchase_window
     first = till.bought("a")

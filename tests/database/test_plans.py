@@ -1,6 +1,7 @@
 """What a sweep asks costs what is stuck, not what there is: everything is found by an index."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,31 +42,46 @@ FILLED = """
 """Very many tracks, all of them good, remembered and once bought, but for a few."""
 
 
-def filled(app: App, rows: int, *more: str) -> Connection:
+def filled(app: App, rows: int, *more: str, full: str = FILLED) -> Connection:
     connection = app.ready()
-    for statement in FILLED.format(rows=rows).split(";"):
+    for statement in full.format(rows=rows).split(";"):
         app.sql(statement)
     for statement in more:
         connection.db.execute_sql(statement)
     return connection
 
 
-def empty_sweep(connection: Connection) -> Asked:
-    """All that it asks."""
-    policy, asked, dialect = Policy(), Asked(), connection.dialect
+@contextmanager
+def noting(connection: Connection) -> Iterator[Asked]:
+    """What is asked meanwhile."""
+    asked, dialect = Asked(), connection.dialect
 
     def noted(db: Any, questions: Asked, **more: Any) -> Any:
         asked.extend((sql, values) for sql, values in questions if '"t1"' in sql)
         return type(dialect).ask(dialect, db, questions, **more)
 
-    app = probe(connection, "tracks")
-    finder = SqlFinder(connection, app, policy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dialect, "ask", noted)
+        yield asked
+
+
+def empty_sweep(connection: Connection) -> Asked:
+    """All that it asks."""
+    policy, app = Policy(), probe(connection, "tracks")
+    finder = SqlFinder(connection, app, policy)
+    with noting(connection) as asked:
         SqlGate(connection, app, policy).view()
         assert finder.due(200) == ("t1",)
         finder.ahead((GateName.KEY, "s"))
         finder.held_back("s", 200)
+    return asked
+
+
+def turn(connection: Connection) -> Asked:
+    """What is asked to find who has waited longest."""
+    finder = SqlFinder(connection, probe(connection, "tracks"), Policy())
+    with noting(connection) as asked:
+        assert finder.held_back("s", 3) == ("t7", "t8", "t1")
     return asked
 
 
@@ -89,6 +105,19 @@ def test_what_a_sweep_reads_does_not_grow_with_the_table(make_app: Callable[...,
 def test_nor_does_it_where_nobody_ever_analysed_the_table(make_app: Callable[..., App]) -> None:
     few, many = (filled(make_app(), rows) for rows in (FEW, MANY))
     assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
+
+
+IN_LINE = f"""{FILLED};
+    UPDATE reconciler_memory SET held = 's';
+    UPDATE reconciler_memory SET tried_at = NULL WHERE track_id IN ('t7', 't8');
+    UPDATE reconciler_memory SET tried_at = '2026-10-30T12:00:00+00:00' WHERE track_id = 't1'
+"""
+
+
+@pytest.mark.slow
+def test_who_is_next_in_line_is_found_as_soon_in_a_long_one(make_app: Callable[..., App]) -> None:
+    few, many = (filled(make_app(), rows, "ANALYZE", full=IN_LINE) for rows in (FEW, MANY))
+    assert work(many, turn(many)) <= 1.2 * work(few, turn(few))
 
 
 # -- what the engines tell ---------------------------------------------------------------------------------------------
