@@ -55,7 +55,8 @@ class SqliteDialect(Dialect):
         return False
 
     def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:
-        cursors = (db.execute_sql(sql, values) for sql, values in questions)
+        execute = db.connection().execute
+        cursors = (execute(db.placed(sql), values) for sql, values in questions)
         answers = [(cursor.fetchall(), cursor.rowcount) for cursor in cursors]
         if commit:
             db.commit()

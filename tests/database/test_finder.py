@@ -392,12 +392,13 @@ def test_rows_that_time_will_bring_into_scope_are_remembered(app: Any, desk: Des
 # -- cost --------------------------------------------------------------------------------------------------------------
 
 
-def queries_of(finder: SqlFinder, call: Any) -> list[tuple[str, Any]]:
-    seen: list[tuple[str, Any]] = []
-    finder.connection.db.query_hooks.append(lambda event: seen.append((event.sql, event.params)))
+def queries_of(finder: SqlFinder, call: Any) -> list[str]:
+    seen: list[str] = []
+    connection = finder.connection.db.connection()
+    connection.set_trace_callback(seen.append)
     call()
-    finder.connection.db.query_hooks.clear()
-    return [(sql, params) for sql, params in seen if sql.startswith("SELECT")]
+    connection.set_trace_callback(None)
+    return [sql for sql in seen if sql.startswith("SELECT")]
 
 
 @pytest.mark.sqlite

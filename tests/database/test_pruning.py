@@ -182,7 +182,7 @@ def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch:
     app.clock.at += 91 * DAY
     monkeypatch.setattr(pruning, "AT_ONCE", 2)
     begun: list[str] = []
-    yard.leases.connection.db.query_hooks.append(lambda event: begun.append(event.sql))
+    yard.leases.connection.db.connection().set_trace_callback(begun.append)
     assert yard.prune() == Pruned(tracks=5, attempts=5)
     of_tracks = [sql for sql in begun if sql.startswith('DELETE FROM "reconciler_memory"')]
     of_attempts = [sql for sql in begun if sql.startswith('DELETE FROM "reconciler_attempt"') and '"at"' in sql]
