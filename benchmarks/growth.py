@@ -177,14 +177,14 @@ def queries(world: World) -> int:
 
 
 def counted(database: Database) -> list[str]:
-    """The statements that are sent."""
-    found, execute = list[str](), database.connection.db.execute_sql
+    """The statements that are sent, but for those that begin and end a transaction."""
+    found: list[str] = []
 
-    def noted(sql: str, *given: Any, **more: Any) -> Any:
-        found.append(sql)
-        return execute(sql, *given, **more)
+    def noted(sql: str) -> None:
+        if not sql.startswith(("BEGIN", "COMMIT")):
+            found.append(sql)
 
-    database.connection.db.execute_sql = noted
+    database.connection.db.connection().set_trace_callback(noted)
     return found
 
 
