@@ -33,9 +33,7 @@ class ClockJumps:
         gate = {GateRow.balance_at: Slot("balance_at"), GateRow.breaker: Slot("breaker")}
         # In order, since a database that has counted nothing yet would read whole tables to see that there is none.
         first = (
-            Bought.select(Bought.over_at)
-            .where((Bought.over_at > Slot("now")) & beyond)
-            .order_by(Bought.over_at.desc()),
+            Bought.select(Bought.over_at).where(bought_ahead).order_by(Bought.over_at.desc()),
             Closed.select(Closed.at).where(Closed.at > Slot("now")),
             Remembered.select(Remembered.lease_until).where(too_long).order_by(Remembered.lease_until.desc()),
         )

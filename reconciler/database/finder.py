@@ -137,9 +137,8 @@ class SqlFinder:
     def _held(self, only: Only) -> Statement:
         """Who was never tried first; that is a part of its own, since NULLs are not everywhere first in an index."""
         line = self._in_line("shape", only)
-        return self._first_of(
-            line.where(R.tried_at.is_null()), line.where(R.tried_at.is_null(False)).order_by(R.tried_at)
-        )
+        untried, tried = line.where(R.tried_at.is_null()), line.where(R.tried_at.is_null(False))
+        return self._first_of(untried, tried.order_by(R.tried_at))
 
     def _in_line(self, name: str, only: Only) -> Any:
         held = self.connection.dialect.by_index(R.held == Slot(name))
