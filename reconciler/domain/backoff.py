@@ -6,8 +6,8 @@ from datetime import timedelta
 from reconciler.domain.runs import Runs
 
 _LEAST = timedelta(seconds=2)
-_AT_ONCE = timedelta(milliseconds=250)
-"""Where tasks are known to end at once."""
+_AT_ONCE = timedelta(seconds=1)
+"""Where tasks are known to end at once. A refusal may take half a second, and is not to be missed by the question."""
 _GROWTH = 1.35
 _SURELY = 1.25
 _UNCALLED = timedelta(seconds=60)

@@ -35,7 +35,7 @@ def test_where_all_end_at_once_it_stays_soon() -> None:
     runs = Runs()
     for _ in range(40):
         runs = runs.with_one(timedelta(0))
-    assert poll_task_after(timedelta(0), 0, 0.5, runs) == SECOND / 4
+    assert poll_task_after(timedelta(0), 0, 0.5, runs) == SECOND
     assert poll_task_after(timedelta(0), 1, 0.5, runs) == 2 * SECOND
 
 
