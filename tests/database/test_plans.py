@@ -120,6 +120,15 @@ def test_who_is_next_in_line_is_found_as_soon_in_a_long_one(make_app: Callable[.
     assert work(many, turn(many)) <= 1.2 * work(few, turn(few))
 
 
+def test_times_that_lie_ahead_are_looked_for_by_an_index_where_nobody_ever_analysed_the_table(app: App) -> None:
+    connection = filled(app, FEW)
+    jumps = SqlGate(connection, probe(connection, "tracks"), Policy()).jumps
+    with noting(connection) as asked, connection.writing() as now:
+        connection.ask(jumps.asked(now))
+    assert len(asked) == 1
+    assert not read_whole(connection, *asked[0]) & {"reconciler_memory", "reconciler_purchase"}
+
+
 # -- what the engines tell ---------------------------------------------------------------------------------------------
 
 
