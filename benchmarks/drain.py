@@ -54,7 +54,7 @@ def drained(tracks: int, daemons: int) -> dict[str, float]:
         world = stuck(Path(folder), tracks)
         orders = ordered(world)
         begun = time.process_time()
-        together(world, daemons)
+        together(world, daemons, 2 * possible(tracks) + timedelta(hours=1))
         used = time.process_time() - begun
         states = world.overview().tracks
         assert states == {(State.OK, None): tracks + 1}, states
@@ -88,7 +88,7 @@ def stuck(folder: Path, tracks: int) -> World:
     world.sql(
         "INSERT INTO tracks (id, title, prompt, status, audio_url, created_at, updated_at, extended_prompt_image)"
         " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-        " SELECT 't' || substr('000000' || i, -7), title, prompt, status, audio_url, created_at, updated_at,"
+        " SELECT 't' || substr('000000' || i, -7), title, prompt, status, audio_url, created_at, created_at,"
         " 'a lighthouse called ' || i FROM n, tracks",
         tracks,
     )
@@ -117,7 +117,7 @@ def ordered(world: World) -> list[float]:
     return orders
 
 
-def together(world: World, daemons: int) -> None:
+def together(world: World, daemons: int, length: timedelta) -> None:
     stage = Stage(world.clock)
 
     def trip(_: str) -> tuple[timedelta, timedelta]:
@@ -127,7 +127,7 @@ def together(world: World, daemons: int) -> None:
     world.crew = lambda: next(crews)
 
     def one(owner: str) -> Callable[[], object]:
-        return lambda: world.run(timedelta(days=365), owner=owner, audit=False)
+        return lambda: world.run(length, owner=owner, audit=False)
 
     stage.play(*(one(f"daemon {number}") for number in range(daemons)))
     world.crew = lambda: InlineCrew(world.clock)
@@ -136,10 +136,13 @@ def together(world: World, daemons: int) -> None:
 def told(world: World, tracks: int) -> dict[str, float]:
     arrivals = [made.arrived_at for made in world.kie.book.creations[-tracks:]]
     took = arrivals[-1] - arrivals[0]
-    # The first window's orders are there at once; what follows has to wait for places.
-    possible = (tracks - LIMIT) / LIMIT * (WINDOW + TRIP)
     rejected = sum(made.answer != "200" for made in world.kie.book.creations)
-    return {"hours": took / timedelta(hours=1), "to what is possible": took / possible, "rejected": rejected}
+    return {"hours": took / timedelta(hours=1), "to what is possible": took / possible(tracks), "rejected": rejected}
+
+
+def possible(tracks: int) -> timedelta:
+    """The first window's orders are there at once; what follows has to wait for places."""
+    return (tracks - LIMIT) / LIMIT * (WINDOW + TRIP)
 
 
 if __name__ == "__main__":

@@ -270,12 +270,13 @@ class Overview:
 class Finder(Protocol):
     """Finding work, without reading the whole table."""
 
-    def due(self, limit: int, only: Sequence[str] | None = None) -> Sequence[str]:
+    def due(self, limit: int, only: Sequence[str] | None = None, *, new: bool = True) -> Sequence[str]:
         """Ids of tracks whose time has come and that nobody holds, at most `limit`, most urgent first:
         about to expire, never tried, least recently tried.
 
-        Remembered tracks that are due, rows in scope without a picture or created within `stale_after` plus grace
-        that are not remembered, rows with a handed-over task that is not remembered. `only` narrows to these ids.
+        Remembered tracks that are due and, with `new`, rows in scope without a picture or created within `stale_after`
+        plus grace that are not remembered, rows with a handed-over task that is not remembered. To look for what is new
+        takes time for each row without a picture, remembered or not. `only` narrows to these ids.
         """
         ...
 

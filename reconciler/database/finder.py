@@ -61,8 +61,8 @@ class SqlFinder:
         self._walking = lru_cache(maxsize=8)(self._walk)
         self._rowless = lru_cache(maxsize=8)(self._without_row)
 
-    def due(self, limit: int, only: Only = None) -> Sequence[str]:
-        urgent = self._urgent(_fixed(only))
+    def due(self, limit: int, only: Only = None, *, new: bool = True) -> Sequence[str]:
+        urgent = self._urgent(_fixed(only), new)
         _, (found,) = self.connection.asking(lambda now: [urgent.given(**self._times(now), now=now, limit=limit)])
         return tuple(dict.fromkeys(str(key) for (key,) in found.rows))
 
@@ -144,7 +144,7 @@ class SqlFinder:
         held = self.connection.dialect.by_index(R.held == Slot(name))
         return R.select(R.track_id).where(held & _free(NOW) & _among(only))
 
-    def _by_urgency(self, only: Only) -> Statement:
+    def _by_urgency(self, only: Only, new: bool) -> Statement:
         """What expires, then what was never tried, then what waited longest."""
         due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
         # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
@@ -152,9 +152,7 @@ class SqlFinder:
         queries = (
             due.where(R.expires_at.is_null(False)).order_by(R.expires_at),
             due.where(R.expires_at.is_null() & R.tried_at.is_null()).order_by(R.due_at),
-            self._handed_over(only),
-            *self._new(only),
-            *(self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == "")),
+            *(self._new(only) if new else ()),
             due.where(R.expires_at.is_null() & tried_at.is_null(False)).order_by(tried_at),
             # Looked at later than now: the clock was set back, and their times mean nothing any more.
             R.select(R.track_id).where((R.tried_at > NOW) & _free(NOW) & _among(only)).order_by(R.tried_at),
@@ -186,13 +184,18 @@ class SqlFinder:
         return query.where(among).order_by(HandedOver.created_at)
 
     def _new(self, only: Only) -> list[Any]:
+        """What the app did since."""
+        absent = (self._without_picture(absent, only) for absent in (self._image.is_null(), self._image == ""))
+        return [self._handed_over(only), *self._created(only), *absent]
+
+    def _created(self, only: Only) -> list[Any]:
         """Rows that came into scope lately, whatever picture they have. The day narrows by the index of the column,
         whose texts have several forms, all of which begin with it."""
         if not self.app.has("created_at"):
             return []
         created = self.app.raw("created_at")
-        recent = (created >= Slot("day")) & (self.app.dialect.instant(self.app.column("created_at")) >= Slot("oldest"))
-        return [self._joined(only).where(recent & R.state.is_null() & _free(NOW)).order_by(created)]
+        recent = self.app.dialect.instant(self.app.column("created_at")) >= Slot("oldest")
+        return [self._rows(created >= Slot("day"), R.state.is_null(), recent, only).order_by(created)]
 
     def _day_before(self, time: datetime) -> str | int:
         if "INT" in self.app.types.get("created_at", "").upper():
@@ -202,14 +205,16 @@ class SqlFinder:
     def _without_picture(self, absent: Any, only: Only) -> Any:
         """Rows not remembered, or remembered as out of scope or with a picture."""
         news = R.state.is_null() | (R.seen != "")
-        return self._joined(only).where(absent & news & _free(NOW))
+        return self._rows(absent, news, TRUE, only)
 
-    def _joined(self, only: Only) -> Any:
-        """Ids of rows in scope, with our memory of them."""
+    def _rows(self, found: Any, new: Any, so: Any, only: Only) -> Any:
+        """Ids of rows in scope that nobody holds. Most that are `found` by an index are not `new`: what takes time to
+        find out is asked of those that are."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.dialect.as_text(self.app.id)).join(R, JOIN.LEFT_OUTER, on=on)
         usable = self.app.dialect.usable_id(self.app.column("id"))
-        return query.where(in_scope(self.app, self.policy, Slot("stale")) & usable & self._rows_among(only))
+        wanted = flag(in_scope(self.app, self.policy, Slot("stale")) & usable & so)
+        return query.where(found & self._rows_among(only) & (Case(None, [(new & _free(NOW), wanted)], 0) == 1))
 
     # -- audit -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import JOIN, fn
+from peewee import JOIN, SQL, fn
 
 from reconciler.database import codec
 from reconciler.database.connection import Connection
@@ -30,7 +30,7 @@ class GateReader:
 
     def __init__(self, connection: Connection, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
-        count, first, total = fn.count(Bought.token), fn.min(Bought.over_at), fn.sum(Bought.price)
+        count, first, total = fn.count(SQL("*")), fn.min(Bought.over_at), fn.sum(Bought.price)
         # The price of every intent that the balance may not know of: those under way when it was asked included.
         unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= GateRow.balance_at)
         # Nothing is counted twice: the day begins where the hour ends.

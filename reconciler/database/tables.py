@@ -70,7 +70,12 @@ class Bought(Own):
 
     class Meta:
         table_name = "reconciler_purchase"
-        indexes = ((("shape", "verdict"), False), (("verdict", "outcome"), False))
+        # The gate counts by the first, which has all that it sums. PostgreSQL takes a short one where it cannot guess.
+        indexes = (
+            (("over_at", "sent", "outcome", "price"), False),
+            (("shape", "verdict"), False),
+            (("verdict", "outcome"), False),
+        )
 
     token = TextField(primary_key=True)
     track_id = TextField(index=True)

@@ -14,13 +14,19 @@ SILENT_AFTER = 5
 @dataclass(slots=True)
 class Lately:
     """`no_credit_call_until`: the free call that failed is left alone. `runs`: how long image tasks took; those that
-    fail mostly do so at once. `is_called`: callbacks come to this process. `gate`: as it was last seen."""
+    fail mostly do so at once. `is_called`: callbacks come to this process. `gate`: as it was last seen.
+    `looks_for_new_every`: not sooner, once all was found that is new. `all_known_at`: when it was."""
 
     no_credit_call_until: datetime | None = None
     runs: Runs = field(default_factory=Runs)
     is_called: bool = False
     gate: GateView | None = None
+    looks_for_new_every: timedelta = timedelta(seconds=30)
+    all_known_at: datetime | None = None
     _unannounced: int = 0
+
+    def looks_for_new(self, now: datetime) -> bool:
+        return self.all_known_at is None or not timedelta(0) <= now - self.all_known_at < self.looks_for_new_every
 
     def hear(self, finding: Finding, *, announced: bool | None = None) -> None:
         """`announced`: whether a callback had come about the task; None: none was to come."""

@@ -99,6 +99,11 @@ class Steps:
         self._undecided: dict[str, Held | Exception] = {}
         self._planned: dict[str, tuple[Case, Action]] = {}
 
+    @property
+    def about_to_buy(self) -> int:
+        """So many whose turn has come look into the store first."""
+        return len(self.called & self.flights.keys())
+
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def start(self, track_ids: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ class Bounds:
 class Sweep:
     def __init__(self, parts: Parts, bounds: Bounds, listener: Listener) -> None:
         self._finder, self._crew, self._clock, self._policy = parts.finder, parts.crew, parts.clock, parts.policy
-        self._hands, self._bounds = parts.hands, bounds
+        self._hands, self._lately, self._bounds = parts.hands, parts.lately, bounds
         self._tally = Tally(listener)
         self._purse = Purse(
             parts.gate,
@@ -120,6 +120,7 @@ class Sweep:
             at_rest = self._work()
         except Exception:
             self._walked_to = self._resume_at  # the row in hand is found again
+            self._lately.all_known_at = None
             with suppress(Exception):
                 self._wind_down()
             raise
@@ -223,9 +224,16 @@ class Sweep:
             self._is_called, self._desk.soonest = False, now
         if not self._bounds.due or self._desk.soonest is None or self._desk.soonest > now:
             return []
-        only = self._only()
-        found = [track_id for track_id in self._finder.due(PAGE, only) if self._is_free(track_id, now)]
+        found = [track_id for track_id in self._due(now) if self._is_free(track_id, now)]
         self._desk.soonest = now if found else self._due_again(now)
+        return found
+
+    def _due(self, now: datetime) -> Sequence[str]:
+        """What is new is looked for until all of it was found, and then once in a while."""
+        new = self._lately.looks_for_new(now)
+        found = self._finder.due(PAGE, self._only(), new=new)
+        if new:
+            self._lately.all_known_at = now if len(found) < PAGE else None
         return found
 
     def _due_again(self, now: datetime) -> datetime | None:
@@ -265,14 +273,15 @@ class Sweep:
         if not self._bounds.due or self._next_to_buy:
             return ()
         self._shut.clear()
-        free = self._crew.size - len(self._steps.flights)
+        free, about_to = self._crew.size - len(self._steps.flights), self._steps.about_to_buy
         for shape, price in shapes(self._policy):
             if self._lines.is_empty(shape):
                 continue
             if self._purse.refusal(shape, price) is not None:
                 self._shut.add(shape)
             else:
-                held = self._lines.take(shape, self._purse.places(shape, price, free))
+                places = self._purse.places(shape, price, free + about_to) - about_to
+                held = self._lines.take(shape, places) if places > 0 else ()
                 self._steps.called.update(held)
                 if held:
                     return held
@@ -377,6 +386,8 @@ class Sweep:
         result.purse_spent = self._purse.spent
         if self._begun:
             self._lines.forget()
+        if self._queue:
+            self._lately.all_known_at = None
         result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result
 

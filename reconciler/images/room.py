@@ -16,33 +16,31 @@ class Room:
     def __init__(self, pixels: int, seats: int | None = None) -> None:
         self._pixels, self._left, self._seats = pixels, pixels, seats or os.cpu_count() or 1
         self._changed, self._turn = Condition(), Lock()
-        self._places = self._seats
         self._open()
         os.register_at_fork(after_in_child=self._open)  # threads do not come along
 
     def _open(self) -> None:
-        self._threads = ThreadPoolExecutor(self._places, thread_name_prefix="pictures")
+        self._threads = ThreadPoolExecutor(self._seats, thread_name_prefix="pictures")
 
     def work(self, pixels: int, job: Callable[[], T]) -> T:
-        """Done by as many threads as have a seat: what a thread frees is kept for its next picture, and a dozen workers
-        would hold on to the memory of a dozen."""
+        """Done by a thread for each seat, which goes from one picture to the next by itself: what it frees is kept for
+        that, and a dozen workers would hold on to the memory of a dozen."""
+        return self._threads.submit(self._seated, pixels, job).result()
+
+    def _seated(self, pixels: int, job: Callable[[], T]) -> T:
         with self._taken(pixels):
-            return self._threads.submit(job).result()
+            return job()
 
     @contextmanager
     def _taken(self, pixels: int) -> Iterator[None]:
         """In the order of coming: a large one is not kept waiting by small ones for ever."""
         needed = min(pixels, self._pixels)
         with self._turn, self._changed:
-            self._changed.wait_for(lambda: self._seats > 0 and self._left >= needed)
-            self._give(-1, -needed)
+            self._changed.wait_for(lambda: self._left >= needed)
+            self._left -= needed
         try:
             yield
         finally:
             with self._changed:
-                self._give(1, needed)
+                self._left += needed
                 self._changed.notify_all()
-
-    def _give(self, seats: int, pixels: int) -> None:
-        self._seats += seats
-        self._left += pixels

@@ -71,6 +71,8 @@ def test_rows_without_a_picture_are_found_before_anybody_looked(app: Any, desk: 
     app.put("left behind", status="pending", audio_url="https://x/a.mp3")
     app.put("no audio", status=None)
     assert sorted(desk.finder.due(99)) == ["empty", "left behind", "null"]
+    assert desk.leases.lease("null") is not None
+    assert sorted(desk.finder.due(99)) == ["empty", "left behind"], "somebody has it"
 
 
 def test_rows_made_lately_are_found_whatever_they_show(app: Any, desk: Desk) -> None:
@@ -88,6 +90,19 @@ def test_rows_made_lately_are_found_whatever_they_show(app: Any, desk: Desk) -> 
     assert sorted(desk.finder.due(99)) == ["future", "new 0", "new 1", "new 2", "new 3"]
     desk.look("new 0")
     assert "new 0" not in desk.finder.due(99)
+
+
+def test_what_is_new_is_left_out_where_nobody_asks_for_it(app: Any, desk: Desk) -> None:
+    for name in ("due", "handed", "new"):
+        app.put(name, image_url="https://x/y.png")
+    app.put("null")
+    app.put("made lately", image_url="https://x/y.png", created_at="2026-11-01 11:00:00")
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('handed', 't')")
+    desk.look("due", State.MISSING, due_in=HOUR, reason=Reason.DUE)
+    app.clock.at += HOUR
+    assert sorted(desk.finder.due(9)) == ["due", "handed", "made lately", "null"]
+    assert desk.finder.due(9, new=False) == ("due",)
+    assert desk.finder.due(9, ["null"], new=False) == ()
 
 
 def test_a_row_is_found_when_it_comes_into_scope_by_age(app: Any, desk: Desk) -> None:

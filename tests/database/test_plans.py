@@ -120,6 +120,25 @@ def test_who_is_next_in_line_is_found_as_soon_in_a_long_one(make_app: Callable[.
     assert work(many, turn(many)) <= 1.2 * work(few, turn(few))
 
 
+STUCK = f"""{FILLED};
+    UPDATE tracks SET image_url = NULL, created_at = '2026-11-01 11:00:00';
+    UPDATE reconciler_memory SET state = 'missing', seen = '', held = 's', due_at = NULL WHERE track_id <> 't9';
+    UPDATE reconciler_memory SET due_at = '2026-11-01T11:00:00.000000+00:00' WHERE track_id = 't9'
+"""
+
+
+@pytest.mark.slow
+def test_who_is_due_is_found_as_soon_where_very_many_are_stuck(make_app: Callable[..., App]) -> None:
+    def asked(connection: Connection) -> Asked:
+        finder = SqlFinder(connection, probe(connection, "tracks"), Policy())
+        with noting(connection) as questions:
+            assert finder.due(200, new=False) == ("t9",)
+        return questions
+
+    few, many = (filled(make_app(), rows, "ANALYZE", full=STUCK) for rows in (FEW, MANY))
+    assert work(many, asked(many)) <= 1.2 * work(few, asked(few))
+
+
 def test_times_that_lie_ahead_are_looked_for_by_an_index_where_nobody_ever_analysed_the_table(app: App) -> None:
     connection = filled(app, FEW)
     jumps = SqlGate(connection, probe(connection, "tracks"), Policy()).jumps

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from reconciler.database import codec
+from reconciler.domain.actions import ListStore
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.gate import Refusal
 from reconciler.domain.model import Outcome
 from reconciler.domain.states import How, Reason, State
-from reconciler.engine.events import Found, Mistake, Overwritten, Recognised, Wrote
+from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recognised, Wrote
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Held, Lease, Step
@@ -506,6 +507,19 @@ def test_no_more_are_called_than_there_are_places_for(make_world: MakeWorld) -> 
     world.run(HOUR, wrap=lambda name, port: Noting(port) if name == "gate" else port)
     assert len(world.kie.book.purchases) == 9
     assert refused == []
+
+
+def test_those_who_look_into_the_store_before_they_buy_have_their_places(make_world: MakeWorld) -> None:
+    """Who came too late for one would go to the end of the line, and have to look again."""
+    world = make_world(30, purchase_limit=2)
+    world.run(timedelta(seconds=30))
+    world.pass_time(HOUR)
+    slow_crew(world)
+    world.events.clear()
+    world.run(HOUR)
+    assert len(world.kie.book.purchases) == 30
+    assert any(isinstance(event, Found) and isinstance(event.job, ListStore) for event in world.events)
+    assert not [event for event in world.events if isinstance(event, Moved) and event.reason is Reason.GATE_CLOSED]
 
 
 def test_with_a_limit_no_other_is_begun_though_it_was_called(make_world: MakeWorld) -> None:

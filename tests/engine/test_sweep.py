@@ -541,7 +541,7 @@ def test_a_database_that_fails_at_looking_ends_the_run_but_loses_no_answer(
     slow_crew(world)
     fails = False
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         if fails:
             raise DatabaseLocked("locked", "app.db", "Try again")
 

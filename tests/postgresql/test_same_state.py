@@ -155,8 +155,8 @@ class InOrder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._finder, name)
 
-    def due(self, limit: int, only: Sequence[str] | None = None) -> list[str]:
-        return self._settled(self._finder.due(ALL_OF_THEM, only))[:limit]
+    def due(self, limit: int, only: Sequence[str] | None = None, *, new: bool = True) -> list[str]:
+        return self._settled(self._finder.due(ALL_OF_THEM, only, new=new))[:limit]
 
     def held_back(self, shape: str, limit: int, only: Sequence[str] | None = None) -> list[str]:
         return self._settled(self._finder.held_back(shape, ALL_OF_THEM, only))[:limit]

@@ -1,0 +1,95 @@
+"""What the app did meanwhile is looked for now and then: to look takes time for each row that is stuck."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.domain.states import State
+from reconciler.engine import sweep as engine
+from reconciler.engine.lately import Lately
+from reconciler.ports import DatabaseLocked
+from reconciler.testing.world import World
+from tests.engine.conftest import MakeWorld, slow_crew, sweeping
+from tests.engine.test_sweep import Around
+
+HALF, MINUTE, HOUR = timedelta(seconds=30), timedelta(minutes=1), timedelta(hours=1)
+
+Looks = list[tuple[datetime, bool]]
+
+
+def looks(world: World, **bounds: Any) -> Looks:
+    """When somebody looked in a run, and whether for what is new."""
+    found = Looks()
+
+    def note(*_: Any, new: bool) -> None:
+        found.append((world.clock(), new))
+
+    world.run(HOUR, wrap=Around("finder", "due", note), **bounds)
+    return found
+
+
+def test_once_all_was_found_it_is_looked_for_after_half_a_minute_again(make_world: MakeWorld) -> None:
+    world = make_world(20, purchase_limit=2)
+    slow_crew(world)
+    found = looks(world)
+    assert world.overview().tracks == {(State.OK, None): 20}
+    assert len(found) > 20
+    last = None
+    for at, new in found:
+        assert new is (last is None or at - last >= HALF)
+        last = at if new else last
+
+
+def test_it_is_looked_for_until_all_of_it_was_found(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PAGE", 2)
+    world = make_world(5)
+    slow_crew(world, size=2)
+    found = looks(world)
+    assert world.overview().tracks == {(State.OK, None): 5}
+    assert [new for _, new in found][:3] == [True, True, True]
+    assert not all(new for _, new in found)
+
+
+def test_a_row_that_comes_meanwhile_is_worked_in_the_same_sweep(make_world: MakeWorld) -> None:
+    world = make_world(20, purchase_limit=2)
+    slow_crew(world)
+
+    def add(*_: Any, **__: Any) -> None:
+        if world.kie.book.purchases and not world.sql("SELECT id FROM tracks WHERE id = 'late'"):
+            world.add("late")
+
+    assert world.run(HOUR, wrap=Around("finder", "due", add), audit=False).states == {(State.OK, None): 21}
+
+
+def test_the_next_sweep_of_a_process_looks_again_at_its_time(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    lately = Lately(looks_for_new_every=MINUTE)
+    for passed, new in ((timedelta(0), True), (MINUTE / 2, False), (MINUTE / 2, True), (-HOUR, True)):
+        world.pass_time(passed)
+        assert lately.looks_for_new(world.clock()) is new
+        lately.all_known_at = world.clock() if new else lately.all_known_at
+
+
+def test_what_was_found_and_not_begun_is_found_by_the_next_sweep(make_world: MakeWorld) -> None:
+    world = make_world(20)
+    slow_crew(world, size=2)
+    with sweeping(world, timedelta(seconds=1)) as sweep:
+        assert sweep.run().stopped
+        assert sweep._queue
+        assert sweep._lately.all_known_at is None
+    with sweeping(world, HOUR) as sweep:
+        sweep.run()
+        assert sweep._lately.all_known_at is not None
+
+
+def test_so_is_what_was_found_when_the_database_failed(make_world: MakeWorld) -> None:
+    world = make_world(3)
+
+    def fail(*_: Any) -> None:
+        raise DatabaseLocked("locked", "app.db", "Try again")
+
+    with sweeping(world, HOUR, wrap=Around("leases", "lease_all", fail)) as sweep:
+        with pytest.raises(DatabaseLocked):
+            sweep.run()
+        assert sweep._lately.all_known_at is None
