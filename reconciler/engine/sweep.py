@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from reconciler.domain.findings import Credits, Finding
 from reconciler.domain.gate import GateName
@@ -90,6 +91,7 @@ class Sweep:
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
         self._steps.may_go_on = lambda: not (self._winding_down or self._over())
         self._queue: deque[str] = deque()
+        self._looked_at = parts.clock()
         self._next_to_buy: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
@@ -215,26 +217,40 @@ class Sweep:
         if not self._queue:
             self._resume_at = self._walked_to
             self._queue.extend(self._look_for_due() or self._walk() or self._held_by_key() or self._buyers())
+        else:
+            self._look_meanwhile()
         return self._queue.popleft() if self._queue else None
+
+    def _look_meanwhile(self) -> None:
+        """Who becomes due while many are in the queue is not to wait for all of these, but takes turns with them: a task
+        that ended and is not asked for keeps others from buying."""
+        now = self._clock()
+        if self._may_be_due(now) and not timedelta(0) <= now - self._looked_at < TOGETHER:
+            queued = set(self._queue)
+            due = (track_id for track_id in self._due(now, new=False) if track_id not in queued)
+            both = zip_longest(due, self._queue)
+            self._queue = deque(track_id for pair in both for track_id in pair if track_id is not None)
 
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
         now = self._clock()
         if self._is_called:
             self._is_called, self._desk.soonest = False, now
-        if not self._bounds.due or self._desk.soonest is None or self._desk.soonest > now:
+        if not self._may_be_due(now):
             return []
-        found = [track_id for track_id in self._due(now) if self._is_free(track_id, now)]
+        found = self._due(now, new=self._lately.looks_for_new(now))
         self._desk.soonest = now if found else self._due_again(now)
         return found
 
-    def _due(self, now: datetime) -> Sequence[str]:
+    def _may_be_due(self, now: datetime) -> bool:
+        return self._bounds.due and self._desk.soonest is not None and self._desk.soonest <= now
+
+    def _due(self, now: datetime, *, new: bool) -> list[str]:
         """What is new is looked for until all of it was found, and then once in a while."""
-        new = self._lately.looks_for_new(now)
-        found = self._finder.due(PAGE, self._only(), new=new)
+        found, self._looked_at = self._finder.due(PAGE, self._only(), new=new), now
         if new:
             self._lately.all_known_at = now if len(found) < PAGE else None
-        return found
+        return [track_id for track_id in found if self._is_free(track_id, now)]
 
     def _due_again(self, now: datetime) -> datetime | None:
         """When to look again where none was found that may be begun. Who is due by now and was not among them may be a

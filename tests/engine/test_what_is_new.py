@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain.actions import AskTask, ListStore
 from reconciler.domain.states import State
 from reconciler.engine import sweep as engine
+from reconciler.engine.events import Found
 from reconciler.engine.lately import Lately
 from reconciler.ports import DatabaseLocked
 from reconciler.testing.world import World
@@ -14,6 +16,8 @@ from tests.engine.conftest import MakeWorld, slow_crew, sweeping
 from tests.engine.test_sweep import Around
 
 HALF, MINUTE, HOUR = timedelta(seconds=30), timedelta(minutes=1), timedelta(hours=1)
+
+NOT_DUE = {"due": False}
 
 Looks = list[tuple[datetime, bool]]
 
@@ -93,3 +97,41 @@ def test_so_is_what_was_found_when_the_database_failed(make_world: MakeWorld) ->
         with pytest.raises(DatabaseLocked):
             sweep.run()
         assert sweep._lately.all_known_at is None
+
+
+# -- while many are in the queue ---------------------------------------------------------------------------------------
+
+
+def test_tasks_that_end_are_asked_for_before_all_that_is_new_was_looked_at(make_world: MakeWorld) -> None:
+    world = make_world(60, max_concurrent_tasks=2)
+    slow_crew(world, 1, size=2)
+    world.run(HOUR, audit=False)
+    looked = [e.track_id for e in world.events if isinstance(e, Found) and isinstance(e.job, ListStore)]
+    asked = next(n for n, e in enumerate(world.events) if isinstance(e, Found) and isinstance(e.job, AskTask))
+    new = next(n for n, e in enumerate(world.events) if isinstance(e, Found) and e.track_id == "t059")
+    assert len(set(looked)) == 60
+    assert asked < new
+
+
+def test_they_and_those_in_the_queue_take_turns(make_world: MakeWorld) -> None:
+    world = make_world(6)
+    world.run(timedelta(seconds=1), only=("t000", "t001", "t002"))
+    world.pass_time(MINUTE)
+    with sweeping(world, HOUR) as sweep:
+        sweep._queue.extend(["t001", "t005", "t004", "t003"])
+        world.pass_time(MINUTE)
+        sweep._look_meanwhile()
+        assert [*sweep._queue] == ["t000", "t001", "t002", "t005", "t004", "t003"]
+
+
+@pytest.mark.parametrize(("passed", "bounds", "looks"), [(0.049, {}, 1), (0.05, {}, 2), (-9, {}, 2), (9, NOT_DUE, 0)])
+def test_they_are_looked_for_rarely_and_only_where_they_are_wanted(
+    make_world: MakeWorld, passed: float, bounds: dict[str, bool], looks: int
+) -> None:
+    world, found = make_world(3), list[str]()
+    with sweeping(world, HOUR, Around("finder", "due", lambda *_, **__: found.append("")), **bounds) as sweep:
+        sweep._queue.extend(sweep._look_for_due())
+        world.clock.time += timedelta(seconds=passed)
+        sweep._desk.soonest = world.clock()
+        sweep._look_meanwhile()
+    assert len(found) == looks
