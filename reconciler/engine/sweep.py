@@ -222,7 +222,7 @@ class Sweep:
         return self._queue.popleft() if self._queue else None
 
     def _look_meanwhile(self) -> None:
-        """Who becomes due while many are in the queue is not to wait for all of these, but takes turns with them: a task
+        """Who becomes due while many are in the queue need not wait for all of these, but takes turns with them: a task
         that ended and is not asked for keeps others from buying."""
         now = self._clock()
         if self._may_be_due(now) and not timedelta(0) <= now - self._looked_at < TOGETHER:
