@@ -42,7 +42,7 @@ class Sweeping:
         self._outside, self._ears, self._vitals = outside, ears, vitals
         self._lately = Lately(
             is_called=bool(outside.policy.callback_url),
-            looks_for_new_every=outside.settings.schedule.sweep_interval / 2,
+            looks_for_new_every=outside.settings.schedule.sweep_interval / 6,
         )
         self._running: dict[Sweep, None] = {}  # changed by two threads: each change is one step
         self._stopped = False
