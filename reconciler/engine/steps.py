@@ -102,7 +102,7 @@ class Steps:
     @property
     def about_to_buy(self) -> int:
         """So many whose turn has come look into the store first."""
-        return len(self.called & self.flights.keys())
+        return sum(isinstance(self.flights[track_id].job, ListStore) for track_id in self.called & self.flights.keys())
 
     # -- beginning ---------------------------------------------------------------------------------------------
 

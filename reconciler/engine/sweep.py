@@ -246,7 +246,7 @@ class Sweep:
         return self._bounds.due and self._desk.soonest is not None and self._desk.soonest <= now
 
     def _due(self, now: datetime, *, new: bool) -> list[str]:
-        """What is new is looked for until all of it was found, and then once in a while."""
+        """All that is new is known for a while once less than a page was found."""
         found, self._looked_at = self._finder.due(PAGE, self._only(), new=new), now
         if new:
             self._lately.all_known_at = now if len(found) < PAGE else None
