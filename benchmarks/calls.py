@@ -31,7 +31,7 @@ SECOND = timedelta(seconds=1)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--tracks", type=int, default=1000)
+    parser.add_argument("--tracks", type=int, default=300)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     figures = Figures("calls", tracks=given.tracks)
