@@ -79,6 +79,20 @@ def test_orders_that_were_refused_or_lost_are_told(install: Install) -> None:
     assert refused["detail"].startswith("content: code 400: Your prompt was caught by our AI moderator")
 
 
+def test_it_tells_of_which_order_kie_called(install: Install) -> None:
+    install.configure(callback__public_url='"https://ops.example"')
+    install.kie.script.next("create", CONTENT_REFUSED_AT_ONCE, LOST)
+    install.add("a")
+    run(install)
+    install.sql(
+        "INSERT INTO reconciler_callback (token, task_id, track_id, at)"
+        " SELECT token, ?, track_id, at FROM reconciler_purchase WHERE outcome = 'unknown'",
+        PAID,
+    )
+    purchases = json.loads(install.call("explain", "a", "--json").stdout)["purchases"]
+    assert {each["outcome"]: each["called_back"] for each in purchases} == {"nothing": False, "unknown": True}
+
+
 def test_only_so_much_is_told(install: Install) -> None:
     install.add("a")
     install.call("ignore", "a", "--undo")
