@@ -73,6 +73,11 @@ class Book:
         return tuple(self._creations)
 
     @property
+    def next_number(self) -> int:
+        """Of the creation that is entered next."""
+        return len(self._creations) + 1
+
+    @property
     def visits(self) -> Sequence[Visit]:
         """All requests but creations."""
         return tuple(self._visits)

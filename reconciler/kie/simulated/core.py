@@ -86,7 +86,7 @@ class SimulatedKie(Stage):
         return response
 
     def _create(self, request: Request, call: Call, scripted: Answer | None) -> Response:
-        order, number = Order.read(request), len(self._book.creations) + 1
+        order, number = Order.read(request), self._book.next_number
         made: Task | Refuse | None = None
         if carries_out(scripted):
             at_once = isinstance(scripted, AnswerPicture)

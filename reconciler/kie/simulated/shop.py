@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -53,6 +54,7 @@ class Shop:
         self._settings, self._seed, self._script, self._shelf, self._book = settings, seed, script, shelf, book
         self.account = Account(settings)
         self.tasks: dict[str, Task] = {}
+        self._made = Counter[str]()
         self._open: list[Task] = []
 
     def buy(self, order: Order, call: Call, key: str, number: int, *, at_once: bool) -> Task | Refuse:
@@ -67,8 +69,7 @@ class Shop:
         outcome = self._outcome(order, call)
         if at_once:
             outcome = replace(outcome if isinstance(outcome, Succeed) else Succeed(), run=timedelta(0))
-        repeats = sum(task.prompt == order.prompt for task in self.tasks.values())
-        task = self.place(order, model, call.at, outcome, f"{repeats}/{order.prompt}")
+        task = self.place(order, model, call.at, outcome, f"{self._made[order.prompt]}/{order.prompt}")
         task.number = number
         self._open.append(task)
         return task
@@ -97,6 +98,7 @@ class Shop:
             serial=dice.randrange(1000, 10000),
         )
         self.tasks[task.task_id] = task
+        self._made[task.prompt] += 1
         self._shelf.put(task.files(self._settings.file_life))
         return task
 
