@@ -54,7 +54,7 @@ def drained(tracks: int, daemons: int) -> dict[str, float]:
         world = stuck(Path(folder), tracks)
         orders = ordered(world)
         begun = time.process_time()
-        together(world, daemons, 2 * possible(tracks) + timedelta(hours=1))
+        together(world, daemons, 1.1 * possible(tracks) + timedelta(minutes=10))
         used = time.process_time() - begun
         states = world.overview().tracks
         assert states == {(State.OK, None): tracks + 1}, states
