@@ -150,7 +150,8 @@ def compare(figures: Figures, what: str, world: World, reader: Reader, which: st
 
 
 def sweep(world: World, parts: Parts) -> None:
-    """By a daemon that has swept before, where `parts` have."""
+    """By a daemon that has swept before, where `parts` have; it looks for what is new, which it does now and then."""
+    parts.lately.all_known_at = None
     Sweep(parts, Bounds(world.clock() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
 
 
