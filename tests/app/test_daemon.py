@@ -20,6 +20,7 @@ from reconciler.app import inside as opening
 from reconciler.app import jobs, sweeping, work
 from reconciler.app.daemon import serve
 from reconciler.app.inside import HttpUnfit, StoreUnfit
+from reconciler.app.outside import provider
 from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to
 from reconciler.service.counting import Trigger
@@ -55,6 +56,13 @@ def free_port() -> int:
 
 def swept(daemon: Inside) -> list[Swept]:
     return [event for event in daemon.of(Swept) if event.trigger is not None]
+
+
+def test_it_looks_for_what_is_new_six_times_in_its_interval(install: Install) -> None:
+    install.configure(schedule__sweep_interval='"30s"')
+    with provider(settings_of(install)) as outside:
+        sweeps = sweeping.Sweeping(outside, Mock(), Mock())
+    assert sweeps._lately.looks_for_new_every == timedelta(seconds=5)
 
 
 # -- a process, from start to end --------------------------------------------------------------------------------------
