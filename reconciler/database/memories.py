@@ -1,7 +1,7 @@
 """Our memory of tracks: one row each, with its purchases and the tasks that it names."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, groupby
 from operator import itemgetter
@@ -60,7 +60,9 @@ class Memories:
         purchase = (*codec.PURCHASE_COLUMNS, Bought.over_at)
         no_step_back = (Bought.outcome == Outcome.OPEN) | (EXCLUDED.outcome != Outcome.OPEN)
         unanswered = (Bought.token == Slot("token")) & (Bought.outcome == Outcome.OPEN)
-        self._save_purchase = _upsert(connection, Bought, purchase, Bought.token, where=no_step_back)
+        self._save_purchase = _upsert(
+            connection, Bought, purchase, Bought.token, kept=codec.ORDERED, where=no_step_back
+        )
         self._save_answer = connection.statement(Bought.update(slots(purchase)).where(unanswered))
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 
@@ -209,10 +211,18 @@ def _host(track: Track | None) -> str | None:
 
 
 def _upsert(
-    connection: Connection, model: type[Model], columns: Iterable[Any], key: Any, where: Any = None
+    connection: Connection,
+    model: type[Model],
+    columns: Iterable[Any],
+    key: Any,
+    *,
+    kept: Collection[str] = (),
+    where: Any = None,
 ) -> Statement:
+    """`kept`: columns that never change. Those that are written touch their indexes, whatever is written."""
     row: Mapping[Any, Slot] = slots(columns)
-    return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=row, where=where))
+    update = {column: slot for column, slot in row.items() if column.name not in kept}
+    return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=update, where=where))
 
 
 def _known(memory: Memory) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from reconciler.database.dialect import Dialect
 from reconciler.database.errors import SchemaError
 from reconciler.database.tables import ALL, GateRow, Own, SchemaVersion
 
-VERSION = 4
+VERSION = 5
 
 
 def _second(connection: Connection) -> None:
@@ -63,7 +63,17 @@ def _fourth(connection: Connection) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second, 3: _third, 4: _fourth}
+def _fifth(connection: Connection) -> None:
+    """Indexes that nearly no row is in are without those that are not."""
+    place, _, _ = connection.db.placed('"reconciler_memory"').rpartition('"reconciler_memory"')
+    for columns in (("lease_until",), ("gone_since",), ("held", "tried_at")):
+        name, spelled = "_".join(("reconciler_memory", *columns)), ", ".join(f'"{column}"' for column in columns)
+        where = f'("{columns[0]}" IS NOT NULL)'
+        connection.db.execute_sql(f'DROP INDEX {place}"{name}"')
+        connection.db.execute_sql(f'CREATE INDEX "{name}" ON "reconciler_memory" ({spelled}) WHERE {where}')
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second, 3: _third, 4: _fourth, 5: _fifth}
 """By the version that each leads to."""
 
 

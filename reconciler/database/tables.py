@@ -38,7 +38,7 @@ class Remembered(Own):
 
     class Meta:
         table_name = "reconciler_memory"
-        indexes = ((("held", "tried_at"), False), (("state", "reason"), False))
+        indexes = ((("state", "reason"), False),)
 
     track_id = TextField(primary_key=True)
     state = WordField(State, null=True)
@@ -56,13 +56,22 @@ class Remembered(Own):
     needy_since = InstantField(null=True)
     seen = TextField(null=True)
     stamp = TextField(null=True)
-    gone_since = InstantField(null=True, index=True)
+    gone_since = InstantField(null=True)
     ignored = BooleanField(default=False)
     lease_owner = TextField(null=True)
-    lease_until = InstantField(null=True, index=True)
+    lease_until = InstantField(null=True)
     lease_step = WordField(Step, null=True)
     generation = IntegerField(default=0)
     doc = TextField()
+
+
+def _where_told(*fields: Any) -> Any:
+    """An index without the rows, nearly all, in which the first of the fields is NULL: they need not be kept in it."""
+    return Remembered.index(*fields, where=fields[0].is_null(False))
+
+
+for _fields in ((Remembered.lease_until,), (Remembered.gone_since,), (Remembered.held, Remembered.tried_at)):
+    Remembered.add_index(_where_told(*_fields))
 
 
 class Bought(Own):
