@@ -201,17 +201,22 @@ class RowWrite:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the step under a lease ended; with `row`, also what is written to the app's row; with `then`, the step that
-    the track is leased anew for in the same transaction."""
+    the track is leased anew for in the same transaction.
+
+    `change` None: nothing is saved yet, and `then` is done under the same lease; it is named so that a death in it is
+    known.
+    """
 
     lease: Lease
-    change: Change
+    change: Change | None
     row: RowWrite | None = None
     then: Step | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
         """Each that may be saved."""
-        return (self.change,) if self.row is None else (self.change, self.row.otherwise)
+        found = (self.change, self.row.otherwise if self.row else None)
+        return tuple(change for change in found if change is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +317,6 @@ class Leases(Protocol):
         whose memory cannot be read stands why. `step` names what will be done under each; it must not raise."""
         ...
 
-    def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:
-        """Name the step about to be done, so that a death in it is known. Ids of the tracks whose lease holds."""
-        ...
-
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
         ...
@@ -324,7 +325,8 @@ class Leases(Protocol):
         """The same of several, in one transaction where none of them is refused; what became of each, in order.
 
         A lease: committed, and leased anew for what is `then` to be done. It is not where something was learned of the
-        track meanwhile that what comes next may depend on.
+        track meanwhile that what comes next may depend on. Where nothing was to be saved it is the same lease, if that
+        holds.
         """
         ...
 

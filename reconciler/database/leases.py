@@ -157,18 +157,6 @@ class SqlLeases(Peek):
         lost = {i for i, questions in asked.items() for _ in questions if next(counts) == 0}
         return {i: taken[i] for i in track_ids if i in taken and i not in lost}
 
-    def begin(self, lease: Lease, step: Step) -> bool:
-        """One alone. False: the lease is lost."""
-        return bool(self.begin_all([lease], step))
-
-    def begin_all(self, leases: Sequence[Lease], step: Step) -> frozenset[str]:
-        if not leases:
-            return frozenset()
-        asked = (self._begin.given(step=step, **_named(lease)) for lease in leases)
-        with self.connection.opening(*asked) as (_, answers):
-            pass
-        return frozenset(lease.track_id for lease, answer in zip(leases, answers, strict=True) if answer.written == 1)
-
     def _take(self, track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
         if isinstance(seen.memory, Exception):
             return seen.memory
@@ -190,10 +178,18 @@ class SqlLeases(Peek):
 
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """One alone. Raises DatabaseError."""
-        (outcome,) = self.commit_all([Ending(lease, change, row)])
+        outcome = self._commit_one(Ending(lease, change, row))
+        return outcome if isinstance(outcome, Commit) else Commit.COMMITTED
+
+    def begin(self, lease: Lease, step: Step) -> bool:
+        """Name what is done from now on under one lease. False: it is lost. Raises DatabaseError."""
+        return isinstance(self._commit_one(Ending(lease, None, then=step)), Lease)
+
+    def _commit_one(self, ending: Ending) -> Commit | Lease:
+        (outcome,) = self.commit_all([ending])
         if isinstance(outcome, DatabaseError):
             raise outcome
-        return outcome if isinstance(outcome, Commit) else Commit.COMMITTED
+        return outcome
 
     def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease | DatabaseError]:
         if not endings:
@@ -218,8 +214,9 @@ class SqlLeases(Peek):
         with self.connection.opening(*first.values(), gate=is_lifting) as (now, answers):
             before = self._before(dict(zip(first, answers, strict=True)))
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
-            rows = [(e, e.row) for e in endings if e.row is not None and verdicts[e.lease.track_id] is None]
-            self._save_answers([e.change.memory for e in endings if _is_lost(verdicts[e.lease.track_id])], now)
+            left = [(e.lease.track_id, e.change, e.row) for e in endings if e.change is not None]
+            rows = [(i, change, row) for i, change, row in left if row is not None and verdicts[i] is None]
+            self._save_answers([change.memory for i, change, _ in left if _is_lost(verdicts[i])], now)
             settled = {**verdicts, **self._write_rows(rows, before)}
             ended = [(ending, settled[ending.lease.track_id]) for ending in endings]
             again = self._end([(ending, verdict) for ending, verdict in ended if verdict is not None], before, now)
@@ -261,25 +258,26 @@ class SqlLeases(Peek):
         if any(answer.written for answer in answers):
             self.connection.ask(*(self._look_again.given(id=memory.track_id, now=now) for memory in memories))
 
-    def _write_rows(self, rows: Sequence[tuple[Ending, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
+    def _write_rows(self, rows: Sequence[tuple[str, Change, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
         if before.samples is None:
             return {}
-        answers = self.connection.ask(*self.tracks.writes([row for _, row in rows], before.samples))
+        answers = self.connection.ask(*self.tracks.writes([row for *_, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
-        for (ending, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
+        for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
             if wrote.written == 1:
-                change = _known_again(ending.change, row, *self.tracks.known_by(known))
-                verdicts[ending.lease.track_id] = _Verdict(Commit.COMMITTED, change)
+                known_again = _known_again(change, row, *self.tracks.known_by(known))
+                verdicts[track_id] = _Verdict(Commit.COMMITTED, known_again)
             else:
-                verdicts[ending.lease.track_id] = _Verdict(Commit.CONFLICT, row.otherwise)
+                verdicts[track_id] = _Verdict(Commit.CONFLICT, row.otherwise)
         return verdicts
 
     def _end(
         self, settled: Sequence[tuple[Ending, "_Verdict"]], before: "_Before", now: datetime
     ) -> Mapping[str, Lease]:
-        """By track, the leases that were taken anew."""
-        asked: list[Question] = []
-        again: dict[str, Lease] = {}
+        """By track, the leases that hold or were taken anew."""
+        going_on = [ending for ending, verdict in settled if ending.change is None and not _is_lost(verdict)]
+        asked = [self._begin.given(step=ending.then, **_named(ending.lease)) for ending in going_on]
+        again = {ending.lease.track_id: ending.lease for ending in going_on}
         saved = [(ending, verdict.change) for ending, verdict in settled if verdict.change is not None]
         for ending, change in saved:
             lease, standing = ending.lease, {field.name: getattr(change.standing, field.name) for field in _STANDING}

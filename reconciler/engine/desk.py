@@ -50,7 +50,7 @@ class Parting:
 
 
 class Desk:
-    """Endings are collected, and saved together by `flush`.
+    """Endings are collected, and saved together by `flush`; so is what is begun under leases that go on.
 
     `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due. `entered` is told of
     each line for the gate that somebody was put in. `next_step`: what a track is leased anew for as its step ends, to
@@ -75,7 +75,7 @@ class Desk:
             partings, self._partings = self._partings, []
             for parting, outcome in zip(partings, self._commit(partings), strict=True):
                 if isinstance(outcome, DatabaseError):
-                    failed.append(outcome)
+                    failed += [outcome] if parting.ending.changes else []
                     parting.failed()
                     continue
                 try:
@@ -87,7 +87,7 @@ class Desk:
 
     def has_in_line(self, shape: str) -> bool:
         """Somebody is about to be saved as waiting for this shape's turn."""
-        return any(parting.ending.change.standing.held == shape for parting in self._partings)
+        return any(change.standing.held == shape for parting in self._partings for change in parting.ending.changes)
 
     def _commit(self, partings: Sequence[Parting]) -> Sequence[Commit | Lease | DatabaseError]:
         outcomes = self._tried([parting.ending for parting in partings])
@@ -105,6 +105,15 @@ class Desk:
             return list(self._leases.commit_all(endings))
         except DatabaseError as error:
             return [error] * len(endings)
+
+    def begin(self, lease: Lease, step: Step, begun: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """Under a lease that goes on. `otherwise`: what is done where that cannot be saved."""
+
+        def saved(outcome: Commit | Lease) -> None:
+            if isinstance(outcome, Lease):
+                begun()
+
+        self._partings.append(Parting(Ending(lease, None, then=step), saved, otherwise))
 
     # -- endings -------------------------------------------------------------------------------------------------
 

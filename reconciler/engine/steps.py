@@ -65,17 +65,6 @@ class Flight:
         return isinstance(self.job, Measure | Fetch) and self.case.memory.interruptions > 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A task that was found to have ended well, and its picture, to be fetched at once."""
-
-    fetch: Flight
-    heard: Callable[[], None]
-    """To be told once the picture is on its way."""
-    end: Callable[[], None]
-    """To be done instead: the step ends."""
-
-
 class Steps:
     """`flights`: what the crew is at. `unsaved`: what came back while the database failed. `alone`: tracks to be taken
     while nothing else is. `called`: those whose turn to buy has come; `others_wait` tells whether anybody else waits
@@ -95,7 +84,6 @@ class Steps:
         self.desk.next_step, self.desk.goes_on = self._next_step, self._go_on
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
-        self._asked: list[_Asked] = []
         self._undecided: dict[str, Held | Exception] = {}
         self._planned: dict[str, tuple[Case, Action]] = {}
 
@@ -234,12 +222,15 @@ class Steps:
         flights, self._pictures = self._pictures, []
         is_alone = not self.flights and len(flights) == 1
         for flight in flights:
-            case = flight.case
-            if flight.risky and not is_alone:
+            case, dispatch = flight.case, partial(self._dispatch, flight)
+            later = partial(self.desk.put_off, flight.lease, case, plan_case(case), case.now + self._policy.lease)
+            if not flight.risky:
+                dispatch()
+            elif is_alone:
+                self.desk.begin(flight.lease, Step.PICTURE, dispatch, later)
+            else:
                 self.alone.append(case.track.id)
-                self.desk.put_off(flight.lease, case, plan_case(case), case.now + self._policy.lease)
-            elif not flight.risky or self._leases.begin_all([flight.lease], Step.PICTURE):
-                self._dispatch(flight)
+                later()
 
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
@@ -274,10 +265,6 @@ class Steps:
                 failed.append(error)
             except Exception as error:  # noqa: BLE001 - one bad track stops nobody
                 self.desk.mishap(track_id, error, flight.lease, flight.case.memory)
-        try:
-            self._fetch_asked()
-        except DatabaseError as error:
-            failed.append(error)
         self.desk.flush()
         if failed:
             raise failed[0]
@@ -333,8 +320,13 @@ class Steps:
                 self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
             case AskTask(task_id), Fetch() if self._may_go_on_under(flight.lease) and _is_its_own(task_id, memory):
                 fetch = Flight(flight.lease, case, action, tried=tried, kept=before.memory)
+
+                def begun() -> None:
+                    self._dispatch(fetch)
+                    self._teach_gate(flight.job, finding)
+
                 end = partial(self.desk.conclude, flight.lease, case, action, tried, after)
-                self._asked.append(_Asked(fetch, partial(self._teach_gate, flight.job, finding), end))
+                self.desk.begin(flight.lease, Step.PICTURE, begun, end)
             case _:
                 self.desk.conclude(flight.lease, case, action, tried, after)
 
@@ -346,21 +338,6 @@ class Steps:
 
     def _is_open(self, order: Buy) -> bool:
         return self._purse.refusal(order.shape, order.price) is None
-
-    def _fetch_asked(self) -> None:
-        """Under the lease of the question. Where that cannot be noted, the answer is saved instead, as any other."""
-        asked, self._asked = self._asked, []
-        try:
-            held = self._leases.begin_all([each.fetch.lease for each in asked], Step.PICTURE)
-        except DatabaseError:
-            for each in asked:
-                each.end()
-            return
-        begun = [each for each in asked if each.fetch.lease.track_id in held]
-        for each in begun:
-            self._dispatch(each.fetch)
-        for each in begun:
-            each.heard()
 
     def _next_step(self, case: Case, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""
@@ -390,12 +367,12 @@ class Steps:
         """Give up what the crew is still at, who was put off for it, and who was not got to: the next run goes on at
         once."""
         for flight, _ in self.unsaved:
-            with suppress(DatabaseError):
-                # Its picture did come back: who takes the track over must not think that it killed this process.
-                self._leases.begin_all([flight.lease], Step.LOOK)
+            # Its picture did come back: who takes the track over must not think that it killed this process.
+            self.desk.begin(flight.lease, Step.LOOK, _nothing, _nothing)
         for flight in (*self.flights.values(), *self._pictures):
             self.desk.settle(flight.lease, flight.case, plan_case(flight.case), flight.tried)
         self.flights.clear()
+        self.desk.flush()
         put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
         for held in (*self._undecided.values(), *self._leases.lease_all(put_off).values()):
             if isinstance(held, Held) and held.track is not None:
@@ -411,6 +388,10 @@ class Steps:
                 self._purse.heard(finding)
             case _:
                 pass
+
+
+def _nothing() -> None:
+    pass
 
 
 def _planned(track: Track, held: Held, policy: Policy) -> tuple[Case, Action]:

@@ -166,7 +166,21 @@ def test_several_are_leased_and_ended_together_each_by_itself(app: Any) -> None:
     assert one.commit_all(endings) == [Commit.LEASE_LOST] * 3
     assert one.commit_all([]) == []
     assert one.lease_all([]) == {}
-    assert one.begin_all([], Step.PICTURE) == frozenset()
+
+
+def test_what_is_begun_is_named_together_with_what_is_saved_of_others(app: Any) -> None:
+    for name in "abc":
+        app.put(name)
+    leases, other = app.leases(), app.leases("other")
+    begun, ended, lost = lease(leases, "a"), lease(leases, "b"), lease(leases, "c")
+    app.clock.at = lost.lease.until
+    lease(other, "c")
+    going_on = [Ending(held.lease, None, then=Step.PICTURE) for held in (begun, lost)]
+    outcomes = leases.commit_all([going_on[0], Ending(ended.lease, Change(ended.memory, STUCK)), going_on[1]])
+    assert outcomes == [begun.lease, Commit.COMMITTED, Commit.LEASE_LOST]
+    steps = app.sql("SELECT lease_step, generation FROM reconciler_memory ORDER BY track_id")
+    assert steps == [("picture", 1), (None, 1), ("look", 2)]
+    assert leases.commit(begun.lease, Change(begun.memory, STUCK)) is Commit.COMMITTED, "it went on"
 
 
 def test_a_memory_that_cannot_be_read_costs_the_others_nothing(app: Any) -> None:

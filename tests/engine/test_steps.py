@@ -1,7 +1,7 @@
 """One step of one track, where the step meets others: another process, another track, a grave of its picture."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recognised, Wrote
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import page, paint
-from reconciler.ports import Commit, DatabaseLocked, Held, Lease, Step
+from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
 from tests.engine.test_sweep import Around, each
@@ -92,15 +92,27 @@ def test_what_may_be_a_death_is_named_with_the_lease(make_world: MakeWorld, port
     assert named == {step}
 
 
+def begins(endings: Sequence[Ending]) -> bool:
+    """Among what is saved together is that something is begun under a lease that goes on."""
+    return any(ending.change is None for ending in endings)
+
+
+def overtaking(world: World) -> Callable[[Sequence[Ending]], None]:
+    """Somebody else takes the track over just before its picture is begun."""
+
+    def take_over(endings: Sequence[Ending]) -> None:
+        if begins(endings):
+            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    return take_over
+
+
 def test_a_picture_that_killed_once_is_not_begun_again_under_a_lost_lease(make_world: MakeWorld) -> None:
     world = make_world()
     world.add("row", image_url=world.kie.add_file("/p/a.jpg", size=(160, 90)))
     dies_at_a_picture(world, "row")
 
-    def take_over(*_: Any) -> None:
-        world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
-
-    world.run(timedelta(seconds=1), wrap=Around("leases", "begin_all", take_over))
+    world.run(timedelta(seconds=1), wrap=Around("leases", "commit_all", overtaking(world)))
     assert not world.kie.book.visits_of("file")
 
 
@@ -382,8 +394,8 @@ def at_the_picture(world: World) -> dict[str, Any]:
     """What is saved of the one track while its picture is fetched, and how often endings were saved in all."""
     found: dict[str, Any] = {"endings": 0}
 
-    def count(endings: Any) -> None:
-        found["endings"] += len(endings)
+    def count(endings: Sequence[Ending]) -> None:
+        found["endings"] += sum(ending.change is not None for ending in endings)
 
     def note(*_: Any, **__: Any) -> None:
         found.update(*world.sql("SELECT generation, lease_step FROM reconciler_memory"))
@@ -417,15 +429,16 @@ def test_a_question_that_went_well_tells_of_kies_health_though_its_step_goes_on(
 def test_where_it_cannot_be_noted_that_a_picture_is_begun_its_task_is_saved_first(make_world: MakeWorld) -> None:
     world = make_world(1)
 
-    def locked(*_: Any) -> None:
-        raise DatabaseLocked("locked", "app.db", "Try again")
+    def locked(endings: Sequence[Ending]) -> None:
+        if begins(endings):
+            raise DatabaseLocked("locked", "app.db", "Try again")
 
     found: list[str] = []
 
     def note(*_: Any, **__: Any) -> None:
         found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
 
-    both = Around("leases", "begin_all", locked), Around("pictures", "fetch", note)
+    both = Around("leases", "commit_all", locked), Around("pictures", "fetch", note)
     result = world.run(HOUR, wrap=lambda name, port: both[0](name, both[1](name, port)))
     assert result.states == {(State.OK, None): 1}
     assert found == ["succeeded"]
@@ -435,11 +448,7 @@ def test_where_it_cannot_be_noted_that_a_picture_is_begun_its_task_is_saved_firs
 def test_a_picture_is_not_begun_under_a_lease_that_was_lost(make_world: MakeWorld) -> None:
     world = make_world(1)
 
-    def take_over(leases: Any, *_: Any) -> None:
-        if leases:
-            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
-
-    world.run(MINUTE, wrap=Around("leases", "begin_all", take_over))
+    world.run(MINUTE, wrap=Around("leases", "commit_all", overtaking(world)))
     assert not world.kie.book.visits_of("file")
     world.pass_time(world.policy.lease)
     assert world.run(HOUR).states == {(State.OK, None): 1}

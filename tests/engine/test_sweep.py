@@ -518,7 +518,7 @@ def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(m
 
     def the_first(ending: Ending) -> bool:
         nonlocal ordered
-        answered = any(p.outcome is Outcome.ACCEPTED for p in ending.change.memory.purchases)
+        answered = any(p.outcome is Outcome.ACCEPTED for each in ending.changes for p in each.memory.purchases)
         ordered += answered and ending.lease.track_id == "t001"
         return answered and ending.lease.track_id == "t001"
 
