@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, fn
 
@@ -19,10 +19,26 @@ _GATE = (GateRow.paused, GateRow.balance, GateRow.balance_at, GateRow.breaker)
 _CLOSURE = (Closed.name, Closed.at, Closed.until, Closed.detail, Closed.trial, Closed.shape)
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
+MANY = 10_000
+"""So many purchases of a day are not counted at each look, but what came and left since they were..."""
+NEAR = 100
+"""...unless the budget may be reached by fewer than that, ..."""
+COUNTED_FOR = timedelta(minutes=10)
+"""...and for so long: an answer that is saved very late changes what was counted."""
+
 Rows = list[tuple[Any, ...]]
-_NO_GATE: tuple[Any, ...] = (False, None, None, None, None, 0, None, 0, None)
+_NO_GATE: tuple[Any, ...] = (False, None, None, None, None, 0, None, 0, None, 0)
 
 _SENT = Bought.sent == True  # noqa: E712
+
+
+class _Counted(NamedTuple):
+    """Purchases between the beginnings of a day and of its last hour; first counted `at`."""
+
+    at: datetime
+    day: datetime
+    hour: datetime
+    used: int
 
 
 class GateReader:
@@ -34,9 +50,16 @@ class GateReader:
         # The price of every intent that the balance may not know of: those under way when it was asked included.
         unaccounted = _SENT & (Bought.outcome != Outcome.NOTHING) & (Bought.over_at >= GateRow.balance_at)
         # Nothing is counted twice: the day begins where the hour ends.
-        hour, day = _since("hour"), _since("day") & (Bought.over_at <= Slot("hour"))
-        used = (Bought.select(each).where(period) for period in (hour, day) for each in (count, first))
-        gate = GateRow.select(*_GATE, Bought.select(total).where(unaccounted), *used)
+        hour, older = _since("hour"), Bought.over_at <= Slot("hour")
+        used = (
+            (hour, count),
+            (hour, first),
+            (_since("counted") & older, count),
+            (_since("day") & older, first),
+            (_since("began") & (Bought.over_at <= Slot("day")), count),
+        )
+        sums = (Bought.select(each).where(period) for period, each in used)
+        gate = GateRow.select(*_GATE, Bought.select(total).where(unaccounted), *sums)
         by_index = connection.dialect.by_index
         good, rejected = (_judged(by_index(Bought.verdict == verdict)) for verdict in (Verdict.GOOD, Verdict.REJECTED))
         shapes = (Shape.shape, Shape.granted, flag(fn.exists(good)), rejected.select(fn.count(Bought.token)))
@@ -44,7 +67,8 @@ class GateReader:
         recent = Bought.select(Bought.over_at).where(_since("window")).order_by(Bought.over_at.desc())
         recent = recent.limit(Slot("places"))
         usage = (None, Bought.over_at)
-        self._gate = connection.statement(gate, *_GATE, Bought.price, *usage, *usage)
+        self._gate = connection.statement(gate, *_GATE, Bought.price, *usage, *usage, None)
+        self._counted: _Counted | None = None
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
         self._recent = connection.statement(recent, Bought.over_at)
         self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *[None] * 4)
@@ -55,8 +79,9 @@ class GateReader:
 
     def asked(self, now: datetime) -> list[Question]:
         """What `read` needs, to be asked together with whatever else is wanted."""
+        known = self._known(now)
         return [
-            self._gate.given(hour=now - _HOUR, day=now - _DAY),
+            self._gate.given(hour=now - _HOUR, counted=known.hour, day=now - _DAY, began=known.day),
             self._closed.given(),
             self._recent.given(window=now - self.policy.purchase_window, places=self.policy.purchase_limit),
             self._pending.given(now=now, held=now - self.policy.hold_unknown, overdue=now - self.policy.task_timeout),
@@ -66,6 +91,8 @@ class GateReader:
     def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
         gate, closed, recent, pending, shapes = (answer.rows for answer in answers)
         paused, balance, balance_at, breaker, spent, *used = gate[0] if gate else _NO_GATE
+        last_hour, last_hours_first, came, days_first, left = used
+        older = self._count(now, came - left)
         out = {shape: count for shape, _, _, count in pending}
         return GateView(
             now,
@@ -76,12 +103,25 @@ class GateReader:
             balance_at=balance_at,
             spent_since=float(spent or 0.0),
             window=tuple(over_at + self.policy.purchase_window for (over_at,) in reversed(recent)),
-            hour=_usage(used[:2], _HOUR),
-            day=_usage((used[0] + used[2], used[3] or used[1]), _DAY),
+            hour=_usage(last_hour, last_hours_first, _HOUR),
+            day=_usage(last_hour + older, days_first or last_hours_first, _DAY),
             running=sum(running for _, running, _, _ in pending),
             open=sum(awaited for _, _, awaited, _ in pending),
             proofs={s: Proof(bool(proven), out.get(s, 0), bad, granted) for s, granted, proven, bad in shapes},
         )
+
+    def _known(self, now: datetime) -> _Counted:
+        """Nothing, where all is to be counted anew."""
+        counted, day = self._counted, now - _DAY
+        if counted is None or counted.hour > now - _HOUR or now - counted.at > COUNTED_FOR:
+            return _Counted(now, day, day, 0)
+        return counted
+
+    def _count(self, now: datetime, more: int) -> int:
+        known = self._known(now)
+        counted = _Counted(known.at, now - _DAY, now - _HOUR, known.used + more)
+        self._counted = counted if MANY <= counted.used < self.policy.per_day - NEAR else None
+        return counted.used
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
         """Those that hold, and the last rate limit: the next is measured by it."""
@@ -99,9 +139,8 @@ def _since(name: str) -> Any:
     return _SENT & (Bought.over_at > Slot(name))
 
 
-def _usage(found: Sequence[Any], period: timedelta) -> Usage:
+def _usage(used: int, oldest: datetime | None, period: timedelta) -> Usage:
     """A request may have arrived as late as its answer, so it counts from then: no period ever holds more."""
-    used, oldest = found
     return Usage(used, None if oldest is None else oldest + period)
 
 
