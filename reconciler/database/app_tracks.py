@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any
 
 from peewee import Case, fn
@@ -127,6 +128,19 @@ def stamp(app: AppTable) -> Any:
     updated_at = fn.coalesce(dialect.as_text(dialect.timestamp(app.column("updated_at"))), "")
     task_id = fn.coalesce(dialect.as_text(dialect.capped(app.column("task_id"), CAPS["task_id"])), "")
     return updated_at.concat("|").concat(task_id)
+
+
+def stamp_differs(app: AppTable, known: Any) -> Any:
+    """`known` is of another row than this, or of this one before it was changed."""
+    dialect, changed = app.dialect, app.dialect.differ(known, stamp(app))
+    told = [field for field in ("updated_at", "task_id") if app.has(field)]
+    if not dialect.has_affinity or len(told) < 2:
+        return changed
+    # Most are as they were, which is found out sooner.
+    updated_at, task_id = (app.column(field) for field in told)
+    plain = updated_at.concat("|").concat(fn.coalesce(task_id, ""))
+    odd = (dialect.is_wrong(app.column(field), app.types[field]) for field in told)
+    return reduce(or_, odd, dialect.differ(known, plain)) & changed
 
 
 def _columns(app: AppTable) -> list[tuple[str, Any]]:

@@ -98,6 +98,10 @@ class Dialect(ABC):
     ) -> Sequence[str]:
         """Rights that no run can do without and that we have not; the columns are the app's."""
 
+    @abstractmethod
+    def is_short(self, db: Any, qualified: str, rows: int) -> bool:
+        """The table has no more rows, as far as is known without counting them."""
+
     # -- our own tables ------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -132,7 +136,7 @@ class Dialect(ABC):
     def is_text(self, value: Any) -> Any: ...
 
     @abstractmethod
-    def is_wrong(self, value: Any) -> Any:
+    def is_wrong(self, value: Any, declared: str) -> Any:
         """Neither NULL nor a text, where a text is read. Never NULL."""
 
     @abstractmethod
@@ -144,8 +148,8 @@ class Dialect(ABC):
         """An id that can be named: a whole number, or a text that is not empty."""
 
     @abstractmethod
-    def is_named(self, value: Any, track_id: Any) -> Any:
-        """A usable id of the app's is this one of ours."""
+    def is_named(self, value: Any, key: str, track_id: Any) -> Any:
+        """A usable id of the app's, of this kind, is this one of ours."""
 
     @abstractmethod
     def as_key(self, track_id: Any, key: str) -> Any:

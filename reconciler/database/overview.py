@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, SQL, Case, Field, fn
 
-from reconciler.database.app_tracks import stamp
+from reconciler.database.app_tracks import stamp_differs
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import bindable, flag
 from reconciler.database.finder import SqlFinder
@@ -46,7 +46,7 @@ LOOKED_AT = 100
 """Tracks that are judged anew are looked at so many at a time."""
 STRETCH = 5000
 """Rows that are read at once where others wait meanwhile: some hundredths of a second."""
-LONG_STRETCH = 1_000_000
+LONG_STRETCH = 2_000_000
 """Elsewhere: a few seconds, of the minute that a statement may take."""
 
 
@@ -154,9 +154,12 @@ class SqlOverview:
             low = high
 
     def _end_of_stretch(self, low: object) -> object:
+        """Where it is known that there is none, the table is not looked through for it."""
         if self.app.key is Key.UNTYPED:
             return None
         with self.connection.reading():
+            if self.app.dialect.is_short(self.connection.db, self.app.qualified, LONG_STRETCH):
+                return None
             found = self._end(low is None).one(low=low)
         return found[0] if found is not None and bindable(found[0]) else None
 
@@ -211,7 +214,7 @@ class SqlOverview:
         return self.connection.statement(query, None, *self._read_as)
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:
-        mine = self.app.dialect.is_named(self.app.column("id"), R.track_id)
+        mine = self.app.dialect.is_named(self.app.column("id"), self.app.key, R.track_id)
         query = self.app.table.select(*columns).join(R, JOIN.LEFT_OUTER, on=mine)
         return query.where(in_scope(self.app, self.policy, Slot("stale")) & self._within(ends))
 
@@ -259,7 +262,7 @@ class SqlOverview:
         picture = dialect.differ(R.seen, image) & dialect.differ(R.seen, dialect.identity(image))
         spoiled = (R.state != State.INVALID) & has_flaw(self.app)
         over = R.lease_owner.is_null(False) | (R.stands_until <= NOW) | (R.tried_at > NOW)
-        return over | picture | dialect.differ(R.stamp, stamp(self.app)) | spoiled
+        return over | picture | stamp_differs(self.app, R.stamp) | spoiled
 
     @property
     def _settles(self) -> Any:

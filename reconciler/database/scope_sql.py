@@ -51,7 +51,8 @@ def _flawed(app: AppTable, policy: Policy) -> Any:
 
 
 def has_flaw(app: AppTable) -> Any:
-    return reduce(or_, (app.dialect.is_wrong(app.column(field)) for field in TEXTS if app.has(field)))
+    fields = (field for field in TEXTS if app.has(field))
+    return reduce(or_, (app.dialect.is_wrong(app.column(field), app.types[field]) for field in fields))
 
 
 def has_audio(app: AppTable) -> Any:

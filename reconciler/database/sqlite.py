@@ -100,6 +100,10 @@ class SqliteDialect(Dialect):
         """Rights to a file are found out by using it."""
         return ()
 
+    def is_short(self, db: Any, qualified: str, rows: int) -> bool:  # noqa: ARG002
+        """Nobody knows."""
+        return False
+
     def exists(self, db: Any, table: str) -> bool:
         return bool(db.table_exists(table))
 
@@ -125,7 +129,10 @@ class SqliteDialect(Dialect):
     def is_text(self, value: Any) -> Any:
         return fn.typeof(value) == "text"
 
-    def is_wrong(self, value: Any) -> Any:
+    def is_wrong(self, value: Any, declared: str) -> Any:
+        """A column for texts makes a text of all but NULL and blobs, which follow all texts."""
+        if self.key(declared) is Key.TEXT:
+            return (value >= SQL("x''")) & value.is_null(False)
         return ~self.is_text(value) & value.is_null(False)
 
     def is_printable(self, value: Any, longest: int) -> Any:
@@ -136,8 +143,10 @@ class SqliteDialect(Dialect):
         text = self.is_text(value) & (_is_plain(value) | (fn.reconciler_is_text(value.cast("BLOB")) == 1))
         return (fn.typeof(value) == "integer") | text
 
-    def is_named(self, value: Any, track_id: Any) -> Any:
+    def is_named(self, value: Any, key: str, track_id: Any) -> Any:
         """What reads like one of ours can be named, unless it is a fraction or a blob."""
+        if key == Key.TEXT:
+            return track_id == value
         return (track_id == self.as_text(value)) & (self.is_text(value) | (fn.typeof(value) == "integer"))
 
     def as_key(self, track_id: Any, key: str) -> Any:  # noqa: ARG002
