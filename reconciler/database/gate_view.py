@@ -20,11 +20,11 @@ _CLOSURE = (Closed.name, Closed.at, Closed.until, Closed.detail, Closed.trial, C
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 MANY = 10_000
-"""So many purchases of a day are not counted at each look, but what came and left since they were..."""
-NEAR = 100
-"""...unless the budget may be reached by fewer than that, ..."""
+"""So many purchases of a day are not counted at each look, but what came and left since they were."""
 COUNTED_FOR = timedelta(minutes=10)
-"""...and for so long: an answer that is saved very late changes what was counted."""
+"""For so long: an answer that is saved very late changes what was counted."""
+NEAR = 100
+"""Where the day's budget has room for fewer, all are counted at each look."""
 
 Rows = list[tuple[Any, ...]]
 _NO_GATE: tuple[Any, ...] = (False, None, None, None, None, 0, None, 0, None, 0)
@@ -92,7 +92,7 @@ class GateReader:
         gate, closed, recent, pending, shapes = (answer.rows for answer in answers)
         paused, balance, balance_at, breaker, spent, *used = gate[0] if gate else _NO_GATE
         last_hour, last_hours_first, came, days_first, left = used
-        older = self._count(now, came - left)
+        older = self._count(now, came - left, last_hour)
         out = {shape: count for shape, _, _, count in pending}
         return GateView(
             now,
@@ -117,10 +117,11 @@ class GateReader:
             return _Counted(now, day, day, 0)
         return counted
 
-    def _count(self, now: datetime, more: int) -> int:
+    def _count(self, now: datetime, more: int, last_hour: int) -> int:
         known = self._known(now)
         counted = _Counted(known.at, now - _DAY, now - _HOUR, known.used + more)
-        self._counted = counted if MANY <= counted.used < self.policy.per_day - NEAR else None
+        is_far = counted.used + last_hour < self.policy.per_day - NEAR
+        self._counted = counted if counted.used >= MANY and is_far else None
         return counted.used
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:

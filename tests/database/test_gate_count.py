@@ -73,12 +73,12 @@ def test_it_is_counted_anew_after_a_while(app: Any) -> None:
 
 def test_near_the_budget_it_is_counted_anew_each_time(app: Any) -> None:
     now = app.clock()
-    near = Policy(per_hour=10**6, per_day=gate_view.NEAR + 4)
+    near = Policy(per_hour=10**6, per_day=gate_view.NEAR + 5)
     gate = app.gate(near)
-    buy(app, *[now - (2 + number) * HOUR for number in range(4)])
-    assert gate.view().day.used == 4
-    buy(app, now - 3 * HOUR)
+    buy(app, *[now - (2 + number) * HOUR for number in range(4)], now)
     assert gate.view().day.used == 5
+    buy(app, now - 3 * HOUR)
+    assert gate.view().day.used == 6
 
 
 def test_few_are_counted_anew_each_time(app: Any) -> None:
