@@ -375,7 +375,7 @@ def die_twice(folder: Path, firsts: int, step: int) -> list[End]:
         chance = random.Random(place.number)
         world.move(folder / str(place.number))
         world.pass_time(chance.choice((SECOND, LEASE, HOLD)))
-        return dying(lambda _: chance.randrange(60) == 0, lambda then: second(chance, place, then))
+        return dying(lambda _: chance.randrange(45) == 0, lambda then: second(chance, place, then))
 
     def second(chance: random.Random, place: Place, then: Place) -> End:
         world.move(folder / f"{place.number}-{then.number}")
