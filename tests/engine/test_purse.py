@@ -83,6 +83,23 @@ def test_a_run_spends_what_it_may_and_not_more(world: World, database: Database)
     assert one.opens_at(*shape(world)) is None
 
 
+@pytest.mark.parametrize(("spend", "most", "places"), [(None, 2, 2), (1, 2, 1), (2, 1, 1), (0, 2, 0), (None, 9, 3)])
+def test_no_more_places_are_told_than_are_asked_for_than_may_be_spent_and_than_there_are(
+    world: World, database: Database, spend: int | None, most: int, places: int
+) -> None:
+    """Three of a model that is not proven yet."""
+    one = purse(world, database, spend=spend)
+    one.credit_answer(Credits(1000), world.clock())
+    assert one.places(*shape(world), most) == places
+
+
+def test_a_place_that_was_taken_is_none_any_more(world: World, database: Database) -> None:
+    one = purse(world, database)
+    one.credit_answer(Credits(1000), world.clock())
+    assert isinstance(order(world, database, one), Purchase)
+    assert one.places(*shape(world), 9) == 2
+
+
 def test_a_refused_order_costs_the_run_nothing(world: World, database: Database) -> None:
     one = purse(world, database, spend=1)
     assert isinstance(order(world, database, one), Refusal)
