@@ -17,7 +17,7 @@ from reconciler.ports import Change, Commit, Held
 POLICY = Policy(callback_url="https://ops.example")
 HOUR = timedelta(hours=1)
 TOLD = Callback("token-a", "task")
-LATER = "reconciler_callback", "reconciler_purchase"
+LATER = "reconciler_callback", "reconciler_purchase", "reconciler_memory"
 
 
 class Line:
@@ -127,6 +127,12 @@ def test_a_database_of_the_second_version_takes_them_too(app: Any) -> None:
     before = layout(app)
     app.sql("DROP TABLE reconciler_callback")
     app.sql("DROP INDEX reconciler_purchase_over_at_sent_outcome_price")
+    for columns in ("lease_until", "gone_since", "held, tried_at"):
+        name = f"reconciler_memory_{columns.replace(', ', '_')}"
+        app.sql(f"DROP INDEX {name}")
+        # Spelled so that no schema is put before it.
+        app.sql(f"CREATE INDEX {name.upper()} ON reconciler_memory ({columns})")
+    assert layout(app) != before
     app.sql("UPDATE reconciler_schema SET version = 2")
     line = Line(app)
     line.order()
@@ -138,9 +144,9 @@ def test_a_database_of_the_second_version_takes_them_too(app: Any) -> None:
 def layout(app: Any) -> list[Any]:
     """Of the tables that later versions brought or changed: columns and indexes, and on a server who may see them."""
     if not hasattr(app, "server"):
-        made = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name IN (?, ?) ORDER BY name"
-        return [(kind, name, sql and sql.count(",")) for kind, name, sql in app.sql(made, *LATER)]
-    columns = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name IN (?, ?)"
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN (?, ?)"
-    secured = "SELECT relname, relrowsecurity, relacl::text FROM pg_class WHERE relname IN (?, ?)"
+        made = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name IN (?, ?, ?) ORDER BY name"
+        return [(kind, name, sql and (sql.count(","), " WHERE " in sql)) for kind, name, sql in app.sql(made, *LATER)]
+    columns = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name IN (?, ?, ?)"
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN (?, ?, ?)"
+    secured = "SELECT relname, relrowsecurity, relacl::text FROM pg_class WHERE relname IN (?, ?, ?)"
     return [sorted(app.sql(query, *LATER)) for query in (columns, indexes, secured)]
