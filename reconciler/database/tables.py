@@ -70,8 +70,9 @@ def _where_told(*fields: Any) -> Any:
     return Remembered.index(*fields, where=fields[0].is_null(False))
 
 
-for _fields in ((Remembered.lease_until,), (Remembered.gone_since,), (Remembered.held, Remembered.tried_at)):
-    Remembered.add_index(_where_told(*_fields))
+Remembered.add_index(_where_told(Remembered.lease_until))
+Remembered.add_index(_where_told(Remembered.gone_since))
+Remembered.add_index(_where_told(Remembered.held, Remembered.tried_at))
 
 
 class Bought(Own):

@@ -75,7 +75,8 @@ class Desk:
             partings, self._partings = self._partings, []
             for parting, outcome in zip(partings, self._commit(partings), strict=True):
                 if isinstance(outcome, DatabaseError):
-                    failed += [outcome] if parting.ending.changes else []
+                    if parting.ending.changes:  # else nothing is lost: something else is done instead
+                        failed.append(outcome)
                     parting.failed()
                     continue
                 try:

@@ -222,15 +222,18 @@ class Steps:
         flights, self._pictures = self._pictures, []
         is_alone = not self.flights and len(flights) == 1
         for flight in flights:
-            case, dispatch = flight.case, partial(self._dispatch, flight)
-            later = partial(self.desk.put_off, flight.lease, case, plan_case(case), case.now + self._policy.lease)
             if not flight.risky:
-                dispatch()
+                self._dispatch(flight)
             elif is_alone:
+                dispatch, later = partial(self._dispatch, flight), partial(self._put_off, flight)
                 self.desk.begin(flight.lease, Step.PICTURE, dispatch, later)
             else:
-                self.alone.append(case.track.id)
-                later()
+                self.alone.append(flight.case.track.id)
+                self._put_off(flight)
+
+    def _put_off(self, flight: Flight) -> None:
+        case = flight.case
+        self.desk.put_off(flight.lease, case, plan_case(case), case.now + self._policy.lease)
 
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
@@ -369,10 +372,10 @@ class Steps:
         for flight, _ in self.unsaved:
             # Its picture did come back: who takes the track over must not think that it killed this process.
             self.desk.begin(flight.lease, Step.LOOK, _nothing, _nothing)
+        self.desk.flush()
         for flight in (*self.flights.values(), *self._pictures):
             self.desk.settle(flight.lease, flight.case, plan_case(flight.case), flight.tried)
         self.flights.clear()
-        self.desk.flush()
         put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
         for held in (*self._undecided.values(), *self._leases.lease_all(put_off).values()):
             if isinstance(held, Held) and held.track is not None:
