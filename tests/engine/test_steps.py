@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -548,3 +549,19 @@ def test_who_waits_to_buy_goes_before_pictures_that_can_be_fetched(make_world: M
     second_order = [number for number, (_, job) in enumerate(found) if job == "Purchase"][1]
     later = [job for track_id, job in found[second_order:] if track_id.startswith("z")]
     assert later.count("Fetch") >= 3, found
+
+
+def test_a_picture_that_came_back_and_could_not_be_saved_is_no_death(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def locked_from_the_picture_on(endings: Sequence[Ending]) -> None:
+        if world.kie.book.visits_of("file") and not begins(endings):
+            raise DatabaseLocked("locked", "app.db", "Try again")
+
+    with pytest.raises(DatabaseLocked):
+        world.run(MINUTE, wrap=Around("leases", "commit_all", locked_from_the_picture_on))
+    world.pass_time(world.policy.lease)
+    with closing(world.open("another")) as database:
+        held = database.leases.lease("t000")
+    assert held is not None
+    assert held.memory.interruptions == 0

@@ -97,13 +97,16 @@ def test_windows_and_budgets_are_used_up_and_never_exceeded(install: PostgresIns
     install.kie.script.when(AnswerPicture(), operation="create")  # so that nobody waits for a task
     install.kie.script.when(Succeed(width=80, height=45), prompt_contains=f"called {HOPELESS} ")
     install.kie.script.when(Succeed(width=160, height=90))
+    densest, before = [], 0
     for bought, then in ((8, HOUR), (12, DAY), (15, DAY)):
         run_both(install, "20s")
         assert len(arrivals(install)) == bought
-        assert most(arrivals(install), SECOND) <= 3
+        # Of this round: for the program an hour or a day lies between two, for Kie perhaps less than a second.
+        densest.append(most(arrivals(install)[before:], SECOND))
+        before = bought
         assert (most(intents(install), HOUR), most(intents(install), DAY)) == (8, min(bought, 12))
         pass_time(install, then)
-    assert most(arrivals(install), SECOND) == 3
+    assert max(densest) == 3
     tracks = Counter(purchase.prompt for purchase in install.kie.book.purchases)  # the proof's too
     hopeless = f"a lighthouse called {HOPELESS} in morning mist"
     assert {count for prompt, count in tracks.items() if prompt != hopeless} == {1}

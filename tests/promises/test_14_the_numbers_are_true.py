@@ -176,16 +176,6 @@ def test_beyond_what_is_judged_anew_tracks_count_as_they_last_stood(
     assert shown[State.MISSING, Reason.BUDGET] == 4 - judged
 
 
-def test_a_row_whose_time_is_no_text_any_more_counts_as_changed(make_world: MakeWorld) -> None:
-    """Though its bytes are the same."""
-    world = make_world(per_day=0)
-    world.add("t1")
-    world.add("t2", image_url=world.kie.add_file("/p/a.jpg", size=(2048, 1152)))
-    world.run()
-    world.sql("UPDATE tracks SET updated_at = CAST(updated_at AS BLOB)")
-    checked(world)
-
-
 @pytest.mark.parametrize("rows", [1, 2, 3, 50])
 def test_rows_that_are_read_in_stretches_are_all_counted_once(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, rows: int
