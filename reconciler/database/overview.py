@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property, reduce
+from functools import cache, reduce
 from operator import and_, or_
 from typing import Any, NamedTuple
 
-from peewee import JOIN, SQL, Case, Field, fn
+from peewee import JOIN, SQL, Case, Field, Select, fn
 
 from reconciler.database.app_tracks import stamp_differs
 from reconciler.database.connection import Connection
@@ -106,7 +106,7 @@ class SqlOverview:
         self._peek, self._gate = Peek(connection, app, policy), GateReader(connection, policy)
         self._counted = cache(self._spell_counted)
         self._grouped, self._unsettled = cache(self._spell_grouped), cache(self._spell_unsettled)
-        self._end = cache(self._spell_end)
+        self._told, self._end = self._spell_told(), cache(self._spell_end)
 
     def overview(self) -> Overview:
         with self.connection.snapshot() as at:
@@ -127,17 +127,20 @@ class SqlOverview:
                 sums.add(State.OK, None, int(good), now, None)
             if good == whole:
                 return 0
-            groups = [(_Row(*f), n, since, ends) for *f, n, since, ends in self._grouped(stretch.ends).rows(**given)]
-            is_settled = not any(row.unsettled for row, *_ in groups)
-            rows = [] if is_settled else self._unsettled(stretch.ends).rows(**given, limit=may_judge)
-        unsettled = {str(key): _Row(*found) for key, *found in rows}
+            told = self._told.one() == (1,)
+            found = self._grouped(stretch.ends, told, whole - good <= may_judge).rows(**given)
+            groups = [(_Row(*facts), key, count, since, ends) for *facts, key, count, since, ends in found]
+            unsettled = {str(key): row for row, key, *_ in groups if key is not None}
+            if not unsettled and any(row.unsettled for row, *_ in groups):
+                rows = self._unsettled(stretch.ends, told).rows(**given, limit=may_judge)
+                unsettled = {str(key): _Row(*facts) for key, *facts in rows}
         judged = Counter(unsettled.values())
-        for row, count, since, expires in groups:
-            state, reason = self._stands(row, gate)
-            left = count - judged[row] if row.unsettled else count
+        for row, _, count, since, expires in groups:
+            left = count - min(count, judged[row])
+            judged[row] -= count - left
             if left > 0:
-                sums.add(state, reason, left, min(since or now, now), expires)
-        for first in range(0, len(rows), LOOKED_AT):
+                sums.add(*self._stands(row, gate), left, min(since or now, now), expires)
+        for first in range(0, len(unsettled), LOOKED_AT):
             for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
                 self._judge(held, gate, sums)
         return len(unsettled)
@@ -199,19 +202,27 @@ class SqlOverview:
         query = self._rows(ends, fn.count(SQL("*")), fn.coalesce(fn.sum(self._is_good), 0))
         return self.connection.statement(query, None, None)
 
-    def _spell_grouped(self, ends: _Ends) -> Statement:
-        """Of the rest, the fields of a `_Row`, for how many rows they stand, since when the first is in need, and what
-        expires first."""
-        query = self._rows(ends, *self._facts, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
-        # By position: the same expression with other parameters counts as another one.
-        query = query.where(self._is_good == 0).group_by(*(SQL(str(place + 1)) for place in range(len(self._facts))))
-        return self.connection.statement(query, *self._read_as, None, R.needy_since, R.expires_at)
+    def _spell_told(self) -> Statement:
+        """Whether other tables tell of any track that it must be judged anew."""
+        told = fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT)) | fn.exists(_handed_over())
+        return self.connection.statement(Select(columns=[flag(told)]), None)
 
-    def _spell_unsettled(self, ends: _Ends) -> Statement:
+    def _spell_grouped(self, ends: _Ends, told: bool, one_by_one: bool) -> Statement:
+        """Of the rest, the fields of a `_Row`, for how many rows they stand, since when the first is in need, and what
+        expires first. `one_by_one`: each that must be judged anew stands alone, with its id behind its fields."""
+        facts = self._facts(told)
+        key = Case(None, [(self._is_unsettled(told), self.app.id)], None) if one_by_one else SQL("NULL")
+        query = self._rows(ends, *facts, key, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
+        # By position: the same expression with other parameters counts as another one.
+        places = len(facts) + one_by_one
+        query = query.where(self._is_good == 0).group_by(*(SQL(str(place + 1)) for place in range(places)))
+        return self.connection.statement(query, *_read_as(facts), None, None, R.needy_since, R.expires_at)
+
+    def _spell_unsettled(self, ends: _Ends, told: bool) -> Statement:
         """Ids, with the fields of the `_Row` that each counts in. A good one is counted, whatever it was handed."""
-        anew = self._is_unsettled & (self._is_good == 0)
-        query = self._rows(ends, self.app.id, *self._facts).where(anew).limit(Slot("limit"))
-        return self.connection.statement(query, None, *self._read_as)
+        facts, anew = self._facts(told), self._is_unsettled(told) & (self._is_good == 0)
+        query = self._rows(ends, self.app.id, *facts).where(anew).limit(Slot("limit"))
+        return self.connection.statement(query, None, *_read_as(facts))
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:
         mine = self.app.dialect.is_named(self.app.column("id"), self.app.key, R.track_id)
@@ -224,22 +235,17 @@ class SqlOverview:
         below = key <= Slot("high") if has_high else TRUE
         return above & below if has_low else key.is_null() | below
 
-    @cached_property
-    def _facts(self) -> list[Any]:
+    def _facts(self, told: bool) -> list[Any]:
         """As `_Row` names them."""
         new = R.track_id.is_null()
         return [
             flag(new & ~self.app.dialect.usable_id(self.app.column("id"))),
-            flag(self._is_unsettled),
+            flag(self._is_unsettled(told)),
             *(R.state, R.reason, R.wants, R.repeats),
             flag(new & has_flaw(self.app)),
             flag(new & self._settles),
             Case(None, [(new, self.app.dialect.shown(self.app.column("image_url")))], None),
         ]
-
-    @property
-    def _read_as(self) -> list[Any]:
-        return [fact if isinstance(fact, Field) else None for fact in self._facts]
 
     @property
     def _is_good(self) -> Any:
@@ -248,10 +254,12 @@ class SqlOverview:
         elsewhere = R.state.is_null() | (R.state != State.OK) | R.reason.is_null(False) | R.wants.is_null(False)
         return Case(None, [(elsewhere, 0), (self._is_changed, 0)], 1)
 
-    @property
-    def _is_unsettled(self) -> Any:
-        of_suspect_host = R.wants.is_null(False) & self._is_of_suspect_host()
-        moved = R.state.is_null() | self._is_changed | of_suspect_host | R.track_id.in_(_handed_over())
+    def _is_unsettled(self, told: bool) -> Any:
+        """Other tables are asked only where they have something to tell: see `_is_good`."""
+        moved = R.state.is_null() | self._is_changed
+        if told:
+            of_suspect_host = R.wants.is_null(False) & self._is_of_suspect_host()
+            moved = moved | of_suspect_host | R.track_id.in_(_handed_over())
         return R.track_id.is_null(False) & moved
 
     @property
@@ -289,6 +297,10 @@ def _handed_over() -> Any:
     """Tracks with an image task that nobody looked at yet."""
     on = Polled.id == HandedOver.task_id
     return HandedOver.select(HandedOver.track_id).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())
+
+
+def _read_as(facts: list[Any]) -> list[Any]:
+    return [fact if isinstance(fact, Field) else None for fact in facts]
 
 
 def _text(head: str | bytes | None) -> str:
