@@ -135,9 +135,8 @@ class SqlOverview:
                 rows = self._unsettled(stretch.ends, told).rows(**given, limit=may_judge)
                 unsettled = {str(key): _Row(*facts) for key, *facts in rows}
         judged = Counter(unsettled.values())
-        for row, _, count, since, expires in groups:
-            left = count - min(count, judged[row])
-            judged[row] -= count - left
+        for row, key, count, since, expires in groups:
+            left = 0 if key is not None else count - judged[row]
             if left > 0:
                 sums.add(*self._stands(row, gate), left, min(since or now, now), expires)
         for first in range(0, len(unsettled), LOOKED_AT):
