@@ -186,8 +186,9 @@ def _usual(server: Server) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is about SQLite's own ways is not asked of a server."""
-    senseless = [i for i in items if i.get_closest_marker("sqlite") and _engine_of(i) not in (None, "sqlite")]
+    """What is about an engine's own ways is not asked of the other."""
+    others = {"sqlite": "postgres", "postgres": "sqlite", None: ""}
+    senseless = [item for item in items if item.get_closest_marker(others[_engine_of(item)])]
     config.hook.pytest_deselected(items=senseless)
     items[:] = [item for item in items if item not in senseless]
 

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
+from reconciler.database.overview import SqlOverview
 from reconciler.database.schema import probe
+from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
 from reconciler.domain.policy import Policy
+from reconciler.domain.states import State
 from tests.database.conftest import App
 
 Asked = list[tuple[str, list[Any]]]
@@ -146,6 +150,35 @@ def test_times_that_lie_ahead_are_looked_for_by_an_index_where_nobody_ever_analy
         connection.ask(jumps.asked(now))
     assert len(asked) == 1
     assert not read_whole(connection, *asked[0]) & {"reconciler_memory", "reconciler_purchase"}
+
+
+CHANGED = f"""{FILLED};
+    DELETE FROM reconciler_image_task;
+    UPDATE tracks SET image_url = 'changed' WHERE id > 't99';
+    UPDATE reconciler_memory SET doc = '{{{{"track_id": "' || track_id || '", "first_seen": "2026-10-01T00:00:00Z"}}}}'
+"""
+FREE = [f"SET {cost} = 0" for cost in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size")]
+
+
+@pytest.mark.postgres
+def test_the_numbers_are_told_by_two_readings_that_the_server_shares_among_its_processes(app: App) -> None:
+    connection = filled(app, MANY, "ANALYZE", full=CHANGED)
+    tracks = probe(connection, "tracks")
+    with connection.writing():
+        as_it_is = tracks.table.select(stamp(tracks)).where(tracks.id == Remembered.track_id)
+        connection.run(Remembered.update(stamp=as_it_is))
+    with noting(connection) as asked:
+        shown = SqlOverview(connection, tracks, Policy()).overview().tracks
+    assert sum(shown.values()) == MANY
+    assert 0 < MANY - shown[State.OK, None] < 2000
+    readings = [(sql, values) for sql, values in asked if "tracks" in read_whole(connection, sql, values)]
+    assert len(readings) == 2
+    for setting in FREE:
+        connection.db.execute_sql(setting)
+    for reading in readings:
+        plan = list(nodes(explained(connection, "EXPLAIN (FORMAT JSON)", *reading)[0]["Plan"]))
+        assert any("Gather" in node["Node Type"] for node in plan)
+        assert not any(node.get("Parent Relationship") == "SubPlan" for node in plan), "which is not shared"
 
 
 # -- what the engines tell ---------------------------------------------------------------------------------------------
