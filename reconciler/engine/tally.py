@@ -26,6 +26,7 @@ class Tally:
         self.result = Result()
         self._onward = onward
         self._where: dict[str, tuple[State, Reason | None]] = {}
+        self._touched: Counter[tuple[State, Reason | None]] = Counter()
 
     def __call__(self, event: Event) -> None:
         self._count(event)
@@ -33,14 +34,12 @@ class Tally:
 
     def touched(self) -> Counter[tuple[State, Reason | None]]:
         """Where the tracks that this run looked at stand."""
-        return Counter(self._where.values())
+        return +self._touched
 
     def _count(self, event: Event) -> None:
         match event:
-            case Moved(track_id=track_id, state=None):
-                self._where.pop(track_id, None)
-            case Moved(track_id=track_id, state=State() as state, reason=reason):
-                self._where[track_id] = (state, reason)
+            case Moved():
+                self._count_move(event)
             case GateClosed(closure=closure):
                 self.result.closures[closure.name] = closure
             case Mistake():
@@ -53,6 +52,13 @@ class Tally:
                 self._count_order(purchase, event.finding)
             case _:
                 pass
+
+    def _count_move(self, event: Moved) -> None:
+        if event.track_id in self._where:
+            self._touched[self._where.pop(event.track_id)] -= 1
+        if event.state is not None:
+            self._where[event.track_id] = where = event.state, event.reason
+            self._touched[where] += 1
 
     def _count_write(self, event: Wrote) -> None:
         if event.outcome is not Commit.COMMITTED:

@@ -181,6 +181,7 @@ def test_the_line_counts_what_was_seen() -> None:
         for event in (
             Moved("a", State.OK, None),
             Moved("b", State.AWAITING, Reason.IN_FLIGHT),
+            Moved("c", State.MISSING, Reason.DUE),
             Moved("c", State.MISSING, Reason.BUDGET),
             Ordered(BOUGHT),
             Found("b", BOUGHT, Accepted("t")),
