@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -160,15 +161,29 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
 
 
 def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:
+    from rich.text import Text
+
     from reconciler.app.dry import preview
     from reconciler.console import forecast, output
+    from reconciler.console.progress import living
+    from reconciler.console.stopping import stopping
 
     settings = settings_of(ctx)
     warn(settings)
-    with preview(settings, narrowed, offline=offline) as seen:
-        found = list(seen.forecasts)
+    console, shown, ends = output.err(), Text("looking"), monotonic() + narrowed.timeout.total_seconds()
+    found: list[forecast.Line] = []
+    ended = None
+    with stopping() as stop, living(console, shown), preview(settings, narrowed, offline=offline) as seen:
+        for each in seen.forecasts:
+            ended = "stopped" if stop.asked else "--timeout is over" if monotonic() >= ends else None
+            if ended is not None:
+                break
+            found.append(forecast.Line.of(each))
+            shown.plain = f"{len(found)} looked at"
     if as_json:
         output.show_json(forecast.document(found, remembers=seen.remembers))
     else:
         output.show(*forecast.render(found, remembers=seen.remembers))
-    return WORK_REMAINS if any(each.is_work for each in found) else DONE
+    if ended is not None:
+        return complain([f"{ended}: whatever was not looked at until then is missing here"], WORK_REMAINS)
+    return WORK_REMAINS if any(line.work for line in found) else DONE

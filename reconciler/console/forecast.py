@@ -1,6 +1,7 @@
 """What a dry run found."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.domain.actions import AskSong, AskTask, ListStore, Measure
-from reconciler.domain.states import Reason
+from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount, plain
 from reconciler.engine.preview import Forecast, describe
 
@@ -17,11 +18,37 @@ NO_MEMORY = (
     "Our tables are not in the database yet, so nothing is known of earlier purchases: memory is taken as empty."
 )
 
+TOGETHER = 1000
+"""Rows of a table, which is laid out as a whole."""
 
-def document(forecasts: Sequence[Forecast], *, remembers: bool) -> dict[str, Any]:
-    now, later = _orders(forecasts)
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is told of one track: all of it, since there may be very many. `credits`: what it would buy for."""
+
+    track: str
+    state: State | None
+    reason: Reason | None
+    next: str
+    credits: float
+    work: bool
+    unasked: bool
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> "Line":
+        where, action = forecast.standing, forecast.action
+        unasked = isinstance(action, Measure | AskTask | AskSong | ListStore)
+        told = describe(action), forecast.price, forecast.is_work, unasked
+        return cls(forecast.case.track.id, where.state, where.reason, *told)
+
+
+_FIELDS = [field.name for field in fields(Line) if field.name != "unasked"]
+
+
+def document(lines: Sequence[Line], *, remembers: bool) -> dict[str, Any]:
+    now, later = _orders(lines)
     return {
-        "tracks": [_entry(forecast) for forecast in forecasts],
+        "tracks": [{name: getattr(line, name) for name in _FIELDS} for line in lines],
         "purchases": len(now),
         "credits": _credits(now),
         "held_back": {"purchases": len(later), "credits": _credits(later)},
@@ -29,57 +56,43 @@ def document(forecasts: Sequence[Forecast], *, remembers: bool) -> dict[str, Any
     }
 
 
-def _entry(forecast: Forecast) -> dict[str, Any]:
-    where = forecast.standing
-    return {
-        "track": forecast.case.track.id,
-        "state": where.state,
-        "reason": where.reason,
-        "next": describe(forecast.action),
-        "credits": forecast.price,
-        "work": forecast.is_work,
-    }
-
-
-def render(forecasts: Sequence[Forecast], *, remembers: bool) -> Iterator[RenderableType]:
+def render(lines: Sequence[Line], *, remembers: bool) -> Iterator[RenderableType]:
     if not remembers:
         yield Text(NO_MEMORY)
-    if forecasts:
-        yield _table(forecasts)
-    now, later = _orders(forecasts)
-    work = sum(forecast.is_work for forecast in forecasts)
+    for first in range(0, len(lines), TOGETHER):
+        yield _table(lines[first : first + TOGETHER])
+    now, later = _orders(lines)
+    work = sum(line.work for line in lines)
     yield Text(
-        f"{len(forecasts)} looked at, {work} of them work. Would buy {len(now)} at once, for "
+        f"{len(lines)} looked at, {work} of them work. Would buy {len(now)} at once, for "
         f"{amount(_credits(now))} credits at most; nothing was changed."
     )
     if later:
         held = f"{len(later)} more wait until purchases go on, for {amount(_credits(later))} credits at most"
         yield Text(f"{held}; `reconciler status` tells what stops them.")
-    unasked = sum(isinstance(forecast.action, Measure | AskTask | AskSong | ListStore) for forecast in forecasts)
+    unasked = sum(line.unasked for line in lines)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")
 
 
-def _orders(forecasts: Sequence[Forecast]) -> tuple[list[Forecast], list[Forecast]]:
+def _orders(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     """Who would buy at once, and who waits for the gate."""
-    buying = [forecast for forecast in forecasts if forecast.price > 0]
-    return [f for f in buying if f.standing.reason is Reason.DUE], [
-        f for f in buying if f.standing.reason is not Reason.DUE
-    ]
+    buying = [line for line in lines if line.credits > 0]
+    now = [line for line in buying if line.reason is Reason.DUE]
+    return now, [line for line in buying if line.reason is not Reason.DUE]
 
 
-def _credits(forecasts: Sequence[Forecast]) -> float:
-    return round(sum(forecast.price for forecast in forecasts), 2)
+def _credits(lines: Sequence[Line]) -> float:
+    return round(sum(line.credits for line in lines), 2)
 
 
-def _table(forecasts: Sequence[Forecast]) -> Table:
+def _table(lines: Sequence[Line]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("track", "state", "next"):
         table.add_column(heading, overflow="fold")
     table.add_column("credits", justify="right")
-    for forecast in forecasts:
-        where = forecast.standing
-        state = " ".join(filter(None, (where.state or "out of scope", where.reason)))
-        price = amount(forecast.price) if forecast.price else ""
-        table.add_row(plain(forecast.case.track.id, 60), state, plain(describe(forecast.action), 120), price)
+    for line in lines:
+        state = " ".join(filter(None, (line.state or "out of scope", line.reason)))
+        price = amount(line.credits) if line.credits else ""
+        table.add_row(plain(line.track, 60), state, plain(line.next, 120), price)
     return table

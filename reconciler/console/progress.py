@@ -60,10 +60,17 @@ class Shown:
 def progress(console: Console) -> Iterator[Shown]:
     """On anything but a terminal nothing is shown."""
     shown = Shown()
-    if not console.is_terminal:
+    with living(console, shown.text):
         yield shown
+
+
+@contextmanager
+def living(console: Console, text: Text) -> Iterator[None]:
+    """The text as it is at any time, on a terminal."""
+    if not console.is_terminal:
+        yield
         return
     row = Table.grid(padding=(0, 1))
-    row.add_row(Spinner("dots"), shown.text)
+    row.add_row(Spinner("dots"), text)
     with Live(row, console=console, transient=True, refresh_per_second=8):
-        yield shown
+        yield

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.console import forecast
+from reconciler.engine.preview import describe
 from reconciler.kie.simulated import Stall, Succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reconciler.domain.actions import Action
     from tests.cli.conftest import Install
 
 PAID = "5b1f00000000000000000000000000aa"
@@ -128,6 +133,30 @@ def test_an_offline_dry_run_asks_nobody(install: Install) -> None:
     install.add("stuck")
     assert install.call("run", "--once", "--dry-run", "--offline").exit_code == 3
     assert install.kie.book.visits == ()
+
+
+def test_a_dry_run_that_is_stopped_tells_what_it_found_until_then(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(action: Action) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return describe(action)
+
+    monkeypatch.setattr(forecast, "describe", described)
+    for track_id in ("a", "b", "c"):
+        install.add(track_id)
+    result = install.call("run", "--once", "--dry-run", "--offline", "--json")
+    assert result.exit_code == 3
+    assert [each["track"] for each in json.loads(result.stdout)["tracks"]] == ["a"]
+    assert "stopped: whatever was not looked at until then is missing here" in result.stderr
+
+
+def test_a_dry_run_ends_when_its_time_is_over(install: Install) -> None:
+    install.add("a")
+    result = install.call("run", "--once", "--dry-run", "--timeout", "1ms")
+    assert result.exit_code == 3
+    assert "0 looked at" in result.stdout
+    assert "--timeout is over: whatever was not looked at until then is missing here" in result.stderr
 
 
 def test_a_dry_run_that_finds_nothing_exits_with_0(install: Install) -> None:
