@@ -60,9 +60,17 @@ def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_jso
     if given_up:
         each = "it may buy" if given_up == 1 else "each may buy"
         _confirm(f"{_tracks(given_up)} given up, to be tried again; {each} one picture more", decisions, given_up)
+    from rich.text import Text
+
+    from reconciler.console import output
+    from reconciler.console.progress import living
+
     decided: list[Decided] = []
     try:
-        decided += map(decisions.retry, named)
+        with living(output.err(), shown := Text("re-opening")):
+            for track_id in named:
+                decided.append(decisions.retry(track_id))
+                shown.plain = f"{len(decided)} of {len(named)} seen to"
     except Exception:
         if decided:  # those before are re-opened, whatever befell the next
             _show(decided, as_json=as_json)
