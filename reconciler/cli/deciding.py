@@ -56,15 +56,15 @@ def retry(
 
 
 def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_json: bool) -> None:
-    given_up = 0 if yes else decisions.given_up(named)
-    if given_up:
-        each = "it may buy" if given_up == 1 else "each may buy"
-        _confirm(f"{_tracks(given_up)} given up, to be tried again; {each} one picture more", decisions, given_up)
     from rich.text import Text
 
     from reconciler.console import output
     from reconciler.console.progress import living
 
+    given_up = 0 if yes else decisions.given_up(named)
+    if given_up:
+        each = "it may buy" if given_up == 1 else "each may buy"
+        _confirm(f"{_tracks(given_up)} given up, to be tried again; {each} one picture more", decisions, given_up)
     decided: list[Decided] = []
     try:
         with living(output.err(), shown := Text("re-opening")):
