@@ -296,8 +296,10 @@ def stopped(install: PostgresInstall, ships: Fleet, before: str = "") -> None:
 
 
 def stop_at(ships: Fleet, path: str, part: str) -> None:
+    """Whoever goes on for a moment would read half an answer, and the rest of it too late."""
     if part in path:
         ships.signal("slow", SIGSTOP)
+        ships.wait_stopped("slow")
 
 
 def passed(install: PostgresInstall, column: str, table: str) -> None:
