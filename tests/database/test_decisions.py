@@ -1,0 +1,121 @@
+"""A changed decision calls every track to be looked at, a few at a time: nobody else can write meanwhile."""
+
+from collections.abc import Callable
+
+import pytest
+
+from reconciler.database import decisions
+from reconciler.database.connection import Connection
+from reconciler.database.decisions import look_again_if_changed
+from reconciler.domain.policy import Policy
+from tests.database.conftest import App
+
+BEFORE, AFTER = Policy(per_hour=10), Policy(per_hour=20)
+ROWS = 7
+REMEMBERED = """
+    INSERT INTO reconciler_memory (track_id, state, repeats, first_seen, seen, ignored, generation, doc)
+    VALUES ('{name}', 'ok', FALSE, '2026-10-01T00:00:00+00:00', '', FALSE, 1, '{{}}')
+"""
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def connection(app: App, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """Seven tracks that are at rest, called two at a time."""
+    monkeypatch.setattr(decisions, "STRETCH", 2)
+    between(monkeypatch, lambda: None)
+    connection = app.ready()
+    look_again_if_changed(connection, BEFORE)
+    for number in range(ROWS):
+        app.sql(REMEMBERED.format(name=f"t{number}"))
+    return connection
+
+
+def between(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> None:
+    """What is done whenever a stretch has been called and another follows."""
+    monkeypatch.setattr("reconciler.database.decisions.sleep", lambda _: deed())
+
+
+def called(app: App) -> list[str]:
+    found = app.sql("SELECT track_id FROM reconciler_memory WHERE due_at IS NOT NULL ORDER BY track_id")
+    return [track_id for (track_id,) in found]
+
+
+def worked(app: App) -> None:
+    app.sql("UPDATE reconciler_memory SET due_at = NULL")
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, stretches: int, connection: Connection, policy: Policy) -> None:
+    left = iter([None] * (stretches - 1))
+
+    def deed() -> None:
+        if next(left, Killed) is Killed:
+            raise Killed
+
+    between(monkeypatch, deed)
+    with pytest.raises(Killed):
+        look_again_if_changed(connection, policy)
+    between(monkeypatch, lambda: None)
+
+
+def test_all_are_called_once(app: App, connection: Connection) -> None:
+    look_again_if_changed(connection, AFTER)
+    assert len(called(app)) == ROWS
+    worked(app)
+    look_again_if_changed(connection, AFTER)
+    assert called(app) == []
+
+
+def test_others_write_between_two_stretches(app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def write() -> None:
+        app.put(f"new-{len(seen)}")
+        seen.append(len(called(app)))
+
+    between(monkeypatch, write)
+    look_again_if_changed(connection, AFTER)
+    assert seen == [2, 4, 6]
+
+
+def test_who_was_killed_goes_on_where_it_was(app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_after(monkeypatch, 2, connection, AFTER)
+    assert called(app) == ["t0", "t1", "t2", "t3"]
+    worked(app)
+    look_again_if_changed(connection, AFTER)
+    assert called(app) == ["t4", "t5", "t6"]
+    worked(app)
+    look_again_if_changed(connection, AFTER)
+    assert called(app) == []
+
+
+@pytest.mark.parametrize("then", [BEFORE, Policy(per_hour=30)])
+def test_whoever_decides_again_meanwhile_calls_all(
+    app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch, then: Policy
+) -> None:
+    killed_after(monkeypatch, 2, connection, AFTER)
+    worked(app)
+    look_again_if_changed(connection, then)
+    assert len(called(app)) == ROWS
+    worked(app)
+    look_again_if_changed(connection, AFTER)
+    assert len(called(app)) == ROWS
+
+
+def test_who_finds_it_done_by_another_calls_nobody_again(
+    app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = app.ready()
+
+    def overtaken() -> None:
+        between(monkeypatch, lambda: None)
+        look_again_if_changed(other, AFTER)
+        assert len(called(app)) == ROWS
+        worked(app)
+
+    between(monkeypatch, overtaken)
+    look_again_if_changed(connection, AFTER)
+    assert called(app) == []
