@@ -181,9 +181,9 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
             found.append(forecast.Line.of(each))
             shown.plain = f"{len(found)} looked at"
     if as_json:
-        output.show_json(forecast.document(found, remembers=seen.remembers))
+        output.show_json(forecast.document(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
     else:
-        output.show(*forecast.render(found, remembers=seen.remembers))
+        output.show(*forecast.render(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
     if ended is not None:
         return complain([f"{ended}: whatever was not looked at until then is missing here"], WORK_REMAINS)
     return WORK_REMAINS if any(line.work for line in found) else DONE

@@ -45,23 +45,25 @@ class Line:
 _FIELDS = [field.name for field in fields(Line) if field.name != "unasked"]
 
 
-def document(lines: Sequence[Line], *, remembers: bool) -> dict[str, Any]:
-    now, later = _orders(lines)
+def document(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> dict[str, Any]:
+    """`at_most`: so many purchases; those beyond are held back."""
+    now, later, beyond = _orders(lines, at_most)
+    held = later + beyond
     return {
         "tracks": [{name: getattr(line, name) for name in _FIELDS} for line in lines],
         "purchases": len(now),
         "credits": _credits(now),
-        "held_back": {"purchases": len(later), "credits": _credits(later)},
+        "held_back": {"purchases": len(held), "credits": _credits(held)},
         "memory": "known" if remembers else "empty",
     }
 
 
-def render(lines: Sequence[Line], *, remembers: bool) -> Iterator[RenderableType]:
+def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> Iterator[RenderableType]:
     if not remembers:
         yield Text(NO_MEMORY)
     for first in range(0, len(lines), TOGETHER):
         yield _table(lines[first : first + TOGETHER])
-    now, later = _orders(lines)
+    now, later, beyond = _orders(lines, at_most)
     work = sum(line.work for line in lines)
     yield Text(
         f"{len(lines)} looked at, {work} of them work. Would buy {len(now)} at once, for "
@@ -70,16 +72,21 @@ def render(lines: Sequence[Line], *, remembers: bool) -> Iterator[RenderableType
     if later:
         held = f"{len(later)} more wait until purchases go on, for {amount(_credits(later))} credits at most"
         yield Text(f"{held}; `reconciler status` tells what stops them.")
+    if beyond:
+        left = f"{len(beyond)} more are left to a later run, for {amount(_credits(beyond))} credits at most"
+        yield Text(f"{left}: --max-purchases allows {at_most}.")
     unasked = sum(line.unasked for line in lines)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")
 
 
-def _orders(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
-    """Who would buy at once, and who waits for the gate."""
+def _orders(lines: Sequence[Line], at_most: int | None) -> tuple[list[Line], list[Line], list[Line]]:
+    """Who would buy at once, who waits for the gate, and who is one too many."""
     buying = [line for line in lines if line.credits > 0]
     now = [line for line in buying if line.reason is Reason.DUE]
-    return now, [line for line in buying if line.reason is not Reason.DUE]
+    later = [line for line in buying if line.reason is not Reason.DUE]
+    places = len(now) if at_most is None else at_most
+    return now[:places], later, now[places:]
 
 
 def _credits(lines: Sequence[Line]) -> float:

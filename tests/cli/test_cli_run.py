@@ -135,6 +135,18 @@ def test_an_offline_dry_run_asks_nobody(install: Install) -> None:
     assert install.kie.book.visits == ()
 
 
+def test_a_dry_run_counts_no_more_purchases_than_the_run_may_make(install: Install) -> None:
+    for track_id in ("a", "b", "c"):
+        install.add(track_id)
+    bounded = ("run", "--once", "--dry-run", "--max-purchases", "1")
+    said = " ".join(install.call(*bounded).stdout.split())
+    assert "3 looked at, 3 of them work. Would buy 1 at once, for 5 credits at most" in said
+    assert "2 more are left to a later run, for 10 credits at most: --max-purchases allows 1." in said
+    told = json.loads(install.call(*bounded, "--json").stdout)
+    assert (told["purchases"], told["credits"]) == (1, 5)
+    assert told["held_back"] == {"purchases": 2, "credits": 10}
+
+
 def test_a_dry_run_that_is_stopped_tells_what_it_found_until_then(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
