@@ -173,7 +173,12 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
     console, shown, ends = output.err(), Text("looking"), monotonic() + narrowed.timeout.total_seconds()
     found: list[forecast.Line] = []
     ended = None
+
+    def stop_shown() -> None:
+        shown.plain = f"stopping (once more: at once) · {shown.plain}"
+
     with stopping() as stop, living(console, shown), preview(settings, narrowed, offline=offline) as seen:
+        stop.on_stop(stop_shown)
         for each in seen.forecasts:
             ended = "stopped" if stop.asked else "--timeout is over" if monotonic() >= ends else None
             if ended is not None:

@@ -67,6 +67,17 @@ class _Row(NamedTuple):
     """Of a new row: the beginning of what it has for a picture."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Rows that count as one. `key`: the id of one that stands alone, to be judged anew."""
+
+    row: _Row
+    key: Any
+    count: int
+    since: datetime | None
+    expires: datetime | None
+
+
 _Ends = tuple[bool, bool]
 """Whether a stretch has a lower and an upper end."""
 
@@ -127,22 +138,31 @@ class SqlOverview:
                 sums.add(State.OK, None, int(good), now, None)
             if good == whole:
                 return 0
-            told = self._told.one() == (1,)
-            found = self._grouped(stretch.ends, told, whole - good <= may_judge).rows(**given)
-            groups = [(_Row(*facts), key, count, since, ends) for *facts, key, count, since, ends in found]
-            unsettled = {str(key): row for row, key, *_ in groups if key is not None}
-            if not unsettled and any(row.unsettled for row, *_ in groups):
-                rows = self._unsettled(stretch.ends, told).rows(**given, limit=may_judge)
-                unsettled = {str(key): _Row(*facts) for key, *facts in rows}
+            groups, unsettled = self._elsewhere(stretch.ends, given, int(whole - good), may_judge)
         judged = Counter(unsettled.values())
-        for row, key, count, since, expires in groups:
-            left = 0 if key is not None else count - judged[row]
+        for group in groups:
+            left = 0 if group.key is not None else group.count - judged[group.row]
             if left > 0:
-                sums.add(*self._stands(row, gate), left, min(since or now, now), expires)
+                sums.add(*self._stands(group.row, gate), left, min(group.since or now, now), group.expires)
         for first in range(0, len(unsettled), LOOKED_AT):
             for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
                 self._judge(held, gate, sums)
         return len(unsettled)
+
+    def _elsewhere(
+        self, ends: _Ends, given: dict[str, Any], rows: int, may_judge: int
+    ) -> tuple[list[_Group], dict[str, _Row]]:
+        """The groups of rows that are not good, `rows` in all; and who of them is to be judged anew, with the fields
+        that each counts in."""
+        told, one_by_one = self._told.one() == (1,), rows <= may_judge
+        found = self._grouped(ends, told, one_by_one).rows(**given)
+        groups = [_Group(_Row(*facts), key, count, since, expires) for *facts, key, count, since, expires in found]
+        if one_by_one:
+            return groups, {str(group.key): group.row for group in groups if group.key is not None}
+        if not any(group.row.unsettled for group in groups):
+            return groups, {}
+        unsettled = self._unsettled(ends, told).rows(**given, limit=may_judge)
+        return groups, {str(key): _Row(*facts) for key, *facts in unsettled}
 
     def _stretches(self) -> Iterator[_Stretch]:
         """All keys, in order. Those that nothing compares with end a table: the first stretch takes NULL, the last all
