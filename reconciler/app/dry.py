@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 
 from reconciler.app.inside import known_track, looked_into
@@ -25,7 +25,8 @@ from reconciler.kie.client import KieReader
 PAGE = 200
 TOGETHER = 50
 """Read at once: few enough that they are as they were read when their turn comes."""
-MOST_HELD = 100_000
+MOST = 100_000
+"""That are due, or in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:
 
 
 def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
-    needy = islice(_in_need(reader, policy, narrowed.only), narrowed.limit)
+    needy = islice(_in_need(reader, policy, narrowed), narrowed.limit)
     while some := list(islice(needy, TOGETHER)):
         for track_id, held in reader.peek_all(some).items():
             if isinstance(held, Exception):
@@ -71,14 +72,23 @@ def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Su
                 yield Subject(Case(held.track, memory, policy, held.now), inline)
 
 
-def _in_need(reader: Reader, policy: Policy, only: Sequence[str] | None) -> Iterator[str]:
-    """What an audit would work, and what waits for the gate to open."""
+def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str]:
+    """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open."""
+    due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only)
+    lines = (reader.finder.held_back(shape, MOST, narrowed.only) for shape, _ in shapes(policy))
+    walked = _walked(reader, narrowed.only) if narrowed.audit else ()
+    met: set[str] = set()
+    for track_id in chain(due, walked, chain.from_iterable(lines)):
+        if track_id not in met:
+            met.add(track_id)
+            yield track_id
+
+
+def _walked(reader: Reader, only: Sequence[str] | None) -> Iterator[str]:
     after: str | None = None
     while True:
         page = reader.finder.page(after, PAGE, only)
         yield from page.work
         after = page.last
         if after is None:
-            break
-    for shape, _ in shapes(policy):
-        yield from reader.finder.held_back(shape, MOST_HELD, only)
+            return

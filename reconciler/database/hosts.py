@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-from peewee import fn
-
 from reconciler.database.connection import Connection
 from reconciler.database.tables import LosingHost, Remembered
 from reconciler.domain.states import Reason
@@ -22,9 +20,6 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
         connection.delete(H, (H.host == host) & over)
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))
-        if connection.one(H.select(H.lost).where(H.host == host)) == (SUSPECT_AFTER + 1,):
-            of_it = connection.dialect.contains(fn.lower(Remembered.seen), host)
-            connection.run(Remembered.update({Remembered.stands_until: now}).where(of_it))
 
 
 def release_suspects(connection: Connection) -> int:

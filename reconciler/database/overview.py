@@ -277,8 +277,7 @@ class SqlOverview:
         """Other tables are asked only where they have something to tell: see `_is_good`."""
         moved = R.state.is_null() | self._is_changed
         if told:
-            of_suspect_host = R.wants.is_null(False) & self._is_of_suspect_host()
-            moved = moved | of_suspect_host | R.track_id.in_(_handed_over())
+            moved = moved | self._is_suspect_since() | R.track_id.in_(_handed_over())
         return R.track_id.is_null(False) & moved
 
     @property
@@ -300,10 +299,11 @@ class SqlOverview:
         untold = reduce(and_, (time.is_null() for time in times))
         return reduce(or_, (fn.coalesce(time > Slot("cut"), FALSE) for time in times)) | untold
 
-    def _is_of_suspect_host(self) -> Any:
-        """Also where that was found while the track was worked."""
+    def _is_suspect_since(self) -> Any:
+        """Of a suspect host, and last seen about to buy, or as waiting for the store to do so."""
+        would_buy = R.wants.is_null(False) | (R.state == State.BACKING_OFF)
         named = self.app.dialect.contains(fn.lower(R.seen), LosingHost.host)
-        return fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
+        return would_buy & fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
 
     def _working(self, now: datetime) -> tuple[Working, ...]:
         held = R.lease_until.is_null(False) & (R.lease_until > now)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -175,6 +175,25 @@ def test_a_dry_run_that_finds_nothing_exits_with_0(install: Install) -> None:
     result = install.call("run", "--once", "--dry-run", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["tracks"] == []
+
+
+@pytest.fixture
+def seen_by_the_audit_only(install: Install) -> Install:
+    """`a`, whose picture nobody has measured, and whose song is old; beside it `due`, which has none."""
+    long_ago = (datetime.now(UTC) - timedelta(days=99)).isoformat()
+    install.add("a", image_url=install.kie.add_file("a.jpg", text="a"), created_at=long_ago, updated_at=long_ago)
+    install.add("due")
+    return install
+
+
+@pytest.mark.parametrize(
+    ("options", "looked_at"), [((), ["due", "a"]), (("--due-only",), ["due"]), (("--limit", "1"), ["due"])]
+)
+def test_a_dry_run_looks_at_what_a_run_would_come_to_in_its_order(
+    seen_by_the_audit_only: Install, options: tuple[str, ...], looked_at: list[str]
+) -> None:
+    told = seen_by_the_audit_only.call("run", "--once", "--dry-run", "--offline", "--json", *options)
+    assert [each["track"] for each in json.loads(told.stdout)["tracks"]] == looked_at
 
 
 def test_tracks_named_are_the_only_ones_worked(adoptable: Install) -> None:

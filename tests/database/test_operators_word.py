@@ -244,17 +244,3 @@ def test_a_released_host_is_suspected_again_only_after_as_many_losses_more(app: 
     lose(desk, "bad.example", 1)
     assert desk.leases.peek("a").memory.host_suspect
     database.close()
-
-
-def test_who_shows_a_picture_of_a_host_is_judged_anew_once_it_is_suspected(app: Any, desk: Desk) -> None:
-    for name, url in (("a", "https://bad.example/a"), ("b", "https://good.example/b"), ("c", "https://BAD.example/c")):
-        app.put(name, image_url=url)
-        desk.look(name, State.OK)
-    lose(desk, "bad.example", 20)
-    assert where(app, "a", "stands_until") == (None,)
-    lose(desk, "bad.example", 1)
-    now = app.clock().isoformat(timespec="microseconds")
-    assert [where(app, name, "stands_until")[0] for name in "abc"] == [now, None, now]
-    app.clock.on(minutes=1)
-    lose(desk, "bad.example", 1)
-    assert where(app, "a", "stands_until") == (now,), "once is enough"

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.database import overview
 from reconciler.database.overview import SqlOverview
+from reconciler.domain import urls
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import page
 from reconciler.testing.cutting import Killed, Scissors
@@ -136,6 +137,23 @@ def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> No
     store.on_call = failing()
     world.run()
     assert checked(world) == {(State.OK, None): 1}
+
+
+def test_a_host_that_becomes_suspect_while_a_track_of_it_waits_for_the_store(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    world.store = store = MemoryStore()
+    world.kie.add_file("/p/small.jpg", size=(64, 36))
+    world.add("t1", image_url=f"{CDN}/p/small.jpg")
+    world.run()
+    world.pass_time(HOUR)
+    world.with_policy(per_day=10)
+    store.on_call = failing("keys")
+    world.run(SECOND)
+    assert checked(world) == {(State.BACKING_OFF, Reason.STORAGE_FAILED): 1}
+    with closing(world.open()) as database:
+        for _ in range(21):
+            database.leases.host_lost(urls.host_of(CDN) or "")
+        assert checked(world) == {(State.BELOW_TARGET, Reason.HOST_SUSPECT): 1}
 
 
 @pytest.mark.slow
