@@ -157,7 +157,7 @@ def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable
         per_day=10**6,
         purchase_limit=20,
         purchase_window=timedelta(milliseconds=1),  # no limit; ten seconds would hold hundreds, which no account has
-        max_concurrent_tasks=100,
+        max_concurrent_tasks=10**6,
         insecure_hosts=("127.0.0.1",),
         file_hosts=("127.0.0.1",),
     )
