@@ -28,7 +28,7 @@ from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
 from reconciler.kie.simulated import Settings as KieSettings
 
-DONE, NOT_AS_TOLD, USAGE = 0, 1, 2
+DONE, NOT_AS_TOLD, USAGE, INTERRUPTED = 0, 1, 2, 130
 QUICK = Runs((timedelta(seconds=1), timedelta(seconds=3)) * 40, learned=80)
 """How long a task runs here; those that the app began ran longer."""
 PATIENCE, PER_PLAIN_TRACK = timedelta(seconds=50), timedelta(seconds=1)
@@ -44,9 +44,13 @@ def run(tracks: int | None, directory: Path | None, console: Console | None = No
         sys.stderr.write(f"reconciler: {obstacle}\n")
         return USAGE
     folder.clear()
-    kie = SimulatedKie(utc_now, settings=_account(tracks or 0))
-    with KieServer(kie) as server:
-        return _Demo(folder, kie, server.base_url, tracks or 0).run(console or output.out())
+    kie, console = SimulatedKie(utc_now, settings=_account(tracks or 0)), console or output.out()
+    try:
+        with KieServer(kie) as server:
+            return _Demo(folder, kie, server.base_url, tracks or 0).run(console)
+    except KeyboardInterrupt:
+        console.print(f"Stopped: not every story has ended. What came of them is in {folder.root}.", soft_wrap=True)
+        return INTERRUPTED
 
 
 def _account(tracks: int) -> KieSettings:

@@ -1,9 +1,11 @@
 """The demo as people run it: it ends as told, and what it leaves can be worked with."""
 
 import io
+import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -126,3 +128,15 @@ def test_the_config_names_absolute_places_and_no_host_but_this_one(tmp_path: Pat
     assert settings.kie.base_url == "http://127.0.0.1:4321"
     assert settings.kie.file_hosts == ("127.0.0.1",)
     assert settings.budget.per_day == settings.budget.per_hour == 77
+
+
+def test_a_demo_that_is_stopped_says_so_and_where_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "reconciler", "demo", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "tracks in" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == f"Stopped: not every story has ended. What came of them is in {folder}."
