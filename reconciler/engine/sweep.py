@@ -361,14 +361,14 @@ class Sweep:
         return found
 
     def _finish(self, several: Sequence[Done]) -> None:
-        answers: list[tuple[str, Finding | Exception]] = []
-        for done in several:
-            if done.tag == CREDIT_CALL and self._credit_asked_at is not None:
-                asked_at, self._credit_asked_at = self._credit_asked_at, None
-                self._purse.credit_answer(done.answer, asked_at)
-            elif done.tag in self._steps.flights and not isinstance(done.answer, Credits):
-                answers.append((done.tag, done.answer))
-        self._steps.finish(answers)
+        """What tracks are told may have been paid for: it is saved before anything else can fail."""
+        answers = [(done.tag, done.answer) for done in several if done.tag in self._steps.flights]
+        credit, asked_at = next((done for done in several if done.tag == CREDIT_CALL), None), self._credit_asked_at
+        if credit is not None:
+            self._credit_asked_at = None
+        self._steps.finish([(tag, answer) for tag, answer in answers if not isinstance(answer, Credits)])
+        if credit is not None and asked_at is not None:
+            self._purse.credit_answer(credit.answer, asked_at)
 
     def _wind_down(self) -> None:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""

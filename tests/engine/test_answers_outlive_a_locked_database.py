@@ -11,6 +11,7 @@ from reconciler.database import DatabaseError, DatabaseGone, DatabaseLocked
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import State
 from reconciler.engine.events import Found, Ordered
+from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import leased, slow_crew, sweeping
 
@@ -82,6 +83,30 @@ def test_of_answers_that_came_together_none_is_lost(make_world: MakeWorld, metho
                 together = 0
 
         sweep._steps.finish = watched  # type: ignore[method-assign]
+        sweep.run()
+    rows = world.sql("SELECT task_id FROM reconciler_purchase WHERE task_id IS NOT NULL")
+    assert {row["task_id"] for row in rows} == {purchase.task_id for purchase in world.kie.book.purchases}
+    world.settle()
+    assert len(world.kie.book.creations) == 6
+
+
+def in_time_for_the_orders(tag: str) -> tuple[timedelta, timedelta]:
+    """The credit call, which has no track's tag, comes back with them: before each the store is looked into."""
+    half = timedelta(seconds=1 if tag else 2)
+    return half, half
+
+
+@pytest.mark.parametrize("error", [LOCKED, DatabaseGone("the connection failed", "db", "It is tried again")])
+@pytest.mark.parametrize("method", ["balance", "reopen"])
+def test_orders_whose_answers_came_with_that_of_the_credit_call_are_not_lost(
+    make_world: MakeWorld, method: str, error: DatabaseError
+) -> None:
+    world = make_world(6)
+    world.run(only=("t000",))
+    world.pass_time(HOUR)  # the balance is to be asked for, and nobody waits for it
+    world.crew = lambda: DelayedCrew(Stage(world.clock), in_time_for_the_orders, size=8)
+    wrapped = sweeping(world, HOUR, lambda _, part: Locked(part, {method}, 1, lambda: True, error))
+    with wrapped as sweep, pytest.raises(type(error)):
         sweep.run()
     rows = world.sql("SELECT task_id FROM reconciler_purchase WHERE task_id IS NOT NULL")
     assert {row["task_id"] for row in rows} == {purchase.task_id for purchase in world.kie.book.purchases}
