@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
-from reconciler.domain.findings import Credits, Finding
+from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateName
 from reconciler.domain.models import shapes
 from reconciler.domain.states import Reason, State
