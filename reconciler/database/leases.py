@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
-from reconciler.database.errors import RowRefused
+from reconciler.database.errors import DatabaseDenied, RowRefused
 from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Halts, Memories, callbacks_in, halts_in
@@ -34,6 +34,10 @@ _HOLDER = (R.track_id, R.lease_owner, R.generation, R.lease_until)
 
 MINE = (R.track_id == Slot("id")) & (R.lease_owner == Slot("owner")) & (R.generation == Slot("number"))
 """Nobody took the lease over. One that only ran out still holds: what was paid for must be saved."""
+
+
+OF_ONE_ROW = (RowRefused, DatabaseDenied, DatabaseError)
+"""By what the app's own rules and triggers may refuse a row. Of the last, no other kind."""
 
 
 class _Known(NamedTuple):
@@ -198,11 +202,12 @@ class SqlLeases(Peek):
             return self._commit(endings)
         except DatabaseError as error:
             # What the database refuses of one is not to cost the others theirs; other failures are everybody's.
-            if len(endings) > 1 and type(error) in (DatabaseError, RowRefused):
+            if type(error) not in OF_ONE_ROW:
+                return [error] * len(endings)
+            if len(endings) > 1:
                 return [outcome for ending in endings for outcome in self.commit_all([ending])]
-            if isinstance(error, RowRefused) and endings[0].row is not None:
-                return self._unwritten(endings[0].lease, endings[0].row)
-            return [error] * len(endings)
+            lease, row = endings[0].lease, endings[0].row
+            return [error] if row is None else self._unwritten(lease, row)
 
     def _unwritten(self, lease: Lease, row: RowWrite) -> Sequence[Commit | Lease | DatabaseError]:
         (outcome,) = self.commit_all([Ending(lease, row.otherwise)])

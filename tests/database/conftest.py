@@ -84,11 +84,12 @@ class App:
     def row(self, track_id: Any = "a") -> dict[str, Any]:
         return self.rows("SELECT * FROM tracks WHERE id = ?", track_id)[0]
 
-    def refuse(self, track_id: str) -> None:
-        """From now on this row's picture can be changed by nobody."""
+    def refuse(self, track_id: str, how: str = "rule") -> None:
+        """From now on this row's picture can be changed by nobody. `how`: of `REFUSALS`."""
+        fails = "json_extract('{', '$.a')" if how == "mistake" else "RAISE(ABORT, 'not this one')"
         self.sql(
             f"CREATE TRIGGER refusing BEFORE UPDATE OF image_url ON tracks WHEN NEW.id = '{track_id}' "
-            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            f"BEGIN SELECT {fails}; END"
         )
 
     def connect(self, **options: Any) -> Connection:
@@ -148,8 +149,13 @@ class PostgresApp(App):
             found = connection.execute(self._theirs(statement), values).fetchall()
         return [{name: as_in_a_file(value) for name, value in row.items()} for row in found]
 
-    def refuse(self, track_id: str) -> None:
-        self.sql(f"ALTER TABLE tracks ADD CONSTRAINT refusing CHECK (id <> '{track_id}' OR image_url IS NULL)")
+    def refuse(self, track_id: str, how: str = "rule") -> None:
+        self.sql(f"""
+            CREATE FUNCTION refusing() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{REFUSALS[how]}'; END $$;
+            CREATE TRIGGER refusing BEFORE UPDATE OF image_url ON tracks FOR EACH ROW
+            WHEN (NEW.id = '{track_id}') EXECUTE FUNCTION refusing()
+        """)
 
     def unhurried(self, connection: Connection) -> None:
         """As the server is."""
@@ -167,10 +173,13 @@ class PostgresApp(App):
         return re.sub(r"\breconciler_(?!image_task)(\w+)", r"reconciler.reconciler_\1", statement).replace("?", "%s")
 
 
+REFUSALS = {"rule": "23514", "mistake": "P0002", "right": "42501"}
+"""By whose trigger the app's table refuses a row, and the server's code for it: a constraint; a look-up that finds
+nothing; a table beside it that we may not write."""
 EMPTIED = """
     DROP SCHEMA IF EXISTS reconciler CASCADE;
     DROP TABLE IF EXISTS reconciler_image_task;
-    ALTER TABLE tracks DROP CONSTRAINT IF EXISTS refusing;
+    DROP FUNCTION IF EXISTS refusing() CASCADE;
     TRUNCATE tracks
 """
 _USUAL: dict[int, str] = {}

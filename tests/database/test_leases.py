@@ -12,6 +12,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
 from reconciler.ports import Change, Commit, Ending, Held, Lease, RowWrite, Step
+from tests.database.conftest import REFUSALS
 
 STUCK = Standing(State.MISSING, Reason.DUE, None)
 URL = "https://covers.example/new.jpg"
@@ -199,11 +200,12 @@ def test_a_memory_that_cannot_be_read_costs_the_others_nothing(app: Any) -> None
         leases.peek("a")
 
 
-def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any) -> None:
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, how: str) -> None:
     for name in "abc":
         app.put(name)
     leases = app.leases()
-    app.refuse("b")
+    app.refuse("b", how)
     held = [each for each in leases.lease_all(["a", "b", "c"]).values() if isinstance(each, Held)]
     outcomes = leases.commit_all([Ending(each.lease, Change(each.memory, STUCK), row_write(each)) for each in held])
     assert outcomes == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
