@@ -15,7 +15,8 @@ SILENT_AFTER = 5
 class Lately:
     """`no_credit_call_until`: the free call that failed is left alone. `runs`: how long image tasks took; those that
     fail mostly do so at once. `is_called`: callbacks come to this process. `gate`: as it was last seen.
-    `looks_for_new_every`: not sooner, once all was found that is new. `all_known_at`: when it was."""
+    `looks_for_new_every`: not sooner, once all was found that is new. `all_known_at`: when it was. `served`: the shape
+    in whose line somebody's turn came last."""
 
     no_credit_call_until: datetime | None = None
     runs: Runs = field(default_factory=Runs)
@@ -23,6 +24,7 @@ class Lately:
     gate: GateView | None = None
     looks_for_new_every: timedelta = timedelta(seconds=30)
     all_known_at: datetime | None = None
+    served: str | None = None
     _unannounced: int = 0
 
     def looks_for_new(self, now: datetime) -> bool:

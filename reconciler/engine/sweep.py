@@ -290,7 +290,7 @@ class Sweep:
             return ()
         self._shut.clear()
         free, about_to = self._crew.size - len(self._steps.flights), self._steps.about_to_buy
-        for shape, price in shapes(self._policy):
+        for shape, price in self._in_turn():
             if self._lines.is_empty(shape):
                 continue
             if self._purse.refusal(shape, price) is not None:
@@ -300,8 +300,16 @@ class Sweep:
                 held = self._lines.take(shape, places) if places > 0 else ()
                 self._steps.called.update(held)
                 if held:
+                    self._lately.served = shape
                     return held
         return ()
+
+    def _in_turn(self) -> Sequence[tuple[str, float]]:
+        """After the one that was served last: while many wait for one model, those who wait for another are not to wait
+        for all of them."""
+        known = shapes(self._policy)
+        first = next((place for place, (shape, _) in enumerate(known, 1) if shape == self._lately.served), 0)
+        return *known[first:], *known[:first]
 
     def _ask_credits(self) -> None:
         if self._credit_asked_at is None and self._purse.wants_credit_call():
