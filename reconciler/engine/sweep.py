@@ -19,7 +19,7 @@ from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateName
 from reconciler.domain.models import shapes
 from reconciler.domain.states import Reason, State
-from reconciler.engine.crew import Done
+from reconciler.engine.crew import Answer, Done
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.lines import Lines
 from reconciler.engine.parts import Parts
@@ -369,14 +369,21 @@ class Sweep:
         return found
 
     def _finish(self, several: Sequence[Done]) -> None:
-        """What tracks are told may have been paid for: it is saved before anything else can fail."""
-        answers = [(done.tag, done.answer) for done in several if done.tag in self._steps.flights]
-        credit, asked_at = next((done for done in several if done.tag == CREDIT_CALL), None), self._credit_asked_at
-        if credit is not None:
-            self._credit_asked_at = None
-        self._steps.finish([(tag, answer) for tag, answer in answers if not isinstance(answer, Credits)])
-        if credit is not None and asked_at is not None:
-            self._purse.credit_answer(credit.answer, asked_at)
+        """What an order was answered may have been paid for: it is saved though another answer could not be."""
+        of_tracks = (done for done in several if done.tag in self._steps.flights)
+        answers = [(done.tag, done.answer) for done in of_tracks if not isinstance(done.answer, Credits)]
+        try:
+            for done in several:
+                if done.tag == CREDIT_CALL:
+                    self._learn_credits(done.answer)
+        finally:
+            self._steps.finish(answers)
+
+    def _learn_credits(self, answer: Answer | Exception) -> None:
+        """Before all else that came: it tells whether somebody may buy."""
+        asked_at, self._credit_asked_at = self._credit_asked_at, None
+        if asked_at is not None:
+            self._purse.credit_answer(answer, asked_at)
 
     def _wind_down(self) -> None:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
