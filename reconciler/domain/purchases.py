@@ -26,6 +26,16 @@ def judged(memory: Memory, now: datetime) -> Memory:
     return memory
 
 
+def abandoned(memory: Memory, now: datetime) -> Memory:
+    """The row is gone: nobody fetches what its tasks made, so no result of them is awaited any more."""
+    for purchase in memory.purchases:
+        task = memory.tasks.get(purchase.task_id or "")
+        is_made = bool(purchase.urls) or (task is not None and task.state is TaskState.SUCCEEDED)
+        if purchase.outcome is Outcome.ACCEPTED and purchase.verdict is Verdict.PENDING and is_made:
+            memory = memory.with_purchase(replace(purchase, verdict=Verdict.LOST, ended_at=now))
+    return memory
+
+
 def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
     if purchase.verdict is not Verdict.PENDING or purchase.outcome is not Outcome.ACCEPTED:
         return purchase.verdict

@@ -15,6 +15,7 @@ from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Cell, Memory, Track
 from reconciler.domain.plan import farewell, plan_case
 from reconciler.domain.policy import Policy
+from reconciler.domain.purchases import abandoned
 from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason, State
@@ -143,7 +144,8 @@ class Desk:
 
     def part(self, lease: Lease, memory: Memory, now: datetime, tried: Attempts = (), after: After = NOTHING) -> None:
         """The row is gone: remembered for a while, so that what was paid for is known if it comes back."""
-        memory, action = replace(memory, gone_since=memory.gone_since or now), farewell(memory, now)
+        memory = abandoned(replace(memory, gone_since=memory.gone_since or now), now)
+        action = farewell(memory, now)
         where = Standing(None, None, action.until if isinstance(action, Wait) else now)
         self.stand(lease, memory, where, tried, after)
 

@@ -383,10 +383,15 @@ def test_a_key_that_is_refused_stops_all_asking_until_it_may_be_tried_again(make
     assert world.run(timedelta(minutes=40)).states == {(State.OK, None): 10}
 
 
-def test_a_deleted_row_is_followed_until_its_task_ends_and_nothing_is_bought(make_world: MakeWorld) -> None:
-    world = make_world(1)
+def run_for_minutes(world: World) -> None:
+    """So long do tasks take from now on."""
     world.kie.script.clear()
     world.kie.script.when(Succeed(width=160, height=90, run=timedelta(minutes=3)))
+
+
+def test_a_deleted_row_is_followed_until_its_task_ends_and_nothing_is_bought(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    run_for_minutes(world)
     world.run(timedelta(seconds=10))
     world.sql("DELETE FROM tracks")
     before = len(world.kie.book.visits_of("record"))
@@ -396,6 +401,31 @@ def test_a_deleted_row_is_followed_until_its_task_ends_and_nothing_is_bought(mak
     (task,) = world.sql("SELECT state FROM reconciler_task")
     assert task == {"state": "succeeded"}
     assert not world.kie.book.purchases[1:]
+
+
+def test_pictures_whose_rows_were_deleted_do_not_keep_the_first_of_a_model_from_being_awaited(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(3)
+    run_for_minutes(world)
+    world.run(timedelta(seconds=10))
+    assert len(world.kie.book.purchases) == 3, "no more while none of a shape was good"
+    world.sql("DELETE FROM tracks")
+    world.run()
+    world.add("new")
+    assert world.run().states == {(State.OK, None): 1}
+    assert {row["verdict"] for row in world.sql("SELECT verdict FROM reconciler_purchase")} == {"good", "lost"}
+
+
+def test_a_row_that_comes_back_is_given_what_was_bought_for_it(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    run_for_minutes(world)
+    world.run(timedelta(seconds=10))
+    world.sql("DELETE FROM tracks")
+    world.run()
+    world.add("t000")
+    assert world.run().states == {(State.OK, None): 1}
+    assert len(world.kie.book.purchases) == 1
 
 
 def test_a_row_deleted_with_nothing_under_way_is_forgotten_quietly(make_world: MakeWorld) -> None:
