@@ -295,7 +295,7 @@ def _behind(declared: str) -> str:
 
 _KEYS = {
     "uuid": ("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", "UUID"),
-    "integer": ("^(0|-?[1-9][0-9]{0,17})$", "BIGINT"),
+    "integer": ("^(0|-?([1-9][0-9]{0,17}|[1-8][0-9]{18}|9[01][0-9]{17}))$", "BIGINT"),  # but for those beyond 9.2e18
 }
 
 

@@ -98,7 +98,7 @@ def does_the_job(place: Home, ids: Sequence[Any], **where: Any) -> None:
         ("char(36) PRIMARY KEY", Key.TEXT, [A, B]),
         ("integer PRIMARY KEY", Key.INTEGER, [1, 20]),
         ("bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY", Key.INTEGER, [1, 2]),
-        ("bigserial PRIMARY KEY", Key.INTEGER, [-(2**53), 2**60]),
+        ("bigserial PRIMARY KEY", Key.INTEGER, [-(2**60), 2**60]),
         ("smallint PRIMARY KEY", Key.INTEGER, [1, 2]),
         ("track_key PRIMARY KEY", Key.UUID, [A, B]),
     ],
