@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import peewee
@@ -15,6 +15,7 @@ from reconciler.database.postgres import LIMITS, Limits
 from reconciler.database.statements import Answer, Question, Statement
 
 BUSY_TIMEOUT_S = 10.0
+BREATH_S = 0.02
 
 AS_EXPECTED = timedelta(seconds=1)
 """Nothing that is read alone needs the time more exactly: whatever costs money looks again under the gate's lock."""
@@ -222,6 +223,12 @@ def _postgres(
         connection.close()
         raise
     return connection
+
+
+def breathe() -> None:
+    """Between transactions that follow one another: whoever waits for SQLite's lock is not in line for it, but asks for
+    it now and then."""
+    sleep(BREATH_S)
 
 
 def _spelled(questions: Sequence[Question]) -> list[tuple[str, list[Any]]]:

@@ -8,9 +8,8 @@ the app neither. What was reached is kept with the stretch: who is killed goes o
 """
 
 import hashlib
-from time import sleep
 
-from reconciler.database.connection import Connection
+from reconciler.database.connection import Connection, breathe
 from reconciler.database.notes import Notes
 from reconciler.database.scope_sql import TRUE
 from reconciler.database.tables import Remembered
@@ -23,8 +22,6 @@ DECIDED = "decided"
 """A digest; while tracks are called, the last one's id behind it."""
 STRETCH = 2000
 """Tracks that are called at once: some hundredths of a second."""
-BREATH_S = 0.02
-"""Between two stretches. Whoever waits for SQLite's lock is not in line for it, but asks for it now and then."""
 
 
 def look_again_if_changed(connection: Connection, policy: Policy) -> None:
@@ -32,7 +29,7 @@ def look_again_if_changed(connection: Connection, policy: Policy) -> None:
     if notes.get(DECIDED) == decided:
         return
     while not _all_called(connection, notes, decided):
-        sleep(BREATH_S)
+        breathe()
 
 
 def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:

@@ -49,8 +49,9 @@ class Dialect(ABC):
     """Values are made to fit what they are compared with; else what does not fit is an error."""
     tells_time: bool
     """Leases and purchases go by the server's clock, which may differ from this machine's."""
-    reading_blocks: bool
-    """Nobody can commit while somebody reads."""
+    stretch: int
+    """Rows that are looked through at once: where nobody can commit meanwhile, for some hundredths of a second; else
+    for a few seconds, of the minute that a statement may take."""
 
     # -- connections ---------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Finding work: by indexes where something is stuck, and by walking the app's table by key where it may be."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, reduce
 from itertools import count
@@ -59,7 +59,7 @@ class SqlFinder:
         self._holding = lru_cache(maxsize=8)(self._held)
         self._coming = lru_cache(maxsize=8)(self._ahead)
         self._walking = lru_cache(maxsize=8)(self._walk)
-        self._rowless = lru_cache(maxsize=8)(self._without_row)
+        self._rowless, self._end = lru_cache(maxsize=8)(self._without_row), self._spell_end()
 
     def due(self, limit: int, only: Only = None, *, new: bool = True) -> Sequence[str]:
         urgent = self._urgent(_fixed(only), new)
@@ -91,8 +91,17 @@ class SqlFinder:
             work = [key for key, seen in rows if seen.wants_a_look]
             if len(rows) == limit:
                 return AuditPage(tuple(work), rows[-1][0])
-            (gone,) = self.connection.ask(self._rowless(_fixed(only)).given())
-            return AuditPage((*work, *(str(key) for (key,) in gone.rows)), None)
+        return AuditPage((*work, *self._gone(_fixed(only))), None)
+
+    def _gone(self, only: Only) -> Iterator[str]:
+        """Remembered tracks that the app deleted since they were last looked at, a stretch of keys at a time."""
+        low: str | None = ""
+        while low is not None:
+            with self.connection.reading():
+                (high,) = (self._end.one(low=low) if only is None else None) or (None,)
+                gone = self._rowless(only, high is None).rows(low=low, high=high)
+            yield from (str(key) for (key,) in gone)
+            low = high
 
     def standing(self, state: State, reason: Reason) -> Sequence[str]:
         """Ids of remembered tracks that stand so, longest in need first."""
@@ -240,10 +249,15 @@ class SqlFinder:
             Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]
 
-    def _without_row(self, only: Only) -> Statement:
-        """Remembered tracks that the app deleted since they were last looked at."""
+    def _without_row(self, only: Only, is_last: bool) -> Statement:
         gone = R.gone_since.is_null() & ~self._exists(R.track_id)
-        query = R.select(R.track_id).where(gone & _among(only)).order_by(R.track_id)
+        within = (R.track_id > Slot("low")) & (TRUE if is_last else R.track_id <= Slot("high"))
+        query = R.select(R.track_id).where(gone & within & _among(only)).order_by(R.track_id)
+        return self.connection.statement(query, None)
+
+    def _spell_end(self) -> Statement:
+        last = self.connection.dialect.stretch - 1
+        query = R.select(R.track_id).where(R.track_id > Slot("low")).order_by(R.track_id).limit(1).offset(last)
         return self.connection.statement(query, None)
 
     # -- common ----------------------------------------------------------------------------------------------------

@@ -207,10 +207,10 @@ class SqlLeases(Peek):
             if len(endings) > 1:
                 return [outcome for ending in endings for outcome in self.commit_all([ending])]
             lease, row = endings[0].lease, endings[0].row
-            return [error] if row is None else self._unwritten(lease, row)
+            return [error] if row is None else self._unwritten(lease, _refused(row.otherwise, error))
 
-    def _unwritten(self, lease: Lease, row: RowWrite) -> Sequence[Commit | Lease | DatabaseError]:
-        (outcome,) = self.commit_all([Ending(lease, row.otherwise)])
+    def _unwritten(self, lease: Lease, otherwise: Change) -> Sequence[Commit | Lease | DatabaseError]:
+        (outcome,) = self.commit_all([Ending(lease, otherwise)])
         return [Commit.CONFLICT if outcome is Commit.COMMITTED else outcome]
 
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
@@ -357,6 +357,12 @@ def _memories(endings: Sequence[Ending]) -> list[Memory]:
 
 def _has_tried(ending: Ending) -> bool:
     return any(change.tried for change in ending.changes)
+
+
+def _refused(change: Change, error: DatabaseError) -> Change:
+    """Of the write, which was tried last, is told what the database said of it."""
+    wrote = (replace(attempt, came=f"refused: {error.what}"[:300]) for attempt in change.tried[-1:])
+    return replace(change, tried=(*change.tried[:-1], *wrote))
 
 
 def _is_lost(verdict: _Verdict | None) -> bool:

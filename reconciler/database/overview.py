@@ -44,10 +44,6 @@ NOW = Slot("now")
 JUDGED = 5000
 LOOKED_AT = 100
 """Tracks that are judged anew are looked at so many at a time."""
-STRETCH = 5000
-"""Rows that are read at once where others wait meanwhile: some hundredths of a second."""
-LONG_STRETCH = 2_000_000
-"""Elsewhere: a few seconds, of the minute that a statement may take."""
 
 
 class _Row(NamedTuple):
@@ -180,7 +176,7 @@ class SqlOverview:
         if self.app.key is Key.UNTYPED:
             return None
         with self.connection.reading():
-            if self.app.dialect.is_short(self.connection.db, self.app.qualified, LONG_STRETCH):
+            if self.app.dialect.is_short(self.connection.db, self.app.qualified, self.app.dialect.stretch):
                 return None
             found = self._end(low is None).one(low=low)
         return found[0] if found is not None and bindable(found[0]) else None
@@ -213,8 +209,7 @@ class SqlOverview:
     def _spell_end(self, is_first: bool) -> Statement:
         key = self.app.column("id")
         query = self.app.table.select(key).where(TRUE if is_first else key > Slot("low"))
-        rows = STRETCH if self.app.dialect.reading_blocks else LONG_STRETCH
-        return self.connection.statement(query.order_by(key).limit(1).offset(rows - 1), None)
+        return self.connection.statement(query.order_by(key).limit(1).offset(self.app.dialect.stretch - 1), None)
 
     def _spell_counted(self, ends: _Ends) -> Statement:
         """How many rows, and how many of them are good, as nearly all are: to group these takes twice as long."""

@@ -70,7 +70,7 @@ class PostgresDialect(Dialect):
     name = "postgres"
     has_affinity = False
     tells_time = True
-    reading_blocks = False
+    stretch = 2_000_000
 
     def __init__(self, schema: str, lock_timeout_s: float, limits: Limits = LIMITS) -> None:
         self.schema = schema

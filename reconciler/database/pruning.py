@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import fn
 
-from reconciler.database.connection import Connection
+from reconciler.database.connection import Connection, breathe
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Bought, CalledBack, HandedOver, Polled, Remembered, Tried
 
@@ -30,8 +30,10 @@ def prune(connection: Connection, app: AppTable) -> Pruned:
     tracks = attempts = 0
     while found := _forget_tracks(connection, app):
         tracks += found
+        breathe()
     while found := _forget_attempts(connection):
         attempts += found
+        breathe()
     return Pruned(tracks, attempts)
 
 

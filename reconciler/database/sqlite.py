@@ -39,7 +39,7 @@ class SqliteDialect(Dialect):
     name = "sqlite"
     has_affinity = True
     tells_time = False
-    reading_blocks = True
+    stretch = 5000
 
     def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[None, Answers]:
         db.begin(_BEGIN[kind])

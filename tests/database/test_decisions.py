@@ -36,7 +36,7 @@ def connection(app: App, monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 def between(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> None:
     """What is done whenever a stretch has been called and another follows."""
-    monkeypatch.setattr("reconciler.database.decisions.sleep", lambda _: deed())
+    monkeypatch.setattr(decisions, "breathe", deed)
 
 
 def called(app: App) -> list[str]:

@@ -336,6 +336,20 @@ def test_who_is_gone_is_told_once_and_again_when_it_came_back_and_went(app: Any,
     assert desk.walk() == ["a"]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5, 50])
+def test_who_is_gone_is_found_a_stretch_at_a_time(
+    app: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    for name in "abcde":
+        app.put(name, image_url="https://x/a.png")
+        desk.look(name)
+    app.sql("DELETE FROM tracks WHERE id IN ('a', 'd', 'e')")
+    monkeypatch.setattr(type(desk.finder.connection.dialect), "stretch", rows)
+    desk.finder = app.finder(desk.policy)
+    assert desk.walk() == ["a", "d", "e"]
+    assert desk.walk(only=["b", "d"]) == ["d"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -421,7 +435,8 @@ def test_a_page_is_one_query(app: Any, desk: Desk) -> None:
     for name in "abc":
         app.put(name)
     assert len(queries_of(desk.finder, lambda: desk.finder.page(None, 2))) == 1
-    assert len(queries_of(desk.finder, lambda: desk.finder.page("b", 2))) == 2
+    gone = ["where a stretch ends", "who of it has no row"]
+    assert len(queries_of(desk.finder, lambda: desk.finder.page("b", 2))) == 1 + len(gone)
 
 
 @pytest.mark.sqlite

@@ -1,5 +1,6 @@
 """Leases: one owner at a time, fencing, interruptions, and commits that are whole or not at all."""
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.actions import Write
+from reconciler.domain.attempts import Attempt
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
@@ -207,9 +209,21 @@ def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, 
     leases = app.leases()
     app.refuse("b", how)
     held = [each for each in leases.lease_all(["a", "b", "c"]).values() if isinstance(each, Held)]
-    outcomes = leases.commit_all([Ending(each.lease, Change(each.memory, STUCK), row_write(each)) for each in held])
-    assert outcomes == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
+    endings = [
+        Ending(
+            each.lease,
+            Change(each.memory, STUCK),
+            row_write(
+                each, Change(each.memory, STUCK, (Attempt("measure", "", "good"), Attempt("write", "", "conflict")))
+            ),
+        )
+        for each in held
+    ]
+    assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
     assert [app.row(name)["image_url"] is None for name in "abc"] == [False, True, False]
+    (measured, wrote) = app.sql("SELECT came FROM reconciler_attempt ORDER BY id")
+    assert measured == ("good",)
+    assert re.match(r"refused: .*\((not this one|malformed JSON)\)", wrote[0])
 
 
 @pytest.mark.parametrize(("step", "count"), [(None, 0), (Step.ASK, 0), (Step.BUY, 0), (Step.PICTURE, 1)])

@@ -181,6 +181,8 @@ def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch:
             yard.leases.connection.ask(*yard.leases.history.added([("here", attempts)], None, now))
     app.clock.at += 91 * DAY
     monkeypatch.setattr(pruning, "AT_ONCE", 2)
+    breaths: list[Any] = []
+    monkeypatch.setattr(pruning, "breathe", lambda: breaths.append(app.sql("UPDATE tracks SET title = 'anew'")))
     begun: list[str] = []
     yard.leases.connection.db.connection().set_trace_callback(begun.append)
     assert yard.prune() == Pruned(tracks=5, attempts=5)
@@ -188,6 +190,7 @@ def test_the_lock_is_held_for_a_few_at_a_time(app: Any, yard: Yard, monkeypatch:
     of_attempts = [sql for sql in begun if sql.startswith('DELETE FROM "reconciler_attempt"') and '"at"' in sql]
     assert len(of_tracks) >= 3
     assert len(of_attempts) >= 3
+    assert len(breaths) == 6, "between them the app may write"
     assert yard.left() == dict.fromkeys(TABLES, 0)
 
 

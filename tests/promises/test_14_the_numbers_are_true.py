@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.database import overview
 from reconciler.database.overview import SqlOverview
+from reconciler.database.sqlite import SqliteDialect
 from reconciler.domain import urls
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import page
@@ -204,7 +205,7 @@ def test_rows_that_are_read_in_stretches_are_all_counted_once(
     world.run(MINUTE)
     world.add("t6")
     world.add("", id=b"t2")
-    monkeypatch.setattr(overview, "STRETCH", rows)
+    monkeypatch.setattr(SqliteDialect, "stretch", rows)
     assert checked(world) == {
         (State.SETTLING, None): 3,
         (State.MISSING, Reason.BUDGET): 3,
