@@ -19,6 +19,10 @@ class StoreUnfit(Exception):
     """The store is not the one that the database knows, or cannot be used; nothing was changed."""
 
 
+class StoreAway(Exception):
+    """The store does not answer now, which passes by itself; nothing was changed."""
+
+
 class HttpUnfit(Exception):
     """The address for the pages cannot be listened on."""
 

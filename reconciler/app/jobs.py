@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from reconciler.app.counted import each
-from reconciler.app.inside import StoreUnfit, file_of, looked_into, opened, utc_now
+from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
 from reconciler.app.kept import Kept
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status
@@ -182,7 +182,7 @@ def _kind(error: Exception) -> SweepFailure:
     match error:
         case DatabaseError():
             return SweepFailure.DATABASE
-        case StoreUnfit() | StoreError():
+        case StoreUnfit() | StoreAway() | StoreError():
             return SweepFailure.STORAGE
         case _:
             return SweepFailure.MISTAKE

@@ -5,11 +5,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from reconciler.app.inside import StoreUnfit, utc_now
+from reconciler.app.inside import StoreAway, StoreUnfit, utc_now
 from reconciler.config import Settings
 from reconciler.database import MARKER, Database
+from reconciler.images.disk import Absent
 from reconciler.images.local_store import LocalReader, LocalStore
-from reconciler.images.s3_asking import Access, Heard, unheard
+from reconciler.images.s3_asking import Access, Heard, S3Error, unheard
+from reconciler.images.s3_errors import Outcome
 from reconciler.ports import Prepared, Store, StoreError, StoreReader
 
 if TYPE_CHECKING:
@@ -74,7 +76,10 @@ def bucket_probe(settings: Settings) -> "S3Probe":
 
 
 def open_store(settings: Settings, database: Database, heard: Heard = unheard) -> Store:
-    """The store that the database knows by its marker; one that neither knows is adopted."""
+    """The store that the database knows by its marker; one that neither knows is adopted.
+
+    Raises StoreUnfit, or StoreAway where the same may do better a little later.
+    """
     store, notes = store_of(settings, heard), database.notes
     if settings.storage.kind == "none":
         return store  # the marker that the database knows is that of a store which may be wanted again
@@ -82,7 +87,9 @@ def open_store(settings: Settings, database: Database, heard: Heard = unheard) -
     try:
         found = store.adopt(None) if known is None else store.check()
     except StoreError as error:
-        raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if known is not None else ''}") from error
+        if isinstance(error, S3Error) and error.failure.passes:
+            raise StoreAway(f"{_key(settings)}: {error}") from error
+        raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if known and _is_absent(error) else ''}") from error
     if known is None:
         known = notes.get(MARKER)  # another host may have begun a store of its own just now
     if known is None:
@@ -93,6 +100,10 @@ def open_store(settings: Settings, database: Database, heard: Heard = unheard) -
             f"expected {known}){_LOST}"
         )
     return store
+
+
+def _is_absent(error: StoreError) -> bool:
+    return isinstance(error, Absent) or (isinstance(error, S3Error) and error.failure.outcome is Outcome.NOT_FOUND)
 
 
 def access_of(settings: Settings) -> Access:

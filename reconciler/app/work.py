@@ -34,7 +34,7 @@ def parts_of(
     pace: Pace = unhurried,
     lately: Lately | None = None,
 ) -> Parts:
-    """Raises StoreUnfit where the store is not the one that the database knows."""
+    """Raises StoreUnfit where the store is not the one that the database knows, StoreAway where it does not answer."""
     store = open_store(outside.settings, database, observer.store_asked)
     kie, pictures = outside.client(observer), outside.pictures(pace)
     hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)

@@ -53,7 +53,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreUnfit
+    from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.config import ConfigError
     from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
     from reconciler.deciding import Declined
@@ -64,6 +64,8 @@ def _tell(error: Exception, given: Given) -> int | None:
             return complain(map(str, problems), UNFIT)
         case SchemaError() | DatabaseMissing() | DatabaseDenied() | StoreUnfit():
             return complain([str(error)], UNFIT)
+        case StoreAway():
+            return complain([f"{error}. Where nothing starts this again, run it again yourself"], FAILED)
         case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy():
             return complain([str(error)], FAILED)
         case _:

@@ -21,13 +21,18 @@ _ADVICE = {
 }
 
 
+class Absent(StoreError):
+    """There is no such file."""
+
+
 @contextmanager
 def explained(what: str, where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check storage.path and the disk")
-        raise StoreError(f"{what}: {where}: {error.strerror or error}; {advice}") from error
+        kind = Absent if isinstance(error, FileNotFoundError) else StoreError
+        raise kind(f"{what}: {where}: {error.strerror or error}; {advice}") from error
 
 
 def write_new(path: Path, data: bytes) -> None:

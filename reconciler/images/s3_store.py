@@ -20,6 +20,7 @@ from obstore.store import S3Store as Client
 
 from reconciler import __version__
 from reconciler.images import marker
+from reconciler.images.disk import Absent
 from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, is_key, key_of
 from reconciler.images.s3_asking import Access, Asking, Heard, S3Error, unheard
@@ -71,7 +72,7 @@ class S3Reader:
         found = self._marker(call)
         if found is None:
             todo = "set storage.bucket to the bucket with the pictures, or put the marker back"
-            raise StoreError(f"read the store's marker: {self._access.place}, {marker.NAME}: there is none; {todo}")
+            raise Absent(f"read the store's marker: {self._access.place}, {marker.NAME}: there is none; {todo}")
         return found
 
     def _marker(self, call: Asking) -> str | None:

@@ -19,13 +19,14 @@ from reconciler.app import daemon as module
 from reconciler.app import inside as opening
 from reconciler.app import jobs, sweeping, work
 from reconciler.app.daemon import serve
-from reconciler.app.inside import HttpUnfit, StoreUnfit
+from reconciler.app.inside import HttpUnfit, StoreAway, StoreUnfit
 from reconciler.app.outside import provider
 from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to
 from reconciler.service.counting import Trigger
 from reconciler.service.events import ClockJumped, Forgotten, Hung, JobFailed, PageFailed, Stopped, Swept
 from reconciler.service.notify import Notifier
+from reconciler.service.vitals import Vitals
 from tests.cli.conftest import Install
 from tests.daemons import Inside, Paged, eventually, inside, running, settings_of, small, systemd
 
@@ -485,6 +486,14 @@ def test_a_store_that_is_away_stops_all_work_and_says_so(quick: Install, monkeyp
 
 
 @pytest.mark.slow
+def test_a_bucket_that_is_away_is_no_mistake_of_ours(quick: Install, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(work, "open_store", Mock(side_effect=StoreAway("storage.bucket: no answer in time")))
+    told, settings = Inside(Mock()), settings_of(quick)
+    with provider(settings) as outside:
+        jobs.Jobs(outside, told.ears(settings), Vitals()).sweep()
+    assert [event.mistake for event in told.of(JobFailed)] == [False]
+
+
 def test_a_mistake_of_ours_in_a_job_is_told_and_the_job_runs_again(quick: Install, monkeypatch: Patch) -> None:
     small(quick, **OFTEN)
     mistakes = iter([ValueError("a secret"), ValueError("a secret")])

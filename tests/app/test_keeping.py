@@ -14,6 +14,7 @@ from reconciler.app.inside import StoreUnfit, opened
 from reconciler.app.keeping import open_store
 from reconciler.config import load
 from reconciler.database import MARKER
+from reconciler.images import s3_asking
 from reconciler.images.local_store import LocalStore
 from tests.cli.conftest import Install, clean_environment
 from tests.s3 import LOOKER, LOOKERS_SECRET, OWNER, OWNERS_SECRET, Server, server
@@ -216,6 +217,51 @@ def test_of_two_hosts_that_begin_at_once_with_a_directory_each_one_is_refused(
         with pytest.raises(StoreUnfit, match="another store than the database knows"):
             open_store(settings, database)
         assert database.notes.get(MARKER) == "of-the-other-host"
+
+
+def known(install: Install) -> None:
+    """A store of which the database knows."""
+    with opened(load(install.config, {}).settings) as database:
+        database.notes.put(MARKER, "of-a-bucket")
+
+
+@pytest.mark.parametrize("command", [("run",), ("run", "--once")], ids=" ".join)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_bucket_that_does_not_answer_is_no_wrong_one(
+    install: Install, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], begun: bool
+) -> None:
+    """systemd does not start again what ended with 78."""
+    monkeypatch.setattr(s3_asking, "PAUSES_S", ())
+    install.configure(**in_bucket(Server("http://127.0.0.1:1"), "b"))
+    install.add("a")
+    if begun:
+        known(install)
+    result = install.call(*command)
+    assert result.exit_code == 1
+    assert "storage.bucket: read the store's marker: bucket b at 127.0.0.1:1" in result.stderr
+    assert "nothing listens there; check storage.endpoint. Where nothing starts this again, run it" in result.stderr
+    assert "this is not it" not in result.stderr
+    assert install.kie.book.purchases == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "says", "is_another"),
+    [
+        ({"storage__secret_key": '"another"'}, "the signature does not match", False),
+        ({"storage__bucket": '"nowhere"'}, "there is no such bucket", True),
+    ],
+    ids=["key", "bucket"],
+)
+def test_a_wrong_key_is_no_wrong_bucket(
+    install: Install, real: Server, bucket: str, changes: dict[str, str], says: str, is_another: bool
+) -> None:
+    install.configure(**in_bucket(real, bucket, **changes))
+    known(install)
+    result = install.call(*RUN)
+    assert result.exit_code == 78
+    assert says in result.stderr
+    assert ("this is not it" in result.stderr) is is_another
 
 
 # -- from one to another -------------------------------------------------------------------------------------------
