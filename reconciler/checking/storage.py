@@ -66,18 +66,27 @@ def _trial() -> tuple[str, bytes]:
 
 def _directory(settings: Settings, known: str | None) -> Iterator[Line]:
     root = Path(settings.storage.path)
-    if known is None and not root.exists():
+    if known is None and not _is_there(root):
         yield _can_be_made(root)
         return
-    yield _marked(str(root), marker.read(root) if known or (root / marker.NAME).exists() else None, known)
+    yield _marked(str(root), marker.read(root) if known or _is_there(root / marker.NAME) else None, known)
     key, data = _trial()
     with _file(root / key, data):
         back, through = (root / key).read_bytes(), served(settings, key)
     yield from _given_back(settings, data, back, through)
 
 
+def _is_there(path: Path) -> bool:
+    with explained("look for the store", path):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
 def _can_be_made(root: Path) -> Line:
-    parent = next(folder for folder in root.absolute().parents if folder.exists())
+    parent = next(folder for folder in root.absolute().parents if _is_there(folder))
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return ok("storage", f"{root} is not there yet: the first `run` creates it")
     return failed("storage", f"{root} cannot be made in {parent}: let the reconciler's user write there", UNFIT)

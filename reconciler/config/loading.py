@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,16 +50,27 @@ def _source(path: Path | None, environ: Mapping[str, str], places: Sequence[Path
     named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is None:
         for place in places:
-            if place.is_file():
+            if _is_file(place, "configuration"):
                 return place
         looked = f"looked for {', '.join(map(str, places))}; neither --config nor ${CONFIG_VARIABLE} names one"
         raise ConfigError(
             [Problem("configuration", f"no file was found ({looked})", "Name one, or copy the reference config.toml")]
         )
-    if not named.is_file():
-        by = "--config" if path else f"environment {CONFIG_VARIABLE}"
+    by = "--config" if path else f"environment {CONFIG_VARIABLE}"
+    if not _is_file(named, by):
         raise ConfigError([Problem(by, f"there is no file {named}", "Name one that exists")])
     return named
+
+
+def _is_file(path: Path, by: str) -> bool:
+    """Raises ConfigError where nobody can tell."""
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        fix = _SEARCHED if isinstance(error, PermissionError) else "Name another with --config"
+        raise ConfigError([Problem(by, f"{path} cannot be looked at: {error.strerror}", fix)]) from error
 
 
 def _checked(layer: Layer, source: Path) -> tuple[Settings, dict[str, Problem]]:
@@ -103,6 +115,10 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+_SEARCHED = (
+    "Let the reconciler's user search its directory and those above (under systemd see SupplementaryGroups= and "
+    "ProtectHome=), or name another with --config"
+)
 _DEFAULTS = {key.path: key.default for key in keys()}
 _WORDS = {
     "bool_type": "must be true or false",

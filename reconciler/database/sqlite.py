@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from urllib.parse import quote
 
@@ -199,7 +200,7 @@ def _is_plain(text: Any) -> Any:
 def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[File, str]:
     """The file must exist. Returns what is to be connected, and how its place is called."""
     path = Path(url.removeprefix(SCHEME))
-    if not path.is_file():
+    if not _is_file(path):
         raise DatabaseMissing("there is no such file", str(path), "Check database.url; it is never created")
     db = File(
         f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
@@ -211,6 +212,16 @@ def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[Fil
     for function, name in ((_sha256, "sha256"), (_instant, "instant"), (_is_text, "is_text")):
         db.register_function(function, f"reconciler_{name}", 1, deterministic=True)
     return db, str(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        todo = _SEARCHED if isinstance(error, PermissionError) else "Check database.url"
+        raise DatabaseMissing(f"cannot be looked at ({error.strerror})", str(path), todo) from error
 
 
 def settle_in(db: Any) -> None:
@@ -242,6 +253,10 @@ def _is_text(raw: bytes | None) -> bool:
         return False
 
 
+_SEARCHED = (
+    "Let the reconciler's user search its directory and those above; under systemd see SupplementaryGroups= and "
+    "ProtectHome="
+)
 _LOCKED = (DatabaseLocked, "the database is locked by another program", "Try again, or end what holds its lock")
 _READ_ONLY = (DatabaseReadOnly, "the database may not be written", "Check the rights to the file and its directory")
 _BROKEN = (DatabaseBroken, "the database is damaged or its device failed", "Check it with PRAGMA integrity_check")

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from reconciler.ports import StoreError
 
+_ALLOWED = (
+    "let the reconciler's user read and write there, and search the directories above; under systemd see "
+    "SupplementaryGroups=, ReadWritePaths= and ProtectHome="
+)
 _ADVICE = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room, or raise the quota",
-    errno.EACCES: "let the reconciler's user read and write there",
-    errno.EPERM: "let the reconciler's user read and write there",
+    errno.EACCES: _ALLOWED,
+    errno.EPERM: _ALLOWED,
     errno.EROFS: "mount it writable",
     errno.ENOENT: "see whether the volume is mounted",
     errno.ENOTDIR: "move away the file that stands where a directory should be",

@@ -18,6 +18,7 @@ import pytest
 from reconciler.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
 from reconciler.kie.simulated import Succeed
+from tests.rights import shut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +88,28 @@ def test_every_problem_is_told_at_once(make_install: Callable[..., Install]) -> 
         "kie",
     }
     assert found["budget"][0][0] == found["kie"][0][0] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("key", "what", "says"),
+    [
+        ("database__url", "database", "cannot be looked at (Permission denied). Let"),
+        ("storage__path", "storage", "look for the store: "),
+    ],
+)
+def test_a_directory_that_may_not_be_searched_is_one_problem_among_lines(
+    install: Install, monkeypatch: pytest.MonkeyPatch, key: str, what: str, says: str
+) -> None:
+    folder = install.folder / "shut"
+    install.configure(**{key: f'"{"sqlite:///" if what == "database" else ""}{folder}/it"'})
+    shut(monkeypatch, folder)
+    result = install.call("check", "--offline")
+    assert result.exit_code == 78
+    ((outcome, said),) = lines(install, "--offline")[what]
+    assert outcome == "failed"
+    assert f"{folder}/it: " in said
+    assert says in said
+    assert "under systemd see SupplementaryGroups=" in said
 
 
 def test_a_refused_key_alone_fails_with_1(install: Install) -> None:

@@ -41,6 +41,15 @@ def test_a_missing_database_is_named_and_never_made(install: Install, command: t
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_database_that_cannot_be_looked_at_is_named(install: Install, command: tuple[str, ...]) -> None:
+    path = install.folder / ("a" * 300) / "app.db"
+    install.configure(database__url=f'"sqlite:///{path}"')
+    result = install.call(*command)
+    assert result.exit_code == 78
+    assert f"{path}: cannot be looked at (File name too long)" in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_missing_table_is_named_with_those_that_exist(install: Install, command: tuple[str, ...]) -> None:
     install.configure(database__table='"track"')
     result = install.call(*command)

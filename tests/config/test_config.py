@@ -24,6 +24,7 @@ from reconciler.config import (
     reference,
 )
 from reconciler.domain.policy import Policy
+from tests.rights import shut
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[[str], Path]
@@ -78,6 +79,20 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     (by_variable,) = problems(None, {"RECONCILER_CONFIG": str(missing)})
     assert (by_flag.where, by_variable.where) == ("--config", "environment RECONCILER_CONFIG")
     assert str(missing) in by_flag.what
+
+
+def test_a_file_that_cannot_be_looked_at_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, path = tmp_path / ("a" * 300) / "config.toml", tmp_path / "config.toml"
+    (problem,) = problems(long)
+    assert (problem.where, problem.what) == ("--config", f"{long} cannot be looked at: File name too long")
+    shut(monkeypatch, tmp_path)
+    (by_variable,) = problems(None, {"RECONCILER_CONFIG": str(path)})
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, places=[path])
+    (usual,) = caught.value.problems
+    assert (by_variable.where, usual.where) == ("environment RECONCILER_CONFIG", "configuration")
+    assert by_variable.what == usual.what == f"{path} cannot be looked at: Permission denied"
+    assert "search its directory" in usual.fix
 
 
 def test_an_empty_file_gives_the_defaults(write: Write) -> None:

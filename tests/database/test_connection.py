@@ -33,6 +33,7 @@ from reconciler.domain.actions import Buy
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.ports import Change
+from tests.rights import shut
 
 
 def now() -> datetime:
@@ -54,6 +55,15 @@ def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(DatabaseMissing):
         connect(f"sqlite:///{tmp_path}", now)
+
+
+def test_a_file_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = f"{tmp_path}/{'a' * 300}/app.db"
+    with pytest.raises(DatabaseMissing, match=r"cannot be looked at \(File name too long\)\. Check database\.url"):
+        connect(f"sqlite:///{long}", now)
+    shut(monkeypatch, tmp_path)
+    with pytest.raises(DatabaseMissing, match=r"cannot be looked at \(Permission denied\)\. Let .* search its"):
+        connect(f"sqlite:///{tmp_path}/app.db", now)
 
 
 def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Rights that are missing: root has them all, so the system's answer is changed instead."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def shut(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Nobody may search it."""
+    look = os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, str | Path) and folder in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look(path, **options)
+
+    patch.setattr(os, "stat", refuse)
