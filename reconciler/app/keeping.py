@@ -106,6 +106,12 @@ def _is_absent(error: StoreError) -> bool:
     return isinstance(error, Absent) or (isinstance(error, S3Error) and error.failure.outcome is Outcome.NOT_FOUND)
 
 
+def tidy(settings: Settings) -> None:
+    """Once at a start, of the store that was opened: it reads every directory."""
+    if settings.storage.kind == "local":
+        LocalStore(Path(settings.storage.path), now=utc_now).clean()
+
+
 def access_of(settings: Settings) -> Access:
     storage = settings.storage
     return Access(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reconciler.app.counted import each
 from reconciler.app.inside import known_track, looked_into, opened, utc_now
+from reconciler.app.keeping import tidy
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings
@@ -45,6 +46,7 @@ def run_once(
             known_track(settings, database.leases.peek, track_id)
         bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
         sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
+        tidy(settings)
         started(sweep)
         begun = utc_now()
         metrics.sweep_begun(Trigger.ONCE, begun)

@@ -64,7 +64,6 @@ class LocalStore(LocalReader):
         with explained("prepare the store", self.root):
             (self.root / "tracks").mkdir(exist_ok=True)
             sync(self.root)
-        self._clean()
         return found
 
     def put(self, track_id: str, picture: Prepared) -> str:
@@ -81,6 +80,15 @@ class LocalStore(LocalReader):
             self.settle(path.parent)
             self.compare(path, picture)
         return key
+
+    def clean(self) -> None:
+        """Remove what dead processes left half written, as far as that may be done. Nobody writes for so long."""
+        oldest = (self._now() - _LEFTOVER_AGE).timestamp()
+        with suppress(OSError):
+            for part in (self.root / "tracks").glob(f"*/.*{_PART}"):
+                with suppress(OSError):
+                    if part.stat().st_mtime < oldest:
+                        part.unlink()
 
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
 
@@ -111,11 +119,3 @@ class LocalStore(LocalReader):
     def compare(self, path: Path, picture: Prepared) -> None:
         if not self.holds(path, picture):
             raise StoreError(f"store a picture: {path}: what is read back is not what was written; check the disk")
-
-    def _clean(self) -> None:
-        """What dead processes left half written. Nobody else writes for so long."""
-        oldest = (self._now() - _LEFTOVER_AGE).timestamp()
-        for part in (self.root / "tracks").glob(f"*/.*{_PART}"):
-            with suppress(OSError):
-                if part.stat().st_mtime < oldest:
-                    part.unlink()

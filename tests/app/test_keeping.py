@@ -1,9 +1,11 @@
 """Which store a run works with: a bucket as well as a directory, and no other than the one the database knows."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
+from unittest.mock import Mock
 from urllib.request import urlopen
 
 import obstore
@@ -17,6 +19,7 @@ from reconciler.database import MARKER
 from reconciler.images import s3_asking
 from reconciler.images.local_store import LocalStore
 from tests.cli.conftest import Install, clean_environment
+from tests.daemons import inside, small
 from tests.s3 import LOOKER, LOOKERS_SECRET, OWNER, OWNERS_SECRET, Server, server
 
 RUN = ("run", "--once", "--timeout", "30s")
@@ -262,6 +265,26 @@ def test_a_wrong_key_is_no_wrong_bucket(
     assert result.exit_code == 78
     assert says in result.stderr
     assert ("this is not it" in result.stderr) is is_another
+
+
+# -- what is left half written ---------------------------------------------------------------------------------------
+
+
+def test_each_start_removes_what_a_killed_process_left(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install.add("a")
+    assert install.call(*RUN).exit_code == 0
+    parts = [install.store / "tracks" / "a" / f".x.jpg.{name}.part" for name in ("young", "old")]
+    for part in parts:
+        part.write_bytes(b"")
+    os.utime(parts[1], (0, 0))
+    assert install.call(*RUN).exit_code == 0
+    assert [part.exists() for part in parts] == [True, False]
+    cleaned = Mock()
+    monkeypatch.setattr(LocalStore, "clean", cleaned)
+    small(install)
+    with inside(install, monkeypatch) as daemon:
+        daemon.rest()
+    cleaned.assert_called_once_with()
 
 
 # -- from one to another -------------------------------------------------------------------------------------------

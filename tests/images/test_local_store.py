@@ -247,10 +247,15 @@ def test_left_overs_go_after_a_day_and_strangers_stay(store: LocalStore, prepare
     for name, hours in ages.items():
         (folder / name).write_bytes(b"")
         os.utime(folder / name, (now.timestamp() - hours * 3600,) * 2)
-    LocalStore(store.root, now=lambda: now).adopt(None)
+    LocalStore(store.root, now=lambda: now).clean()
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [".x.jpg.2.part", ".hidden", "notes.part", Path(key).name]
     )
+
+
+def test_a_folder_that_goes_meanwhile_ends_no_start(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", fail_with(errno.ENOENT))
+    store.clean()
 
 
 def test_pictures_can_be_read_by_a_web_server(store: LocalStore, prepared: Make) -> None:
