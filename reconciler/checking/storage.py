@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from reconciler.app.inside import StoreUnfit
 from reconciler.app.keeping import bucket_probe
@@ -15,6 +16,9 @@ from reconciler.domain.urls import host_of
 from reconciler.images import marker
 from reconciler.images.disk import explained, write_new
 from reconciler.ports import StoreError
+
+if TYPE_CHECKING:
+    from reconciler.images.s3_store import S3Probe
 
 
 def check_storage(settings: Settings, known: str | None) -> Iterator[Line]:
@@ -115,8 +119,15 @@ def _bucket(settings: Settings, known: str | None) -> Iterator[Line]:
     bucket = bucket_probe(settings)
     yield _marked(settings.storage.place, bucket.marker(), known)
     key, data = _trial()
-    back, through = bucket.write(key, data), served(settings, key)
+    bucket.write(key, data)
+    try:
+        back, through = bucket.read(key), served(settings, key)
+    finally:
+        yield from _left(bucket, key)
     yield from _given_back(settings, data, back, through)
+
+
+def _left(bucket: "S3Probe", key: str) -> Iterator[Line]:
     try:
         bucket.remove(key)
     except StoreError as error:

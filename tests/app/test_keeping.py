@@ -18,6 +18,7 @@ from reconciler.config import load
 from reconciler.database import MARKER
 from reconciler.images import s3_asking
 from reconciler.images.local_store import LocalStore
+from reconciler.images.s3_store import S3Probe
 from tests.cli.conftest import Install, clean_environment
 from tests.daemons import inside, small
 from tests.s3 import LOOKER, LOOKERS_SECRET, OWNER, OWNERS_SECRET, Server, server
@@ -92,6 +93,24 @@ def test_check_tries_a_bucket_and_leaves_nothing_there(install: Install, real: S
     assert obstore.list(real.client(bucket)).collect() == []
     install.call(*RUN)
     assert said(install, "storage") == [("ok", f"{place} is the store that the database knows"), takes]
+
+
+@pytest.mark.slow
+def test_check_removes_what_cannot_be_read_back(
+    install: Install, real: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = S3Probe._whole
+
+    def slow(probe: S3Probe, path: str) -> bytes:
+        if path.endswith(".png"):
+            raise TimeoutError("TimedOut")
+        return whole(probe, path)
+
+    monkeypatch.setattr(s3_asking, "PAUSES_S", ())
+    monkeypatch.setattr(S3Probe, "_whole", slow)
+    install.configure(**in_bucket(real, bucket))
+    assert [outcome for outcome, _ in said(install, "storage")] == ["ok", "failed"]
+    assert obstore.list(real.client(bucket)).collect() == []
 
 
 @pytest.mark.slow

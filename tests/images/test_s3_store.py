@@ -477,7 +477,8 @@ def test_what_the_environment_says_of_another_bucket_is_not_heard(
 def test_a_probe_leaves_nothing(real: Server, bucket: str, store: S3Store) -> None:
     probe = S3Probe(real.access(bucket))
     assert probe.marker() == "ours"
-    assert probe.write("tracks/check/0.png", b"probe") == b"probe"
+    probe.write("tracks/check/0.png", b"probe")
+    assert probe.read("tracks/check/0.png") == b"probe"
     probe.remove("tracks/check/0.png")
     assert [each["path"] for each in obstore.list(real.client(bucket)).collect()] == [".reconciler-store"]
 
