@@ -126,7 +126,10 @@ def _nothing(refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[
 
 
 def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
-    """A record that names another task than the one `asked` for answers another question."""
+    """A record that names another task than the one `asked` for answers another question.
+
+    Without a record an edge's error is never believed: not that a task has failed, nor that there is none.
+    """
     envelope = raw.envelope()
     if envelope is not None:
         record = wire.Record.read(envelope.data)
@@ -135,7 +138,7 @@ def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
             return _trouble(Call.MALFORMED, Refusal.OUTAGE, detail, raw, Odd.SHAPE)
         if record is not None:
             return _judged(record)
-        if envelope.code in _FAILED_CODES:
+        if envelope.code in _FAILED_CODES and not _unsure(raw.status):
             return Heard(Failed(refusals.by_words(envelope.msg) is Refusal.CONTENT, _told(envelope)))
     return _absent(raw, envelope) or _troubled(raw, envelope)
 
@@ -180,7 +183,6 @@ def credit(raw: Raw) -> Heard[Credits | Trouble]:
 
 
 def _absent(raw: Raw, envelope: wire.Envelope | None) -> Heard[NotFound] | None:
-    """An edge's error is never believed to speak of presence or absence."""
     if envelope is None or envelope.data is not None or _unsure(raw.status):
         return None
     if not refusals.absent(envelope.code, envelope.msg, null=envelope.null):

@@ -456,6 +456,16 @@ def test_the_state_in_a_failure_envelope_decides() -> None:
     assert answers.task(body).answer == Failed(True, "flagged")
 
 
+@pytest.mark.parametrize("code", FAILED_CODES)
+@pytest.mark.parametrize("status", [408, 500, 501, 502, 504, 531])
+def test_an_edges_error_is_not_believed_that_a_task_has_failed(status: int, code: int) -> None:
+    words = f"code {code}: Not Implemented"
+    heard = answers.task(envelope(code, "Not Implemented", status=status))
+    assert heard == Heard(Trouble(Call.SERVER_ERROR, words, Refusal.OUTAGE), Call.SERVER_ERROR)
+    for believed in (200, 400, 404, 422):
+        assert answers.task(envelope(code, "Not Implemented", status=believed)).answer == Failed(False, words)
+
+
 # -- songs and credits ---------------------------------------------------------------------------------------------
 
 
