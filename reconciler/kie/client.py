@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -90,7 +90,8 @@ class KieReader:
 
     def song(self, song_id: str) -> SongAnswer:
         request = self._query(f"/api/v1/generate/record-info?taskId={_quoted(song_id)}", self._suno_key)
-        return self._ask("suno_record", request, answers.song, _query_unheard)
+        heard = answers.song if self._suno_key == self._key else _song_of_another_account
+        return self._ask("suno_record", request, heard, _query_unheard)
 
     def credit(self) -> Credits | Trouble:
         return self._ask("credit", self._query("/api/v1/chat/credit", self._key), answers.credit, _query_unheard)
@@ -153,6 +154,17 @@ class KieClient(KieReader):
 
 def _quoted(identity: str) -> str:
     return quote(identity, safe="", errors="replace")
+
+
+def _song_of_another_account(raw: Raw) -> Heard[SongAnswer]:
+    """What is told of that key and its credits says nothing of the account that buys."""
+    heard = answers.song(raw)
+    match heard.answer:
+        case Trouble(refusal=Refusal.KEY | Refusal.KEY_CAP | Refusal.CREDITS, detail=detail) as trouble:
+            detail = wire.said(f"Kie refuses kie.suno_api_key: {detail}")
+            return replace(heard, answer=replace(trouble, detail=detail, refusal=Refusal.OUTAGE))
+        case _:
+            return heard
 
 
 def _creation_unheard(silence: _Silence) -> Creation:

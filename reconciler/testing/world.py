@@ -141,6 +141,7 @@ class World:
         self.policy = policy or Policy(public_url=PUBLIC_URL, per_hour=10_000, per_day=10_000)
         self.kie = SimulatedKie(self.clock.true, seed=seed, settings=kie or Settings(credits=100_000))
         self.kie.files_url = FILES_URL
+        self.suno_api_key = ""
         self.path = folder / "app.db"
         self.app: AppDatabase = app or AppFile(self.path)
         self.store: Store = LocalStore(folder / "images", now=self.clock)
@@ -222,7 +223,8 @@ class World:
             handler = handler_for(self.kie)
             return Transport(user_agent=f"reconciler/{__version__}", clock=self.clock, handler=handler, **extra)
 
-        kie = around("kie", KieClient(transport(), base_url="https://api.kie.ai", api_key=API_KEY))
+        base_url, suno_key = "https://api.kie.ai", self.suno_api_key
+        kie = around("kie", KieClient(transport(), base_url=base_url, api_key=API_KEY, suno_api_key=suno_key))
         pictures = around("pictures", WebPictures(self.policy, transport(vet=vetting(()))))
         store = around("store", self.store)
         hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, self.policy)

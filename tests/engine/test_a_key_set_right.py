@@ -1,9 +1,13 @@
-"""A key that Kie refuses stops asking and buying; once it is set right, the next run goes on at once."""
+"""A key that Kie refuses stops asking and buying, that for songs nothing but songs; once it is set right, the next run
+goes on at once."""
 
 from pathlib import Path
 
+import pytest
+
 from reconciler.domain.states import Reason, State
-from reconciler.kie.simulated import UNAUTHORIZED, Operation
+from reconciler.engine.events import BreakerMoved
+from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, UNAUTHORIZED, Operation, Refuse
 from reconciler.testing.world import World
 
 
@@ -26,3 +30,21 @@ def test_the_next_run_after_the_key_was_set_right_does_everything(tmp_path: Path
 
     world.kie.script.clear()
     assert world.run().states == {(State.OK, None): 2}
+
+
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_CREDITS, KEY_CAPPED])
+def test_another_key_for_songs_that_is_refused_stops_neither_orders_nor_polls(tmp_path: Path, refusal: Refuse) -> None:
+    world = World(tmp_path)
+    world.suno_api_key = "music-account-key"
+    for number in range(10):
+        world.add(f"song{number}", task_id=f"{number:032}")
+    world.add("buy")
+    world.kie.add_task("b" * 32, prompt="adopted", created_at=world.clock())
+    world.add("adopt", image_url="b" * 32)
+    world.kie.script.when(refusal, operation=Operation.SUNO_RECORD)
+
+    ran = world.run()
+
+    assert (ran.purchases, ran.closures) == (1, {})
+    assert ran.states == {(State.OK, None): 2, (State.BACKING_OFF, Reason.PROVIDER_FAILED): 10}
+    assert not any(isinstance(event, BreakerMoved) for event in world.events)

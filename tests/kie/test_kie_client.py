@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from reconciler.domain.closing import UNHEALTHY
 from reconciler.domain.findings import Accepted, AnswerLost, Call, Failed, NothingMade, Refusal, Trouble
 from reconciler.domain.models import MODELS
 from reconciler.kie.client import KieClient, Unobserved
@@ -94,6 +95,33 @@ def test_a_key_that_is_repeated_to_us_is_blotted_out() -> None:
     assert isinstance(answer, Trouble)
     assert answer.detail == "code 401: Unknown key ***, or ***"
     assert KEY not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("code", "call", "refusal"),
+    [
+        (401, Call.UNAUTHORIZED, Refusal.KEY),
+        (402, Call.NO_CREDITS, Refusal.CREDITS),
+        (433, Call.NO_CREDITS, Refusal.KEY_CAP),
+    ],
+)
+def test_what_is_refused_to_the_songs_own_key_says_nothing_of_the_other(
+    code: int, call: Call, refusal: Refusal
+) -> None:
+    wire = Wire(body({"code": code, "msg": f"not with {MUSIC_KEY}", "data": None}))
+    told = f"code {code}: not with ***"
+    assert wire.client().song("s1") == Trouble(call, f"Kie refuses kie.suno_api_key: {told}", Refusal.OUTAGE)
+    assert call not in UNHEALTHY
+    assert wire.client().credit() == wire.client().task("t1") == Trouble(call, told, refusal)
+    for same in ("", KEY):
+        answer = wire.client(suno_api_key=same).song("s1")
+        assert isinstance(answer, Trouble)
+        assert answer.refusal is refusal
+
+
+def test_a_rate_limit_of_the_songs_own_key_stays_one() -> None:
+    wire = Wire(body({"code": 430, "msg": "", "data": None}, **{"retry-after": "9"}))
+    assert wire.client().song("s1") == Trouble(Call.RATE_LIMITED, "code 430:", Refusal.RATE, 9)
 
 
 def test_a_providers_link_loses_its_query() -> None:
