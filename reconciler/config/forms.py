@@ -97,6 +97,12 @@ def _optional_web_url(url: str) -> str:
     return _web_url(url) if url else url
 
 
+def _key(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]*", secret.get_secret_value()):
+        raise ValueError("must be of visible ASCII only: look for a blank or an invisible character at its ends")
+    return secret
+
+
 def _database_url(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
     match url.partition("://")[0]:
@@ -121,3 +127,5 @@ Table = Annotated[str, AfterValidator(_table)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 OptionalWebUrl = Annotated[str, AfterValidator(_optional_web_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+ApiKey = Annotated[SecretStr, AfterValidator(_key)]
+"""Or none, as an empty text."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from reconciler.config.durations import parse_duration
-from reconciler.config.forms import Column, DatabaseUrl, Hosts, OptionalWebUrl, Suffixes, Table, Texts, WebUrl
+from reconciler.config.forms import ApiKey, Column, DatabaseUrl, Hosts, OptionalWebUrl, Suffixes, Table, Texts, WebUrl
 from reconciler.domain.urls import redact
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -119,10 +119,10 @@ class Kie(Section):
     """The provider of the pictures, and how hard it may be leaned on."""
 
     base_url: WebUrl = Field("https://api.kie.ai", description="http only for hosts in allow_insecure_hosts.")
-    api_key: SecretStr = Field(
+    api_key: ApiKey = Field(
         SecretStr(""), description="Better given as the credential kie_api_key or in the environment."
     )
-    suno_api_key: SecretStr = Field(SecretStr(""), description="Where the app bought music with another key.")
+    suno_api_key: ApiKey = Field(SecretStr(""), description="Where the app bought music with another key.")
     model: Text = Field("bytedance/seedream-v4-text-to-image", description="What pictures are bought from.")
     fallback_models: Texts = Field(
         ("seedream/4.5-text-to-image",),
@@ -211,7 +211,7 @@ class Storage(Section):
         "https://PROJECT.storage.supabase.co/storage/v1/s3. AWS: https://s3.REGION.amazonaws.com.",
     )
     region: str = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
-    access_key: SecretStr = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
+    access_key: ApiKey = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
     secret_key: SecretStr = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from reconciler.config import (
     ConfigError,
@@ -255,6 +256,31 @@ def test_secrets_are_in_no_error(write: Write, broken: str) -> None:
     assert "hunter2" not in repr(found) + "".join(map(str, found))
     found = problems(write("[kie]\napi_key = ['hunter2']\nsuno_api_key = hunter2\n"), {})
     assert "hunter2" not in repr(found) + "".join(map(str, found))
+
+
+@pytest.mark.parametrize("key", ["kie.api_key", "kie.suno_api_key", "storage.access_key"])
+@pytest.mark.parametrize("stray", ["hunter2 ", "hunter2\n", "\ufeffhunter2", "hunter2\u200b", "hun\tter2", "hunter2é"])
+def test_a_stray_character_in_a_key_is_told_and_the_key_is_not(write: Write, key: str, stray: str) -> None:
+    name = f"RECONCILER_{key.upper().replace('.', '__')}"
+    (problem,) = problems(write(""), {name: stray})
+    assert problem.where == f"environment {name}"
+    assert "look for a blank or an invisible character at its ends" in problem.what
+    assert "hun" not in repr(problem) + str(problem)
+    section, _, field = key.partition(".")
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({section: {field: stray}})
+    assert "hun" not in str(caught.value)
+
+
+def test_a_credential_saved_with_a_byte_order_mark_is_told_and_a_line_end_is_none_of_the_key(
+    write: Write, tmp_path: Path
+) -> None:
+    path, secret, environ = write(""), tmp_path / "kie_api_key", {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    secret.write_text("\ufeffhunter2\r\n", encoding="utf-8")
+    (problem,) = problems(path, environ)
+    assert problem.where == "credential kie_api_key"
+    secret.write_text("hunter2\r\n", encoding="utf-8")
+    assert load(path, environ).settings.kie.api_key.get_secret_value() == "hunter2"
 
 
 # -- durations ------------------------------------------------------------------------------------------------------
