@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
+from threading import BoundedSemaphore
 from wsgiref.types import WSGIEnvironment
 
 from reconciler.kie.callbacks import is_signed, task_ids
@@ -15,6 +16,9 @@ from reconciler.service.pages import Answer
 LARGEST = 256 * 1024
 """Bytes of a body."""
 _AT_ONCE, _PER_SECOND = 120, 20
+_BODIES = 8
+"""Read at a time: far fewer than the server's threads, so that slow ones leave the other pages some."""
+_LATER = ("Retry-After", "10")
 
 
 class Heard(StrEnum):
@@ -53,11 +57,12 @@ class Callbacks:
     ) -> None:
         self._hint, self._hmac_key, self._heard = hint, hmac_key, heard
         self._buckets = Buckets(_AT_ONCE, _PER_SECOND, monotonic)
+        self._bodies = BoundedSemaphore(_BODIES)
 
     def __call__(self, environ: WSGIEnvironment, token: str) -> Answer:
         try:
             self._admit(environ)
-            body = _body(environ)
+            body = self._read(environ)
             self._check(environ, body)
             self._take(token, task_ids(body))
         except _Turned as turned:
@@ -70,6 +75,14 @@ class Callbacks:
         wait = self._buckets.wait_for(_address(environ))
         if wait:
             raise _Turned(Heard.LIMITED, HTTPStatus.TOO_MANY_REQUESTS, ("Retry-After", str(math.ceil(wait))))
+
+    def _read(self, environ: WSGIEnvironment) -> bytes:
+        if not self._bodies.acquire(blocking=False):
+            raise _Turned(Heard.LIMITED, HTTPStatus.SERVICE_UNAVAILABLE, _LATER)
+        try:
+            return _body(environ)
+        finally:
+            self._bodies.release()
 
     def _check(self, environ: WSGIEnvironment, body: bytes) -> None:
         timestamp, signature = environ.get("HTTP_X_WEBHOOK_TIMESTAMP"), environ.get("HTTP_X_WEBHOOK_SIGNATURE")

@@ -5,12 +5,14 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
+from urllib.request import urlopen
+from wsgiref.types import StartResponse
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -359,3 +361,58 @@ def test_a_body_that_never_comes_is_not_waited_for_long(inbox: Inbox) -> None:
         raw = b"POST " + PATH.encode() + b" HTTP/1.1\r\nContent-Length: 5\r\n\r\n"
         assert b"400" in exchange(server, raw, close=False)
     assert inbox.heard == [Heard.UNREADABLE]
+
+
+@dataclass
+class Gradual:
+    """The pages, and a semaphore that is released whenever one of them begins to read a body."""
+
+    pages: Pages
+    began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return self.pages({**environ, "wsgi.input": _Told(environ["wsgi.input"], self.began)}, start_response)
+
+
+@dataclass
+class _Told:
+    body: io.BufferedIOBase
+    began: threading.Semaphore
+
+    def read(self, length: int) -> bytes:
+        self.began.release()
+        return self.body.read(length)
+
+
+def test_bodies_that_come_slowly_leave_room_for_all_else(inbox: Inbox) -> None:
+    site = Gradual(inbox.pages())
+    limits = Limits(silence=timedelta(seconds=LONG), whole=timedelta(seconds=LONG))
+    with HttpServer("127.0.0.1", 0, site, limits) as server, ExitStack() as slow:
+        lines = [slow.enter_context(begun(server)) for _ in range(8)]
+        assert all(site.began.acquire(timeout=LONG) for _ in lines)
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONG)) as ninth:
+            ninth.request("POST", PATH, BODY)
+            reply = ninth.getresponse()
+            assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
+        with urlopen(f"{server.url}/healthz", timeout=LONG) as health:
+            assert health.status == 200
+        assert (inbox.hints, inbox.heard) == ([], [Heard.LIMITED])
+
+        lines[0].sendall(BODY)
+        lines[1].shutdown(socket.SHUT_WR)
+        assert [status_on(line) for line in lines[:2]] == [b"200", b"400"]
+        with begun(server), begun(server):
+            assert all(site.began.acquire(timeout=LONG) for _ in range(2))
+            assert post(server, PATH, BODY) == 503
+    assert inbox.hints == [(TOKEN, IMAGE)]
+
+
+def begun(server: HttpServer) -> socket.socket:
+    """A callback of which the body is still to come."""
+    line = socket.create_connection(("127.0.0.1", server.port), timeout=LONG)
+    line.sendall(f"POST {PATH} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode())
+    return line
+
+
+def status_on(line: socket.socket) -> bytes:
+    return line.makefile("rb").readline().split()[1]
