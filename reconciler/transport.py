@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
+from io import BytesIO
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -202,12 +203,14 @@ def _read(response: httpcore.Response, max_bytes: int) -> Reply:
     for raw_name, raw_value in response.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    body = bytearray()
+    body, complete = BytesIO(), True  # which gives its bytes away without a copy
     for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > max_bytes:
+        room = max_bytes - body.tell()
+        body.write(chunk[:room])
+        complete = len(chunk) <= room
+        if not complete:
             break
-    return _capped(Reply(response.status, headers, bytes(body), complete=True), max_bytes)
+    return Reply(response.status, headers, body.getvalue(), complete)
 
 
 def _capped(reply: Reply, max_bytes: int) -> Reply:

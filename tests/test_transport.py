@@ -7,6 +7,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -172,6 +173,21 @@ def test_reading_stops_at_the_cap(serve: Serve, transport: Transport, framing: b
 
     reply = transport.send(get(serve(script).url), deadline=LONG, max_bytes=1000)
     assert (reply.body, reply.complete) == (b"x" * 1000, False)
+
+
+@pytest.mark.parametrize("more", [0, 1000])
+def test_a_long_reply_is_held_once(serve: Serve, transport: Transport, more: int) -> None:
+    size = 8_000_000
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + more) + bytes(size + more)
+    url = serve(answer(whole)).url
+    tracemalloc.start()
+    try:
+        reply = transport.send(get(url), deadline=LONG, max_bytes=size)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (reply.body, reply.complete) == (bytes(size), not more)
+    assert most < 1.5 * size
 
 
 def test_refused_is_not_sent(transport: Transport) -> None:
