@@ -21,7 +21,7 @@ from reconciler.app.calling import Calling
 from reconciler.app.counted import counting
 from reconciler.app.inside import HttpUnfit, file_of, opened, utc_now
 from reconciler.app.jobs import Jobs
-from reconciler.app.keeping import open_store, tidy
+from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider
 from reconciler.app.sweeping import Ears
 from reconciler.config import Settings
@@ -221,7 +221,6 @@ def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> 
     """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
     with opened(settings) as database:
         open_store(settings, database, ears.metrics.store_asked)
-    tidy(settings)
     ears = replace(ears, tell=counting(ears.metrics, ears.tell))
     with provider(settings) as outside:
         daemon = Daemon(settings, outside, ears, Notifier(), Vitals())

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from reconciler.app.counted import each
 from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
+from reconciler.app.keeping import tidy
 from reconciler.app.kept import Kept
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status
@@ -175,6 +176,7 @@ class Jobs:
     def _prune(self) -> None:
         with opened(self._settings) as database:
             pruned = database.prune()
+        tidy(self._settings)
         self._ears.tell(Forgotten(pruned.tracks, pruned.attempts))
 
 

@@ -46,7 +46,6 @@ def run_once(
             known_track(settings, database.leases.peek, track_id)
         bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
         sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
-        tidy(settings)
         started(sweep)
         begun = utc_now()
         metrics.sweep_begun(Trigger.ONCE, begun)
@@ -56,6 +55,7 @@ def run_once(
             crew.close()
             if narrowed.only is None and narrowed.audit:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
+                tidy(settings)
         metrics.sweep_done(utc_now(), utc_now() - begun)
         return result
 

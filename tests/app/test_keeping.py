@@ -289,7 +289,9 @@ def test_a_wrong_key_is_no_wrong_bucket(
 # -- what is left half written ---------------------------------------------------------------------------------------
 
 
-def test_each_start_removes_what_a_killed_process_left(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_process_left_is_removed_after_a_sweep_and_each_day(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install.add("a")
     assert install.call(*RUN).exit_code == 0
     parts = [install.store / "tracks" / "a" / f".x.jpg.{name}.part" for name in ("young", "old")]
@@ -303,6 +305,8 @@ def test_each_start_removes_what_a_killed_process_left(install: Install, monkeyp
     small(install)
     with inside(install, monkeypatch) as daemon:
         daemon.rest()
+        cleaned.assert_not_called()
+        daemon.daemon._jobs.prune()
     cleaned.assert_called_once_with()
 
 

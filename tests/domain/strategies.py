@@ -125,6 +125,9 @@ def sightings(draw: st.DrawFn, identity: str) -> Sighting:
 def keepsakes(draw: st.DrawFn, key: str) -> Kept:
     read = draw(st.booleans())
     width, height = draw(st.sampled_from(SIZES)) if read else (0, 0)
+    interim = read and (width, height) == (360, 360)
+    full = RESULT, DURABLE, INLINE, f"store:{KEY}" if key != KEY else ""
+    origins = ("", COVER, *(() if interim else full)) if read else ("",)  # of what was only listed nobody knows it
     return Kept(
         key,
         width,
@@ -134,9 +137,9 @@ def keepsakes(draw: st.DrawFn, key: str) -> Kept:
         draw(rarely(st.sampled_from((*SONGS, None)), SONG)),
         draw(moments),
         draw(st.sampled_from((NOW, NOW - HOUR))) if read else None,
-        interim=read and (width, height) == (360, 360),
+        interim=interim,
         was_written=draw(st.booleans()),
-        origin=draw(st.sampled_from(("", RESULT, DURABLE, INLINE, COVER, f"store:{KEY}" if key != KEY else ""))),
+        origin=draw(st.sampled_from(origins)),
     )
 
 
