@@ -14,6 +14,7 @@ from reconciler.app.once import Narrowed, run_once
 from reconciler.config import load, policy_of
 from reconciler.console import output
 from reconciler.console.progress import progress
+from reconciler.console.stopping import Stopping, stopping
 from reconciler.demo import report
 from reconciler.demo.cast import cast
 from reconciler.demo.folder import DEFAULT, Folder
@@ -28,7 +29,7 @@ from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
 from reconciler.kie.simulated import Settings as KieSettings
 
-DONE, NOT_AS_TOLD, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, NOT_AS_TOLD, USAGE = 0, 1, 2
 QUICK = Runs((timedelta(seconds=1), timedelta(seconds=3)) * 40, learned=80)
 """How long a task runs here; those that the app began ran longer."""
 PATIENCE, PER_PLAIN_TRACK = timedelta(seconds=50), timedelta(seconds=1)
@@ -44,13 +45,9 @@ def run(tracks: int | None, directory: Path | None, console: Console | None = No
         sys.stderr.write(f"reconciler: {obstacle}\n")
         return USAGE
     folder.clear()
-    kie, console = SimulatedKie(utc_now, settings=_account(tracks or 0)), console or output.out()
-    try:
-        with KieServer(kie) as server:
-            return _Demo(folder, kie, server.base_url, tracks or 0).run(console)
-    except KeyboardInterrupt:
-        console.print(f"Stopped: not every story has ended. What came of them is in {folder.root}.", soft_wrap=True)
-        return INTERRUPTED
+    kie = SimulatedKie(utc_now, settings=_account(tracks or 0))
+    with KieServer(kie) as server, stopping() as stop:
+        return _Demo(folder, kie, server.base_url, tracks or 0).run(console or output.out(), stop)
 
 
 def _account(tracks: int) -> KieSettings:
@@ -74,26 +71,30 @@ class _Demo:
         fill_store(folder.images, self.stories)
         self.settings = load(folder.config, {}).settings
 
-    def run(self, console: Console) -> int:
+    def run(self, console: Console, stop: Stopping) -> int:
         if not console.is_terminal:
             console.width = max(console.width, NARROWEST)
         console.print(f"{len(self.stories)} tracks in {self.folder.root}, a simulated Kie at {self.base_url}")
         with opened(self.settings):
             hand_over(self.folder.database, self.stories)  # into our table, which is there now
         before, begun = read_rows(self.folder.database), time.monotonic()
-        watch = self._reconcile()
+        watch = self._reconcile(stop)
         seconds = time.monotonic() - begun
+        if stop.asked:
+            console.print(f"Stopped: what came of the stories until then is in {self.folder.root}.", soft_wrap=True)
+            return NOT_AS_TOLD
         view = viewer(self.kie, self.folder.images, policy_of(self.settings))
         evidence = Evidence(before, read_rows(self.folder.database), watch.how, watch.moved_at, self.kie.book, view)
         ended = outcomes(self.stories, self.settings, evidence)
         return self._tell(console, ended, seconds)
 
-    def _reconcile(self) -> Watch:
+    def _reconcile(self, stop: Stopping) -> Watch:
         """What `run --once` does, until every story has ended."""
         watch = Watch(self.stories, utc_now)
 
         def started(sweep: Sweep) -> None:
             watch.stop = sweep.stop
+            stop.on_stop(sweep.stop, show.stopping)
 
         with progress(output.err()) as show:
             told, metrics = each(watch, show), metrics_of(self.settings)
