@@ -180,6 +180,8 @@ class Commit(StrEnum):
     COMMITTED = "committed"
     CONFLICT = "conflict"
     """The row was changed by somebody else: `otherwise` is saved, the row is not written."""
+    REFUSED = "refused"
+    """By a rule or a trigger of the app's: as a conflict."""
     LEASE_LOST = "lease_lost"
     """Somebody else works the track now: nothing is saved."""
     PAUSED = "paused"

@@ -107,7 +107,7 @@ def _is_absent(error: StoreError) -> bool:
 
 
 def tidy(settings: Settings) -> None:
-    """It reads every directory: now and then, and while nobody waits."""
+    """It reads many directories: now and then, and while nobody waits."""
     if settings.storage.kind == "local":
         LocalStore(Path(settings.storage.path), now=utc_now).clean()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from reconciler.app.counted import each
 from reconciler.app.inside import known_track, looked_into, opened, utc_now
-from reconciler.app.keeping import tidy
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings
@@ -55,7 +54,6 @@ def run_once(
             crew.close()
             if narrowed.only is None and narrowed.audit:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
-                tidy(settings)
         metrics.sweep_done(utc_now(), utc_now() - begun)
         return result
 

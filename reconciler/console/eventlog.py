@@ -1,7 +1,7 @@
 """The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
 Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
-lease_lost, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
+refused, lease_lost, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
 """
 
 import time
@@ -160,6 +160,9 @@ def _wrote(event: Wrote) -> None:
             say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
         case Commit.CONFLICT:
             say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
+        case Commit.REFUSED:
+            todo = "`reconciler explain` tells why: a rule or a trigger of the app's table, or a right, is in the way."
+            say("WARNING", "refused", track=event.track_id, todo=todo)
         case Commit.LEASE_LOST:
             say("INFO", "lease_lost", track=event.track_id)
         case Commit.EXPIRED:

@@ -211,7 +211,7 @@ class SqlLeases(Peek):
 
     def _unwritten(self, lease: Lease, otherwise: Change) -> Sequence[Commit | Lease | DatabaseError]:
         (outcome,) = self.commit_all([Ending(lease, otherwise)])
-        return [Commit.CONFLICT if outcome is Commit.COMMITTED else outcome]
+        return [Commit.REFUSED if outcome is Commit.COMMITTED else outcome]
 
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
         is_lifting = any(map(_may_be_lifted, endings))

@@ -43,12 +43,13 @@ def _answer_lost(case: Case) -> Action | None:
         return GiveUp(Reason.UNKNOWN_PURCHASE)
     if first.held_until(case.policy.hold_unknown) > case.now:
         return Wait(first.held_until(case.policy.hold_unknown), State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
-    return _settle_first(case) or _repeat(case, first)
+    return _settle_first(case) or _after_failures(case) or _repeat(case, first)
 
 
 def _repeat(case: Case, first: Purchase) -> Action:
-    """In the same words, unless they were for another song or for a model that is not configured any more."""
-    if first.model not in (case.policy.model, *case.policy.fallback_models) or not case.for_this_song(first.song):
+    """In the same words, unless they were for another song, for a model that is not configured any more, or refused."""
+    configured = first.model in (case.policy.model, *case.policy.fallback_models)
+    if not configured or not case.for_this_song(first.song) or (first.model, first.prompt) in _refused(case):
         return _order(case, first.token)
     return _suspended(case) or _purchase(case, MODELS[first.model], first.prompt, first.token)
 
@@ -62,6 +63,11 @@ def _limits(case: Case) -> Action | None:
     spent_up = purchases.spent(mine) >= case.policy.per_track + granted
     if spent_up or purchases.attempts(mine) >= case.policy.attempts_per_track + granted:
         return GiveUp(purchases.why_spent(mine))
+    return _after_failures(case)
+
+
+def _after_failures(case: Case) -> Action | None:
+    mine = case.memory.purchases
     failed = purchases.recent_failures(p for p in mine if not _forgiven(case, p))
     if not failed:
         return None
@@ -82,11 +88,15 @@ def _replacement(case: Case) -> Action | None:
 
 
 def _order(case: Case, repeat_of: str | None = None) -> Action:
-    refused = purchases.refused_prompts(p for p in case.memory.purchases if not _forgiven(case, p))
+    refused = _refused(case)
     choice = next((rung for rung in rungs(case.track, case.policy) if rung not in refused), None)
     if choice is None:
         return GiveUp(Reason.CONTENT_REJECTED if original(case.track) else Reason.NO_PROMPT)
     return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
+
+
+def _refused(case: Case) -> frozenset[tuple[str, str]]:
+    return purchases.refused_prompts(p for p in case.memory.purchases if not _forgiven(case, p))
 
 
 def _forgiven(case: Case, purchase: Purchase) -> bool:

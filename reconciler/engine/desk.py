@@ -194,7 +194,7 @@ class Desk:
             match outcome:
                 case Commit.COMMITTED:
                     self._wrote(case, write, outcome, change.standing)
-                case Commit.CONFLICT:
+                case Commit.CONFLICT | Commit.REFUSED:
                     self._wrote(case, write, outcome, otherwise.standing)
                 case Commit.LEASE_LOST:
                     self._wrote(case, write, outcome, None)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
-from secrets import token_hex
+from secrets import randbelow, token_hex
+from time import monotonic
 
 from reconciler.images import marker
 from reconciler.images.disk import explained, sync, write_new
@@ -14,6 +16,7 @@ from reconciler.ports import Prepared, StoreError
 
 _LEFTOVER_AGE = timedelta(days=1)
 _PART = ".part"
+CLEANING_S = 30.0
 
 
 class LocalReader:
@@ -82,13 +85,16 @@ class LocalStore(LocalReader):
         return key
 
     def clean(self) -> None:
-        """Remove what dead processes left half written, as far as that may be done. Nobody writes for so long."""
-        oldest = (self._now() - _LEFTOVER_AGE).timestamp()
+        """Remove what dead processes left half written, as far as that may be done. Nobody writes for so long.
+
+        It ends in time in the largest store: where it begins is left to chance, so that all is reached some day.
+        """
+        oldest, ends = (self._now() - _LEFTOVER_AGE).timestamp(), monotonic() + CLEANING_S
         with suppress(OSError):
-            for part in (self.root / "tracks").glob(f"*/.*{_PART}"):
-                with suppress(OSError):
-                    if part.stat().st_mtime < oldest:
-                        part.unlink()
+            folders = sorted((self.root / "tracks").iterdir())
+            first = randbelow(len(folders) or 1)
+            for folder in takewhile(lambda _: monotonic() < ends, (*folders[first:], *folders[:first])):
+                _clean(folder, oldest)
 
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
 
@@ -119,3 +125,10 @@ class LocalStore(LocalReader):
     def compare(self, path: Path, picture: Prepared) -> None:
         if not self.holds(path, picture):
             raise StoreError(f"store a picture: {path}: what is read back is not what was written; check the disk")
+
+
+def _clean(folder: Path, oldest: float) -> None:
+    with suppress(OSError):
+        for part in folder.glob(f".*{_PART}"):
+            if part.stat().st_mtime < oldest:
+                part.unlink()

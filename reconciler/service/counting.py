@@ -30,7 +30,12 @@ from reconciler.ports import Commit
 from reconciler.service.catalogue import Catalogue
 
 OPERATIONS = ("create", "record", "suno_record", "credit")
-WRITES = {Commit.COMMITTED: "written", Commit.CONFLICT: "conflict", Commit.LEASE_LOST: "failed"}
+WRITES = {
+    Commit.COMMITTED: "written",
+    Commit.CONFLICT: "conflict",
+    Commit.REFUSED: "failed",
+    Commit.LEASE_LOST: "failed",
+}
 DOWNLOADS = ("ok", "flawed", "refused", "fault")
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

@@ -185,6 +185,26 @@ def test_a_repeat_of_which_nothing_was_made_may_be_made_again() -> None:
     assert with_purchases(lost(), never_made) == replace(FIRST, repeat_of="p1")
 
 
+def test_a_repeat_whose_words_were_refused_is_made_with_others() -> None:
+    refused = replace(nothing("p2", Reason.CONTENT_REJECTED, NOW - MINUTE), repeat_of="p1")
+    action = with_purchases(lost(), refused)
+    assert isinstance(action, Buy)
+    assert action.repeat_of == "p1"
+    assert (action.model, action.prompt) != (refused.model, refused.prompt)
+
+
+def test_a_repeat_that_fails_is_made_again_after_a_pause_and_not_for_ever() -> None:
+    def refused(token: str, at: datetime) -> Purchase:
+        return replace(nothing(token, Reason.PROVIDER_FAILED, at), repeat_of="p1")
+
+    action = with_purchases(lost(), refused("p2", NOW))
+    assert isinstance(action, Wait)
+    assert (action.state, action.reason) == (State.BACKING_OFF, Reason.PROVIDER_FAILED)
+    assert isinstance(with_purchases(lost(), refused("p2", NOW - DAY)), Buy)
+    tries = [refused(f"p{2 + day}", NOW - (8 - day) * DAY) for day in range(9)]
+    assert with_purchases(lost(at=NOW - 9 * DAY), *tries) == GiveUp(Reason.PROVIDER_FAILED)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED, Verdict.LOST, Verdict.CONTENT])
 def test_a_repeat_that_was_answered_is_not_repeated_whatever_became_of_it(verdict: Verdict) -> None:
     answered = failed("p2", verdict, NOW - DAY, repeat_of="p1")

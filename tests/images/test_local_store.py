@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.images import disk
+from reconciler.images import disk, local_store
 from reconciler.images.local_store import LocalStore
 from reconciler.ports import Prepared, StoreError
 
@@ -239,7 +239,9 @@ def test_the_newest_comes_first(store: LocalStore, prepared: Make) -> None:
     assert store.keys("a") == keys
 
 
-def test_left_overs_go_after_a_day_and_strangers_stay(store: LocalStore, prepared: Make) -> None:
+def test_left_overs_go_after_a_day_and_strangers_stay(
+    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = store.put("a", prepared(b"picture"))
     folder = store.root / "tracks" / "a"
     ages = {".x.jpg.1.part": 25, ".x.jpg.2.part": 23, ".hidden": 99, "notes.part": 99}
@@ -247,7 +249,12 @@ def test_left_overs_go_after_a_day_and_strangers_stay(store: LocalStore, prepare
     for name, hours in ages.items():
         (folder / name).write_bytes(b"")
         os.utime(folder / name, (now.timestamp() - hours * 3600,) * 2)
-    LocalStore(store.root, now=lambda: now).clean()
+    cleaner = LocalStore(store.root, now=lambda: now)
+    monkeypatch.setattr(local_store, "CLEANING_S", 0.0)
+    cleaner.clean()
+    assert len(list(folder.iterdir())) == 5, "it has no time to begin"
+    monkeypatch.undo()
+    cleaner.clean()
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [".x.jpg.2.part", ".hidden", "notes.part", Path(key).name]
     )
