@@ -17,10 +17,15 @@ def in_scope(track: Track, memory: Memory, policy: Policy, now: datetime) -> boo
     if track.status in policy.statuses:
         return True
     if track.status == ARCHIVED:
-        return policy.restore_archived and bool(track.audio_url)
+        return is_revived(track, policy)
     if track.flaw is not None:
         return True
     return track.status in UNFINISHED and bool(track.audio_url) and now >= enters_scope(track, memory, policy)
+
+
+def is_revived(track: Track, policy: Policy) -> bool:
+    """A picture makes it `completed` again: by the operator's choice alone, and where there is something to hear."""
+    return track.status == ARCHIVED and policy.restore_archived and bool(track.audio_url)
 
 
 def enters_scope(track: Track, memory: Memory, policy: Policy) -> datetime:

@@ -7,7 +7,7 @@ from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Place
 from reconciler.domain.model import Kept
-from reconciler.domain.scope import ARCHIVED
+from reconciler.domain.scope import is_revived
 from reconciler.domain.sources import copies
 from reconciler.domain.states import How, Reason, State
 
@@ -98,6 +98,6 @@ def _write(case: Case, kept: Kept, how: How | None, *, restore: bool) -> Action:
         None if kept.interim else f"{kept.width}x{kept.height}",
         how,
         key=kept.key,
-        revive=case.track.status == ARCHIVED,
+        revive=is_revived(case.track, case.policy),
         restore=restore,
     )

@@ -103,6 +103,13 @@ def test_an_archived_row_is_completed_together_with_its_picture() -> None:
     assert planned(track(status="archived"), holding(kept()), restore_archived=True) == replace(FRESH, revive=True)
 
 
+@pytest.mark.parametrize(("restores", "audio_url"), [(False, "https://x/a.mp3"), (True, None)])
+def test_an_archived_row_that_is_in_scope_by_its_status_stays_archived(restores: bool, audio_url: str | None) -> None:
+    row = track(status="archived", audio_url=audio_url)
+    action = planned(row, holding(kept()), statuses=("completed", "archived"), restore_archived=restores)
+    assert action == FRESH
+
+
 def test_the_url_that_the_row_shows_already_is_not_written_again() -> None:
     contradicted = holding(kept(was_written=True), sighting=seen(OURS, 360, 360))
     assert isinstance(planned(track(OURS), contradicted), Buy)
