@@ -184,9 +184,14 @@ def _held(lease: Lease, now: datetime) -> dict[str, Any]:
 
 def _changed(before: Held, found: Held) -> Refusal | None:
     """What the order was decided on is no more."""
-    if found.track is not None and (found.track, found.memory.handed) == (before.track, before.memory.handed):
+    if found.track is not None and _told(found) == _told(before):
         return None
     return Refusal(Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
+
+
+def _told(held: Held) -> tuple[object, ...]:
+    """What others say of a track, at any time."""
+    return held.track, held.memory.handed, held.memory.callbacks
 
 
 def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:

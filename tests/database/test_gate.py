@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from reconciler.database.callbacks import Callbacks
 from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, Proof, Refusal, Usage
-from reconciler.domain.model import Outcome, Purchase, Task, TaskState, Verdict
+from reconciler.domain.model import Callback, Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
@@ -122,6 +123,18 @@ def test_nothing_is_bought_for_a_track_that_was_changed_since_it_was_looked_at(
     app.sql(meanwhile + (" WHERE id = 'a'" if "INSERT" not in meanwhile else ""))
     refused(till.gate.reserve(held, ORDER), Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
     assert isinstance(till.gate.reserve(other, ORDER), Purchase)
+
+
+def test_nothing_is_bought_again_for_a_track_whose_lost_order_kie_called_about_since_it_was_looked_at(app: Any) -> None:
+    till = Till(app, Policy(callback_url="https://ops.example"))
+    lost = till.answered(till.bought(), outcome=Outcome.UNKNOWN, task_id=None)
+    app.clock.on(hours=3)
+    held, repeat = till.lease(), replace(ORDER, repeat_of=lost.token)
+    Callbacks(app.ready()).take([Callback(lost.token, "t")])
+    refused(till.gate.reserve(held, repeat), Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
+    till.end(held, held.memory.purchases)
+    till.gate.balance(1000, app.clock())
+    assert isinstance(till.gate.reserve(till.lease(), repeat), Purchase)
 
 
 def test_a_track_waits_for_its_answer(till: Till) -> None:
