@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from reconciler.domain import purchases
-from reconciler.domain.actions import Action, Buy, GiveUp, Wait
+from reconciler.domain.actions import Action, Buy, GiveUp, Measure, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
+from reconciler.domain.look import shown
 from reconciler.domain.model import Outcome, Purchase
 from reconciler.domain.models import MODELS, Model
 from reconciler.domain.prompts import original, rungs
@@ -104,11 +105,17 @@ def _forgiven(case: Case, purchase: Purchase) -> bool:
     return case.memory.reopened_at is not None and purchase.at <= case.memory.reopened_at
 
 
-def _suspended(case: Case) -> Wait | None:
-    """So many pictures of one host died at once that a mistake is likelier than their death; or the store, which is
-    asked right before, could not tell what it holds."""
-    suspect = Wait(None, None, Reason.HOST_SUSPECT) if case.memory.host_suspect else None
-    return suspect or case.later(case.memory.ailing("store"))
+def _suspended(case: Case) -> Wait | Measure | None:
+    """So many pictures of one host died at once that a mistake is likelier than their death: they are looked for again
+    now and then. Or the store, which is asked right before, could not tell what it holds."""
+    if not case.memory.host_suspect:
+        return case.later(case.memory.ailing("store"))
+    source = shown(case.track, case.memory, case.policy)
+    ailment = case.memory.ailing(source.name) if source is not None else None
+    if source is None or ailment is None or not ailment.dead:
+        return Wait(None, None, Reason.HOST_SUSPECT)
+    is_due = ailment.retry_at is None or ailment.retry_at <= case.now
+    return Measure(source) if is_due else Wait(ailment.retry_at, None, Reason.HOST_SUSPECT)
 
 
 def _purchase(case: Case, model: Model, prompt: str, repeat_of: str | None) -> Buy:

@@ -135,7 +135,7 @@ def _refused(case: Case, source: Source, refused: Refused) -> Ailment:
     dead = past or (count >= REFUSALS_TO_DIE and case.now - first >= REFUSED_FOR)
     stored = isinstance(source, StoredKey) and case.policy.keeps
     reason = Reason.STORAGE_FAILED if stored else Reason.DOWNLOAD_FAILED
-    retry_at = None if dead else case.now + _pause(case, source.name, count)
+    retry_at = case.now + (case.policy.retry_max if dead else _pause(case, source.name, count))
     return Ailment(
         refusals=count, first_refused=first, retry_at=retry_at, reason=reason, detail=refused.detail, dead=dead
     )

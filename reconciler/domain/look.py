@@ -72,7 +72,7 @@ def is_picture(text: str, policy: Policy) -> bool:
 
 def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     kind = urls.classify(track.image.text, policy)
-    source = _source(track, memory, policy, kind)
+    source = shown(track, memory, policy)
     if source is None or memory.ailing(source.name).dead:
         return Absent()
     ailment = memory.ailing(source.name)
@@ -90,8 +90,9 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     return Dying(source, ends, None if policy.keeps else replace(good, measure_at=_while_it_lives(sighting, ends)))
 
 
-def _source(track: Track, memory: Memory, policy: Policy, kind: urls.Kind) -> Place | None:
-    text = track.image.text or ""
+def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
+    """Where the row's picture is, if it names or holds one."""
+    kind, text = urls.classify(track.image.text, policy), track.image.text or ""
     ours = policy.key_of(text) if kind is urls.Kind.OURS else None
     key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
     if key is not None and policy.keeps and policy.knows(key):

@@ -156,6 +156,8 @@ def _stuck(case: Case, action: Effect | Write | Wait, gate: GateView) -> Place:
         case Buy():
             repeat = action.repeat_of is not None
             return _by_look(case, reason_at(gate, action.shape, action.price, case.policy, repeat=repeat))
+        case Measure() if isinstance(case.look, Absent):
+            return _by_look(case, Reason.HOST_SUSPECT)  # only then is a dead picture looked for again
         case Fetch() | Measure() | AskSong() | ListStore() | Write():
             return _by_look(case, Reason.DUE)
         case _:  # pragma: no cover

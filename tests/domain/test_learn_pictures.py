@@ -108,7 +108,10 @@ def test_a_fault_does_not_undo_refusals_but_a_refusal_ends_a_run_of_faults() -> 
 def test_a_url_that_should_last_is_dead_after_three_refusals_over_a_day() -> None:
     after = measure(GONE, measure(GONE, measure(GONE)), NOW + 23 * HOUR)
     assert not after.ailments[DURABLE].dead
-    dead = Ailment(refusals=4, first_refused=NOW, reason=Reason.DOWNLOAD_FAILED, detail="HTTP 404", dead=True)
+    again = NOW + 24 * HOUR + POLICY.retry_max
+    dead = Ailment(
+        refusals=4, first_refused=NOW, retry_at=again, reason=Reason.DOWNLOAD_FAILED, detail="HTTP 404", dead=True
+    )
     assert measure(GONE, after, NOW + 24 * HOUR).ailments[DURABLE] == dead
     assert not measure(GONE, measure(GONE), NOW + 9 * DAY).ailments[DURABLE].dead, "two are not three"
 
