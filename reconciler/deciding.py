@@ -103,7 +103,8 @@ class Decisions:
     def closed(self, reason: Reason) -> Sequence[str]:
         """What is configured and closed for a reason of REOPENS_GATE: shapes, of which one more order may be tried."""
         view = self.database.gate.view()
-        rejected = {closure.shape for closure in view.closures if closure.name is GateName.REQUEST_REJECTED}
+        closed = (closure for closure in view.closures if closure.active(view.now))
+        rejected = {closure.shape for closure in closed if closure.name is GateName.REQUEST_REJECTED}
         exhausted = {shape for shape, proof in view.proofs.items() if proof.exhausted}
         shut = rejected if reason is Reason.REQUEST_REJECTED else exhausted
         return [shape for shape, _ in shapes(self.policy) if shape in shut]

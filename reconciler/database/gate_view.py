@@ -125,10 +125,11 @@ class GateReader:
         return counted.used
 
     def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
-        """Those that hold, and the last rate limit: the next is measured by it."""
+        """Those that hold; that on trial, which a good answer ends; and the last rate limit: the next is measured by
+        it."""
         named = (self._closed.named(row) for row in rows)
         found = (Closure(**{**row, "shape": row["shape"] or None}) for row in named)
-        return tuple(c for c in found if c.active(now) or c.name is GateName.RATE_LIMIT)
+        return tuple(c for c in found if c.active(now) or c.trial or c.name is GateName.RATE_LIMIT)
 
 
 def _judged(so: Any) -> Any:

@@ -23,7 +23,7 @@ class Shut:
 
 def shut(gate: GateView, policy: Policy) -> Sequence[Shut]:
     """By name."""
-    noted = {closure.name: closure for closure in gate.closures}
+    noted = {closure.name: closure for closure in gate.closures if closure.active(gate.now)}
     if gate.breaker.stage is Stage.OPEN:
         noted[GateName.BREAKER] = Closure(
             GateName.BREAKER, gate.now, gate.breaker.retry_at, "Kie failed again and again"

@@ -103,6 +103,17 @@ def test_one_order_goes_out_and_all_the_others_once_kie_took_it(world: World) ->
     assert crew.idle <= 1
 
 
+def test_a_try_that_one_track_alone_waited_for_opens_the_model(world: World, database: Database) -> None:
+    world.with_policy(fallback_models=())
+    world.kie.script.next("create", WRONG)
+    only = ("t000",)
+    assert world.run(HOUR, only=only, audit=False).states == {(State.MISSING, Reason.REQUEST_REJECTED): 1}
+    try_once(world)
+    slow_crew(world)
+    assert world.run(HOUR, only=only, audit=False).states == {(State.OK, None): 1}
+    assert not [closure for closure in database.gate.view().closures if closure.shape == shape(world)[0]]
+
+
 @pytest.mark.slow
 def test_one_order_goes_out_and_no_other_while_kie_calls_it_wrong(world: World) -> None:
     world.with_policy(fallback_models=())
