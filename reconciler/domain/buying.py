@@ -5,7 +5,7 @@ from datetime import timedelta
 from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Measure, Wait
 from reconciler.domain.backoff import delay, spin_of
-from reconciler.domain.case import Case
+from reconciler.domain.case import GIVE_UP_AFTER, Case
 from reconciler.domain.look import shown
 from reconciler.domain.model import Outcome, Purchase
 from reconciler.domain.models import MODELS, Model
@@ -74,10 +74,11 @@ def _after_failures(case: Case) -> Action | None:
         return None
     reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
     nothing_made = all(p.outcome is Outcome.NOTHING and p.refusal is not Reason.STORAGE_FAILED for p in failed)
-    if nothing_made and case.long_faulty(failed[0].at):
+    last = failed[-1].ended_at or failed[-1].at
+    if nothing_made and last - failed[0].at >= GIVE_UP_AFTER:
         return GiveUp(reason)
     pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
-    until = (failed[-1].ended_at or failed[-1].at) + pause
+    until = last + pause
     return Wait(until, State.BACKING_OFF, reason) if until > case.now else None
 
 

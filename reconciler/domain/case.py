@@ -99,9 +99,14 @@ class Case:
 
     def hopeless(self, ailment: Ailment) -> GiveUp | None:
         """Given up after seven days of nothing but faults. A store that fails is no fault of the track's."""
-        if ailment.reason in (None, Reason.STORAGE_FAILED) or not self.long_faulty(ailment.first_fault):
+        if ailment.reason in (None, Reason.STORAGE_FAILED) or not self.tried_for_long(ailment):
             return None
         return GiveUp(ailment.reason)
+
+    def tried_for_long(self, ailment: Ailment) -> bool:
+        """And failed: time in which it was due and nobody tried says nothing."""
+        until = min(ailment.retry_at or self.now, self.now)
+        return ailment.first_fault is not None and until - ailment.first_fault >= GIVE_UP_AFTER
 
     def long_faulty(self, since: datetime | None) -> bool:
         return since is not None and self.now - since >= GIVE_UP_AFTER

@@ -213,7 +213,10 @@ def test_while_it_cannot_be_asked_nothing_is_repeated_for_seven_days() -> None:
     assert (ailment.faults, ailment.first_fault) == (1, NOW)
     assert planned(track(), known) == Wait(ailment.retry_at, State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
     assert plan_case(Case(track(), known, POLICY, NOW + HOUR)) == CONFIRM
-    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 7 * DAY)), Buy)
+    assert plan_case(Case(track(), known, POLICY, NOW + 9 * DAY)) == CONFIRM, "since then nobody asked"
+    for day in range(1, 8):
+        known = confirmed(OUTAGE, known, day * DAY)
+    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 8 * DAY)), Buy)
 
 
 def test_what_was_in_the_way_is_forgotten_with_the_answer() -> None:

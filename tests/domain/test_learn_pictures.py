@@ -5,13 +5,24 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.domain.actions import Fetch, ListStore, Measure, RowImage, Source, StoredKey, SunoCover, TaskResult
+from reconciler.domain.actions import (
+    Fetch,
+    GiveUp,
+    ListStore,
+    Measure,
+    RowImage,
+    Source,
+    StoredKey,
+    SunoCover,
+    TaskResult,
+)
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
 from reconciler.domain.learn import learn
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Ailment, Kept, Memory
+from reconciler.domain.plan import plan_case
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
     COVER,
@@ -94,6 +105,15 @@ def test_faults_are_counted_and_back_off_and_kill_nothing() -> None:
     assert (ailment.faults, ailment.first_fault, ailment.reason) == (30, NOW, Reason.DOWNLOAD_FAILED)
     assert timedelta(0) < pauses[0] <= MINUTE
     assert POLICY.retry_max / 2 <= pauses[-1] <= POLICY.retry_max
+
+
+def test_a_picture_that_nobody_tried_again_for_long_is_not_given_up() -> None:
+    after = measure(TIMED_OUT)
+    again = Measure(RowImage(DURABLE, identity=DURABLE))
+    assert plan_case(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == again
+    for day in range(1, 9):
+        after = measure(TIMED_OUT, after, NOW + day * DAY)
+    assert plan_case(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == GiveUp(Reason.DOWNLOAD_FAILED)
 
 
 def test_a_fault_does_not_undo_refusals_but_a_refusal_ends_a_run_of_faults() -> None:

@@ -272,6 +272,7 @@ def test_seven_days_in_which_nothing_could_be_ordered_are_given_up() -> None:
     since = [nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW - n * DAY) for n in range(7, -1, -1)]
     assert with_purchases(*since) == GiveUp(Reason.PROVIDER_FAILED)
     assert isinstance(with_purchases(*since[1:]), Wait)
+    assert isinstance(with_purchases(nothing("p1", Reason.PROVIDER_FAILED, NOW - 9 * DAY)), Buy), "once is not for days"
 
 
 def test_a_store_that_fails_before_the_order_pauses_it_and_is_never_given_up() -> None:
