@@ -1,15 +1,17 @@
 """What happens around the sweeps of a daemon, as log lines.
 
 Names of events: started, sweep, audit, job_failed, job_recovered, job_late, job_overlap, clock_jumped, hung, pruned,
-page_failed, stopped. A job that fails again and again is said once until the cause is another, and once more when it
-has recovered.
+page_failed, stopped. A job that fails again and again is said once an hour until the cause is another, and once more
+when it has recovered.
 """
 
+import time
+from collections.abc import Callable
 from typing import assert_never
 
 from loguru import logger
 
-from reconciler.console.eventlog import place_of, say
+from reconciler.console.eventlog import Said, place_of, say
 from reconciler.domain.texts import plain
 from reconciler.engine.events import Result
 from reconciler.service.events import (
@@ -28,10 +30,11 @@ from reconciler.service.events import (
 
 
 class ServiceLog:
-    """For one daemon. May be told by several threads."""
+    """For one daemon. May be told by several threads. `monotonic`: seconds."""
 
-    def __init__(self) -> None:
-        self._failing: dict[str, str] = {}
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._failing: dict[str, tuple[str, Said]] = {}
 
     def __call__(self, event: ServiceEvent) -> None:
         match event:
@@ -64,9 +67,12 @@ class ServiceLog:
     def _failed(self, event: JobFailed) -> None:
         error = event.error
         cause = f"{type(error).__name__} at {place_of(error)}" if event.mistake else plain(error)
-        if self._failing.get(event.job) == cause:
+        last, said = self._failing.get(event.job, ("", None))
+        if said is None or last != cause:
+            said = Said(self._monotonic)
+            self._failing[event.job] = cause, said
+        if not said.fresh():
             return
-        self._failing[event.job] = cause
         todo = "Please report it." if event.mistake else "It is tried again on schedule."
         say("ERROR", "job_failed", job=event.job, detail=cause, todo=todo)
         if event.mistake:

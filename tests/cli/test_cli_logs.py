@@ -330,6 +330,19 @@ def test_each_event_has_its_name_level_and_fields(
     assert level == "debug" or line.get("todo", ".").endswith(".")
 
 
+def test_a_job_that_goes_on_failing_is_said_once_an_hour(lines: Lines) -> None:
+    """Else an alert that looks two hours back ends while the job still fails."""
+    now = 0.0
+    tell = ServiceLog(lambda: now)
+    for now in (0.0, 3599.0, 3600.0, 3601.0, 7199.0, 7200.0):
+        tell(JobFailed("sweep", LOCKED, mistake=False))
+        assert len(lines()) == (now % 3600 == 0), now
+    full = DatabaseLocked("the disk is full", "app.db", "Make room.")
+    for error in (full, LOCKED):
+        tell(JobFailed("sweep", error, mistake=False))
+    assert len(lines()) == 2, "another cause is said at once"
+
+
 def test_a_job_that_fails_is_said_once_until_its_cause_changes(lines: Lines) -> None:
     tell = ServiceLog()
     full = DatabaseLocked("the disk is full", "app.db", "Make room.")
