@@ -1,7 +1,11 @@
 """A guest with few rights: what is missing is told with the statement that helps, and nobody else sees our tables."""
 
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,10 +20,11 @@ from reconciler.database.handing import Handing
 from reconciler.database.schema import probe, refuse_missing_rights
 from reconciler.database.tables import OWN
 from reconciler.ports import Commit
-from tests.postgres import SUPERUSER, Bouncer, Server
+from tests.postgres import SUPERUSER, Bouncer, Server, binaries
 from tests.postgresql.guest import (
     APP_SCHEMA,
     PASSWORD,
+    ROOT,
     TRACK,
     URL,
     Home,
@@ -106,6 +111,32 @@ def test_everything_else_is_refused_to_the_readmes_role(supabase: Home, statemen
     role = psycopg.connect(supabase.url("reconciler"), autocommit=True, prepare_threshold=None)
     with closing(role), pytest.raises(psycopg.errors.InsufficientPrivilege):
         role.execute(statement.encode())
+
+
+def test_the_way_back_to_older_tables_keeps_what_was_handed_over(supabase: Home, tmp_path: Path) -> None:
+    """By the commands of systemd/README.md."""
+    section = (ROOT / "systemd" / "README.md").read_text(encoding="utf-8").partition("\n## Upgrade, and back\n")[2]
+    (dump,) = re.findall(r"`(pg_dump .+?)`", section)
+    (back,) = re.findall(r"^```sh\n(psql .*?)^```", section, re.DOTALL | re.MULTILINE)
+
+    def run(command: str) -> None:
+        path = f"{binaries(supabase.server.version)}:{os.environ['PATH']}"
+        environ = {**os.environ, "PATH": path, "ADMIN_URL": supabase.server.url(supabase.name)}
+        command = command.replace("/var/backups", str(tmp_path))
+        subprocess.run(["bash", "-ec", command], env=environ, check=True, stdout=subprocess.DEVNULL)
+
+    with closing(supabase.database("reconciler")) as database:
+        database.notes.put("said", "before")
+    run(dump)
+    with closing(supabase.database("reconciler")) as database:
+        database.notes.put("said", "after")
+        Handing(database.connection, database.app).hand_over(TRACK, "since")
+    run(back)
+    assert {line.outcome for line in supabase.check("reconciler")} == {Outcome.OK}
+    with closing(supabase.database("reconciler")) as database:
+        assert database.notes.get("said") == "before"
+        assert database.leases.peek(TRACK).memory.handed == ("since",)
+        assert database.leases.commit_all([ending(held_by(database))]) == [Commit.COMMITTED]
 
 
 def test_check_finds_nothing_missing_of_the_readmes_role(supabase: Home) -> None:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # packages may have t
 
 LOOK, ENABLE = blocks("Start")
 SWEEPING = blocks("One sweep")[0]
-SAVE, UPGRADE = blocks("Upgrade, and back")
+SAVE, UPGRADE, _, AGAIN = blocks("Upgrade, and back")
 PICTURES = "/var/lib/reconciler/images"
 
 
@@ -186,7 +186,11 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
     here.machine.run("sqlite3", DATABASE, given=drop)
     here.machine.shell(f"sqlite3 {DATABASE} < /var/backups/reconciler.sql")
     assert here.install.sql("SELECT * FROM reconciler_purchase") == remembered
-    here.machine.shell(UPGRADE)
+    here.machine.shell(UPGRADE.removesuffix("systemctl start reconciler\n"))
+    function = LOOK.partition("\n}\n")[0] + "\n}\n"
+    back = here.machine.shell(function + AGAIN.replace("--dry-run", "--dry-run || [ $? = 3 ]"))
+    assert "Paused" in back
+    assert "Resumed" in back
     assert here.machine.show("reconciler")["ActiveState"] == "active"
 
     here.machine.shell(ENABLE)
