@@ -83,7 +83,7 @@ class StepCounts:
         self._downloads = make.counter("downloads_total", text, outcome=DOWNLOADS)
         self._rejected = make.counter("images_rejected_total", "Pictures that were not taken, by flaw.", reason=Flaw)
         text = "Writes to the app's rows; conflict: the row was changed meanwhile and left as it is."
-        self._writes = make.counter("writes_total", text, outcome=WRITES.values())
+        self._writes = make.counter("writes_total", text, outcome=dict.fromkeys(WRITES.values()))
         self._overwritten = make.counter("write_overwritten_total", "Writes that were found undone by somebody else.")
 
     def __call__(self, event: Event) -> None:

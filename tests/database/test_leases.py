@@ -219,7 +219,7 @@ def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, 
         )
         for each in held
     ]
-    assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
+    assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.REFUSED, Commit.COMMITTED]
     assert [app.row(name)["image_url"] is None for name in "abc"] == [False, True, False]
     (measured, wrote) = app.sql("SELECT came FROM reconciler_attempt ORDER BY id")
     assert measured == ("good",)

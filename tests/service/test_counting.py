@@ -122,7 +122,12 @@ def test_a_write_of_the_resolution_alone_resolves_nothing(metrics: Metrics) -> N
 
 
 @pytest.mark.parametrize(
-    ("outcome", "counted"), [(Commit.CONFLICT, "writes_total{conflict}"), (Commit.LEASE_LOST, "writes_total{failed}")]
+    ("outcome", "counted"),
+    [
+        (Commit.CONFLICT, "writes_total{conflict}"),
+        (Commit.REFUSED, "writes_total{failed}"),
+        (Commit.LEASE_LOST, "writes_total{failed}"),
+    ],
 )
 def test_a_write_that_was_not_made_resolves_nothing(metrics: Metrics, outcome: Commit, counted: str) -> None:
     assert heard(metrics, Wrote("t1", GENERATED, outcome, timedelta(1))) == {counted: 1}
