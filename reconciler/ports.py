@@ -118,6 +118,10 @@ class Store(StoreReader, Protocol):
         """Store durably, read back, compare; return the key. Same bytes, same key, no second write."""
         ...
 
+    def prove(self) -> None:
+        """Raises where a picture could not be stored now. What was proven holds until a `put` fails."""
+        ...
+
 
 # -- the database --------------------------------------------------------------------------------------------------
 

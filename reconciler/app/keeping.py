@@ -45,6 +45,9 @@ class NoStore(EmptyReader):
     def put(self, track_id: str, picture: Prepared) -> str:  # noqa: ARG002
         raise StoreError('store a picture: storage.kind = "none" stores nothing; set it to "local" or "s3"')
 
+    def prove(self) -> None:
+        """Nothing is to be stored."""
+
 
 def store_of(settings: Settings, heard: Heard = unheard) -> Store:
     """Raises StoreUnfit where the program lacks what it takes."""

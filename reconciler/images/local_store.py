@@ -6,17 +6,20 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
-from secrets import randbelow, token_hex
+from secrets import randbelow, token_bytes, token_hex
 from time import monotonic
 
 from reconciler.images import marker
 from reconciler.images.disk import explained, sync, write_new
 from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.proof import Proof
 from reconciler.ports import Prepared, StoreError
 
 _LEFTOVER_AGE = timedelta(days=1)
 _PART = ".part"
 CLEANING_S = 30.0
+_TRIAL = 4 << 20
+"""Bytes; more than nearly all pictures have."""
 
 
 class LocalReader:
@@ -60,20 +63,19 @@ class LocalStore(LocalReader):
 
     def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(root)
-        self._now = now
+        self._now, self._proof = now, Proof()
 
     def adopt(self, wanted: str | None) -> str:
         found = marker.ensure(self.root, wanted or token_hex(16))
         with explained("prepare the store", self.root):
-            (self.root / "tracks").mkdir(exist_ok=True)
-            sync(self.root)
+            self._make_tracks()
         return found
 
     def put(self, track_id: str, picture: Prepared) -> str:
-        self.check()
         key = key_of(track_id, picture)
         path = self.root / key
-        with explained("store a picture", path):
+        with self._proof.needed(), explained("store a picture", path):
+            self.check()
             self.make_folder(path.parent)
             if not self.holds(path, picture):
                 part = path.parent / f".{path.name}.{token_hex(8)}{_PART}"
@@ -84,6 +86,22 @@ class LocalStore(LocalReader):
             self.compare(path, picture)
         return key
 
+    def prove(self) -> None:
+        self._proof.renew(self._try)
+
+    def _try(self) -> None:
+        """A file as pictures are, of bytes that no file system makes smaller."""
+        self.check()
+        part = self.root / "tracks" / f".{token_hex(8)}{_PART}"
+        with explained("write a probe", part):
+            self._make_tracks()
+            _write(part, token_bytes(_TRIAL))
+            part.unlink()
+
+    def _make_tracks(self) -> None:
+        (self.root / "tracks").mkdir(exist_ok=True)
+        sync(self.root)
+
     def clean(self) -> None:
         """Remove what dead processes left half written, as far as that may be done. Nobody writes for so long.
 
@@ -91,9 +109,10 @@ class LocalStore(LocalReader):
         """
         oldest, ends = (self._now() - _LEFTOVER_AGE).timestamp(), monotonic() + CLEANING_S
         with suppress(OSError):
-            folders = sorted((self.root / "tracks").iterdir())
+            tracks = self.root / "tracks"
+            folders = sorted(tracks.iterdir())
             first = randbelow(len(folders) or 1)
-            for folder in takewhile(lambda _: monotonic() < ends, (*folders[first:], *folders[:first])):
+            for folder in takewhile(lambda _: monotonic() < ends, (tracks, *folders[first:], *folders[:first])):
                 _clean(folder, oldest)
 
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
@@ -108,12 +127,7 @@ class LocalStore(LocalReader):
             return False
 
     def write(self, part: Path, picture: Prepared) -> None:
-        try:
-            write_new(part, picture.data)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
-            raise
+        _write(part, picture.data)
 
     def rename(self, part: Path, path: Path) -> None:
         part.replace(path)
@@ -132,3 +146,13 @@ def _clean(folder: Path, oldest: float) -> None:
         for part in folder.glob(f".*{_PART}"):
             if part.stat().st_mtime < oldest:
                 part.unlink()
+
+
+def _write(part: Path, data: bytes) -> None:
+    """Whole, or not there."""
+    try:
+        write_new(part, data)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise

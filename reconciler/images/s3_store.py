@@ -23,6 +23,7 @@ from reconciler.images import marker
 from reconciler.images.disk import Absent
 from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.proof import Proof
 from reconciler.images.s3_asking import Access, Asking, Heard, S3Error, unheard
 from reconciler.images.s3_errors import Operation
 from reconciler.ports import Prepared, StoreError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CACHING = "public, max-age=31536000, immutable"
 """The bytes under a key never change."""
+PROBE = ".reconciler-probe"
+"""Written over and over, since not every key may delete."""
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
 
@@ -101,6 +104,10 @@ class S3Reader:
 class S3Store(S3Reader):
     """ports.Store over a bucket. A file under a key is whole, since the server names it only when it has all of it."""
 
+    def __init__(self, access: Access, heard: Heard = unheard, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        super().__init__(access, heard, sleep=sleep)
+        self._proof = Proof()
+
     def adopt(self, wanted: str | None) -> str:
         call = self._asking(2)
         found = self._marker(call)
@@ -110,15 +117,26 @@ class S3Store(S3Reader):
         return self._check(call)  # of two at once, both return what is there in the end
 
     def put(self, track_id: str, picture: Prepared) -> str:
-        call = self._asking(2)
-        self._check(call)
         key = key_of(track_id, picture)
+        with self._proof.needed():
+            self._put(self._asking(2), key, picture)
+        return key
+
+    def prove(self) -> None:
+        self._proof.renew(self._try)
+
+    def _try(self) -> None:
+        call = self._asking()
+        self._check(call)
+        self._write(call, "write a probe", PROBE, b"a probe", "image/png")
+
+    def _put(self, call: Asking, key: str, picture: Prepared) -> None:
+        self._check(call)
         if not self._holds(call, key, picture):
             self._write(call, "store a picture", key, picture.data, picture.content_type)
             if not self._holds(call, key, picture):
                 where = f"{self._access.place}, {key}"
                 raise StoreError(f"store a picture: {where}: what is read back is not what was written; see its server")
-        return key
 
     def _holds(self, call: Asking, key: str, picture: Prepared) -> bool:
         data = self._read(call, "store a picture", key)

@@ -5,6 +5,7 @@ from hashlib import sha256
 from threading import RLock
 
 from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.proof import Proof
 from reconciler.ports import Prepared, StoreError
 
 
@@ -18,8 +19,8 @@ class MemoryStore:
         """By key, oldest first. Damage and remove them at will."""
         self.writes = 0
         self.on_call: Callable[[str], None] = lambda _: None
-        """Hears each method's name before it is done; what it raises is raised."""
-        self._lock = RLock()
+        """Hears each method's name before it is done, of `prove` where nothing is proven; what it raises is raised."""
+        self._lock, self._proof = RLock(), Proof()
 
     def check(self) -> str:
         self.on_call("check")
@@ -32,17 +33,14 @@ class MemoryStore:
             return self._marker()
 
     def put(self, track_id: str, picture: Prepared) -> str:
-        self.on_call("put")
         key = key_of(track_id, picture)
-        with self._lock:
-            self._marker()
-            if sha256(picture.data).hexdigest() != picture.sha256:
-                raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
-            if self.pictures.get(key) != picture.data:
-                self.pictures.pop(key, None)
-                self.pictures[key] = picture.data
-                self.writes += 1
+        with self._proof.needed():
+            self.on_call("put")
+            self._put(key, picture)
         return key
+
+    def prove(self) -> None:
+        self._proof.renew(self._try)
 
     def get(self, key: str) -> bytes | None:
         self.on_call("get")
@@ -56,6 +54,20 @@ class MemoryStore:
         with self._lock:
             self._marker()
             return [key for key in reversed(self.pictures) if key.startswith(prefix)]
+
+    def _put(self, key: str, picture: Prepared) -> None:
+        with self._lock:
+            self._marker()
+            if sha256(picture.data).hexdigest() != picture.sha256:
+                raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
+            if self.pictures.get(key) != picture.data:
+                self.pictures.pop(key, None)
+                self.pictures[key] = picture.data
+                self.writes += 1
+
+    def _try(self) -> None:
+        self.on_call("prove")
+        self._marker()
 
     def _marker(self) -> str:
         if self.trouble is not None:

@@ -3,8 +3,9 @@
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -237,6 +238,88 @@ def test_the_newest_comes_first(store: LocalStore, prepared: Make) -> None:
     for age, key in enumerate(keys):
         os.utime(store.root / key, (1000 - age, 1000 - age))
     assert store.keys("a") == keys
+
+
+def test_a_proof_leaves_nothing_and_is_given_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room of some pictures is taken, in their folder and down to the disk, and given back."""
+    sizes: list[int] = []
+    written, real = os.fsync, disk.write_new
+
+    def noted(part: Path, data: bytes) -> None:
+        real(part, data)
+        sizes.append(part.stat().st_size)
+        assert part.parent == store.root / "tracks"
+
+    monkeypatch.setattr("reconciler.images.local_store.write_new", noted)
+    synced: list[int] = []
+
+    def fsync(handle: int) -> None:
+        synced.append(os.fstat(handle).st_size)
+        written(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(3):
+        store.prove()
+    assert sizes == [4 << 20]
+    assert 4 << 20 in synced
+    assert [path.name for path in store.root.rglob("*") if path.name != ".reconciler-store"] == ["tracks"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_proof_that_fails_gives_back_its_room(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def written(file: int) -> None:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", written)
+        with pytest.raises(StoreError, match=f"write a probe: {store.root}/tracks/.*{os.strerror(number)}; m"):
+            store.prove()
+    assert list((store.root / "tracks").iterdir()) == []
+
+
+def test_a_proof_makes_the_folder_of_all_pictures_anew(store: LocalStore, prepared: Make) -> None:
+    (store.root / "tracks").rmdir()
+    with pytest.raises(StoreError):
+        store.put("a", prepared(b"picture"))
+    store.prove()
+    assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
+
+
+def test_many_prove_at_once(store: LocalStore) -> None:
+    start, proven = Barrier(8), []
+
+    def prove() -> None:
+        start.wait()
+        store.prove()
+        proven.append(True)
+
+    threads = [Thread(target=prove) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(proven) == 8
+    assert list((store.root / "tracks").iterdir()) == []
+
+
+def test_what_a_proof_left_that_was_cut_goes_after_a_day(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(part: Path, data: bytes) -> None:
+        part.write_bytes(data[:3])
+        raise PowerCut
+
+    monkeypatch.setattr("reconciler.images.local_store.write_new", torn)
+    with pytest.raises(PowerCut):
+        store.prove()
+    (left,) = (store.root / "tracks").iterdir()
+    assert left.name.startswith(".")
+    now = datetime.fromtimestamp(left.stat().st_mtime, UTC)
+    LocalStore(store.root, now=lambda: now + timedelta(hours=23)).clean()
+    assert left.exists()
+    LocalStore(store.root, now=lambda: now + timedelta(hours=25)).clean()
+    assert not left.exists()
 
 
 def test_left_overs_go_after_a_day_and_strangers_stay(

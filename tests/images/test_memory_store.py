@@ -11,7 +11,13 @@ PICTURE = Prepared(
 def test_trouble_hits_every_method_and_passes() -> None:
     store = MemoryStore()
     store.trouble = "store: no"
-    for call in (store.check, lambda: store.adopt(None), lambda: store.put("a", PICTURE), lambda: store.get("x")):
+    for call in (
+        store.check,
+        lambda: store.adopt(None),
+        lambda: store.put("a", PICTURE),
+        lambda: store.get("x"),
+        store.prove,
+    ):
         with pytest.raises(StoreError, match="store: no"):
             call()
     store.trouble = None
@@ -42,4 +48,5 @@ def test_every_call_is_heard() -> None:
     store.adopt(None)
     store.get(store.put("a", PICTURE))
     store.keys("a")
-    assert heard == ["check", "adopt", "put", "get", "keys"]
+    store.prove()
+    assert heard == ["check", "adopt", "put", "get", "keys", "prove"]

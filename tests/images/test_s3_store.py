@@ -176,6 +176,24 @@ def test_many_threads_store_at_once(store: S3Store, prepared: Make) -> None:
     assert {store.get(key) for key in keys} == {bytes([number]) * 100_000 for number in range(4)}
 
 
+def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prepared: Make) -> None:
+    files = {".reconciler-store": MARKER}
+    told.files(files)
+    heard = Heard()
+    store = S3Store(told.access(), heard)
+    store.prove()
+    store.prove()
+    assert heard == [GOT, PUT]
+    assert files.keys() == {".reconciler-store", ".reconciler-probe"}
+    honest, told.answer = told.answer, lambda *_: (403, b"<Error><Code>AccessDenied</Code></Error>")
+    with pytest.raises(StoreError):
+        store.put("a", prepared(b"picture"))
+    told.answer = honest
+    heard.clear()
+    store.prove()
+    assert heard == [GOT, PUT]
+
+
 # -- reading -------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,12 @@
 """What every store must do, asked of the shipped fake and of the real ones."""
 
+import errno
+import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +15,10 @@ from hypothesis import strategies as st
 
 from reconciler.images.keys import folder_of, is_key, key_of
 from reconciler.images.local_store import LocalStore
-from reconciler.images.s3_store import S3Store
+from reconciler.images.s3_store import S3Reader, S3Store
 from reconciler.ports import Prepared, Store, StoreError
 from reconciler.testing.store import MemoryStore
-from tests.s3 import server
+from tests.s3 import LOOKER, LOOKERS_SECRET, server
 
 Make = Callable[..., Prepared]
 
@@ -43,6 +48,7 @@ def test_without_a_marker_every_method_fails_and_none_says_absent(fresh: Store, 
         lambda: fresh.get("nonsense"),
         lambda: fresh.keys("a"),
         lambda: fresh.put("a", prepared(b"picture")),
+        fresh.prove,
     ):
         with pytest.raises(StoreError, match="marker"):
             call()
@@ -115,6 +121,52 @@ def test_a_picture_that_is_not_what_it_claims_is_refused(store: Store, prepared:
     false = Prepared(b"other", "jpg", "image/jpeg", 2048, 1152, true.sha256, 2048, 1152)
     with pytest.raises(StoreError, match="not what was written"):
         store.put("a", false)
+
+
+def refuse(call: object) -> None:
+    if call in ("put", "prove"):
+        raise StoreError("memory: full")
+    if isinstance(call, int) and stat.S_ISREG(os.fstat(call).st_mode):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def refusing(store: Store) -> Iterator[None]:
+    """All can be read, and nothing written."""
+    with pytest.MonkeyPatch.context() as patch:
+        match store:
+            case MemoryStore():
+                patch.setattr(store, "on_call", refuse)
+            case LocalStore():
+                patch.setattr(os, "fsync", refuse)
+            case _:
+                assert isinstance(store, S3Store)
+                looker = replace(store._access, access_key=LOOKER, secret_key=LOOKERS_SECRET)
+                patch.setattr(store, "_client", S3Reader(looker)._client)
+        yield
+
+
+def test_a_store_that_takes_nothing_is_told_before_anything_is_put(store: Store) -> None:
+    with refusing(store):
+        store.check()
+        for _ in range(2):
+            with pytest.raises(StoreError):
+                store.prove()
+    store.prove()
+
+
+def test_what_was_proven_holds_until_a_put_fails(store: Store, prepared: Make) -> None:
+    store.prove()
+    with refusing(store):
+        store.prove()
+        with pytest.raises(StoreError):
+            store.put("a", prepared(b"picture"))
+        for _ in range(2):
+            with pytest.raises(StoreError):
+                store.prove()
+    store.prove()
+    assert list(store.keys("a")) == []
+    assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
 @pytest.mark.parametrize("track_id", ["", ".", "..", "../x", "/", "a/b", "a.b", "~", "é", "\ud800", "x" * 5000, "\0"])

@@ -70,7 +70,7 @@ class PlacedStore(LocalStore):
     def __init__(self, root: Path, now: Callable[[], Any], at: At) -> None:
         super().__init__(root, now=now)
         self._at = at
-        for step in ("adopt", "make_folder", "write", "rename", "settle", "compare"):
+        for step in ("adopt", "prove", "make_folder", "write", "rename", "settle", "compare"):
             setattr(self, step, placed(at, f"store.{step}", getattr(self, step)))
 
     def write(self, part: Path, picture: Prepared) -> None:

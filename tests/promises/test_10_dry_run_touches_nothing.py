@@ -30,7 +30,7 @@ from reconciler.testing.world import World
 
 TASK, SLOW, SONG = "a1" * 16, "b2" * 16, "c3" * 16
 DONE = Succeed(width=640, height=360, run=timedelta(0))
-CHANGING = ("create", "put", "reserve", "commit", "adopt", "perform")
+CHANGING = ("create", "put", "prove", "reserve", "commit", "adopt", "perform")
 
 
 @pytest.fixture
