@@ -161,6 +161,7 @@ class Hands:
         """Nothing is ordered that could not be stored."""
         try:
             self.store.check()
+            self.store.prove()
         except StoreError as error:
             return NothingMade(Refusal.STORE, Call.REJECTED, str(error), sent=False)
         target = self.policy.target

@@ -70,7 +70,8 @@ def test_the_whole_job_with_a_bucket(install: Install, real: Server, bucket: str
         with urlopen(row["image_url"], timeout=10) as answer:
             assert answer.headers["Content-Type"] == "image/jpeg"
     counted = metrics.read_text()
-    assert 'reconciler_storage_requests_total{operation="put",outcome="ok"} 3.0' in counted
+    put = 'reconciler_storage_requests_total{operation="put",outcome="ok"}'
+    assert any(f"{put} {1 + probes + 2}.0" in counted for probes in (1, 2)), "two orders at once may each try first"
     assert 'reconciler_storage_requests_total{operation="put",outcome="timeout"} 0.0' in counted
     assert OWNERS_SECRET not in result.output + counted
     install.sql("UPDATE tracks SET image_url = NULL, resolution = NULL")

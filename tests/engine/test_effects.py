@@ -35,6 +35,7 @@ from reconciler.domain.model import Purchase
 from reconciler.domain.states import Flaw, How, Reason
 from reconciler.engine.effects import Hands, whole
 from reconciler.kie.simulated import Song
+from reconciler.ports import StoreError
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, sweeping
@@ -190,6 +191,20 @@ def test_nothing_is_ordered_that_could_not_be_stored(hands: Hands, world: World,
     answer = hands.perform("t", order(world))
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
+    assert not world.kie.book.creations
+
+
+def test_nothing_is_ordered_while_a_store_that_is_well_to_read_takes_nothing(
+    hands: Hands, world: World, store: MemoryStore
+) -> None:
+    def full(call: str) -> None:
+        if call == "prove":
+            raise StoreError("write a probe: the disk is full")
+
+    store.on_call = full
+    answer = hands.perform("t", order(world))
+    assert isinstance(answer, NothingMade)
+    assert (answer.refusal, answer.detail, answer.sent) == (Refusal.STORE, "write a probe: the disk is full", False)
     assert not world.kie.book.creations
 
 

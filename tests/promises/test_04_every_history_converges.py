@@ -320,7 +320,7 @@ class Histories(RuleBasedStateMachine):
         with closing(self.world.open()) as database:
             database.callbacks.take([Callback(token, told)])
 
-    @rule(calls=st.sets(st.sampled_from(("keys", "get", "put"))))
+    @rule(calls=st.sets(st.sampled_from(("keys", "get", "put", "prove"))))
     def store_trouble(self, calls: set[str]) -> None:
         """From now on these calls of the store fail, and no others."""
         self.store.on_call = failing(*calls)

@@ -4,7 +4,10 @@ provider down for hours, clock jumping: it says what is wrong, goes on by itself
 Real parts, but for the time that hours and jumps take. More of the database: tests/postgresql/test_restarts.py.
 """
 
+import errno
+import os
 import random
+import stat
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -57,6 +60,19 @@ def reasons(install: Install) -> set[str]:
     return {row["reason"] for row in rows if row["reason"] is not None}
 
 
+def at_a_download(made: Install | World, happens: Callable[[], object]) -> None:
+    """Once: before the next picture is sent."""
+    answer = made.kie.handle
+
+    def handle(request: Request) -> Response:
+        if request.url_path.endswith((".jpg", ".png")):
+            made.kie.handle = answer  # type: ignore[method-assign]
+            happens()
+        return answer(request)
+
+    made.kie.handle = handle  # type: ignore[method-assign]
+
+
 def bought(kie: Install | World) -> list[int]:
     """How often for each prompt."""
     return list(Counter(purchase.prompt for purchase in kie.kie.book.purchases).values())
@@ -102,7 +118,7 @@ def test_the_pooler_in_between_is_restarted(postgres: Server, hasty: Bouncer, tm
 
 # -- the store ---------------------------------------------------------------------------------------------------------
 
-ON_A_SMALL_DISK = 'mount -t tmpfs -o size=64k none "$1" && shift && exec "$@"'
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=6m none "$1" && shift && exec "$@"'
 
 
 @contextmanager
@@ -135,9 +151,11 @@ def fill(disk: Path) -> Path:
 
 
 def test_the_disk_is_full_and_then_is_not(install: Install) -> None:
+    """From when a picture is downloaded."""
     small(install, **OFTEN)
     with on_a_small_disk(install) as disk:
-        filler = fill(disk)
+        filler = disk / "filler"
+        at_a_download(install, lambda: fill(disk))
         install.add("a")
         eventually(lambda: reasons(install) == {"storage_failed"})
         assert "No space left on device; make room on the disk" in install.call("explain", "a").stdout
@@ -148,6 +166,47 @@ def test_the_disk_is_full_and_then_is_not(install: Install) -> None:
     assert bought(install) == [1]
 
 
+def test_on_a_full_disk_nothing_is_bought(install: Install) -> None:
+    small(install, **OFTEN, schedule__retry_min='"1s"')
+    with on_a_small_disk(install) as disk:
+        filler = fill(disk)
+        for track_id in "abc":
+            install.add(track_id)
+        refused = "SELECT 1 FROM reconciler_memory WHERE reason = 'storage_failed'"
+        eventually(lambda: len(install.sql(refused)) == 3)
+        assert "No space left on device; make room on the disk" in install.call("explain", "a").stdout
+        assert bought(install) == []
+        filler.unlink()
+        eventually(lambda: good(install) == 3)
+        assert [path for path in disk.rglob("*") if path.name.endswith(".part")] == []
+    assert bought(install) == [1, 1, 1]
+
+
+def test_no_more_is_bought_once_the_disk_is_full(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marker can be read all the while."""
+    world = make_world(purchase_limit=2)
+    world.add("first")
+    world.run()
+    for number in range(12):
+        world.add(f"t{number:02}")
+
+    def full(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        at_a_download(world, lambda: patch.setattr(os, "fsync", full))
+        world.run(HOUR)
+        before = len(bought(world))
+        assert before < 13
+        world.run(6 * HOUR)
+        assert len(bought(world)) == before
+    assert world.run(DAY).states == {(State.OK, None): 13}
+    assert bought(world) == [1] * 13
+
+
 def test_storage_refuses_and_then_takes_pictures_again(install: Install) -> None:
     """The server is out of reach from when a picture is downloaded."""
     real = s3.server()
@@ -156,7 +215,7 @@ def test_storage_refuses_and_then_takes_pictures_again(install: Install) -> None
         there = f'"http://127.0.0.1:{network.port}"'
         small(install, **{**in_bucket(real, bucket), **HASTY, "storage__endpoint": there})
         with running(install) as daemon:
-            cut_off(install, network)
+            at_a_download(install, lambda: cut_off(network))
             install.add("a")
             eventually(lambda: reasons(install) == {"storage_failed"})
             eventually(lambda: "sweep: storage.bucket: " in daemon.says("/readyz")[1])
@@ -167,18 +226,9 @@ def test_storage_refuses_and_then_takes_pictures_again(install: Install) -> None
     assert bought(install) == [1]
 
 
-def cut_off(install: Install, network: Proxy) -> None:
-    """When the next picture is downloaded."""
-    answer = install.kie.handle
-
-    def handle(request: Request) -> Response:
-        if "/files/" in request.url_path:
-            install.kie.handle = answer  # type: ignore[method-assign]
-            network.refuse = True
-            network.cut()
-        return answer(request)
-
-    install.kie.handle = handle  # type: ignore[method-assign]
+def cut_off(network: Proxy) -> None:
+    network.refuse = True
+    network.cut()
 
 
 def test_storage_that_takes_no_such_key_is_told_and_nothing_is_bought(install: Install) -> None:
