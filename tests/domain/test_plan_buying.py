@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Wait
+from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Measure, RowImage, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.following import list_before_buying
-from reconciler.domain.model import Memory, Outcome, Purchase, TaskState, Verdict
+from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Verdict
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
 from reconciler.domain.prompts import ladder
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Flaw, Reason, State
 from tests.domain.builders import (
     DAY,
+    DURABLE,
     HOUR,
     MINUTE,
     NOW,
@@ -73,6 +74,18 @@ def test_a_changed_prompt_is_used_by_the_next_purchase() -> None:
     other = planned(track(extended_prompt_image="a red kite"))
     assert isinstance(other, Buy)
     assert other.prompt == "a red kite"
+
+
+@pytest.mark.parametrize("retry_at", [None, NOW, NOW + MINUTE])
+def test_a_dead_picture_of_a_suspect_host_is_measured_again_when_it_is_time(retry_at: datetime | None) -> None:
+    dead = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=retry_at, dead=True)
+    action = planned(track(DURABLE), memory(host_suspect=True, ailments={DURABLE: dead}))
+    later = retry_at is not None and retry_at > NOW
+    again = Measure(RowImage(DURABLE, identity=DURABLE))
+    assert action == (Wait(retry_at, None, Reason.HOST_SUSPECT) if later else again)
+    small = Ailment(faults=1, reason=Reason.IMAGE_REJECTED, flaw=Flaw.TOO_SMALL)
+    known = memory(host_suspect=True, ailments={DURABLE: small})
+    assert planned(track(DURABLE), known) == Wait(None, None, Reason.HOST_SUSPECT), "it is there"
 
 
 def test_tracks_of_a_suspect_host_are_held_back() -> None:

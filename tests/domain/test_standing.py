@@ -58,6 +58,7 @@ def stands(the_track: Track, the_memory: Memory | None = None, gate: GateView = 
 
 
 GOOD = memory(sighting=seen(DURABLE))
+DEAD = Ailment(refusals=3, dead=True)
 SMALL = memory(sighting=seen(COVER, 360, 360))
 
 
@@ -78,6 +79,7 @@ SMALL = memory(sighting=seen(COVER, 360, 360))
         (track(), memory(song=None), State.MISSING, Reason.DUE),
         (track(), memory(song=Song(SONG, next_ask=NOW + MINUTE)), State.MISSING, Reason.DUE),
         (track(), memory(host_suspect=True), State.MISSING, Reason.HOST_SUSPECT),
+        (track(DURABLE), memory(host_suspect=True, ailments={DURABLE: DEAD}), State.MISSING, Reason.HOST_SUSPECT),
         (track(COVER), SMALL, State.BELOW_TARGET, Reason.DUE),
         (track(DURABLE), memory(sighting=seen(DURABLE, 4096, 2304)), State.BELOW_TARGET, Reason.DUE),
         (track(), memory(kept=(kept(was_written=True),)), State.MISSING, Reason.DUE),
