@@ -115,6 +115,7 @@ def test_a_server_ends_with_the_process_that_started_it_and_not_with_its_thread(
         finally:
             child.kill()
     eventually(lambda: not listens(int(port)))
+    eventually(lambda: not [*Path(folder).rglob("postmaster.pid")])  # the last that it takes away
     shutil.rmtree(folder)
 
 
