@@ -125,16 +125,22 @@ def test_a_clock_that_is_set_back_while_a_track_is_worked_makes_no_need_of_the_f
         world.sql("DELETE FROM reconciler_memory")
 
 
-def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> None:
-    world = make_world(per_day=0)
+def fails_right_before_the_purchase(world: World) -> MemoryStore:
+    """The store, which was listed while nothing might be bought, and is to be once more."""
     world.store = store = MemoryStore()
-    world.add("t1")
     world.run()
     world.pass_time(HOUR)
     world.with_policy(per_day=10)
     store.on_call = failing("keys")
     world.run(SECOND)
     assert checked(world) == {(State.BACKING_OFF, Reason.STORAGE_FAILED): 1}
+    return store
+
+
+def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    world.add("t1")
+    store = fails_right_before_the_purchase(world)
     store.on_call = failing()
     world.run()
     assert checked(world) == {(State.OK, None): 1}
@@ -142,15 +148,9 @@ def test_a_store_that_fails_right_before_a_purchase(make_world: MakeWorld) -> No
 
 def test_a_host_that_becomes_suspect_while_a_track_of_it_waits_for_the_store(make_world: MakeWorld) -> None:
     world = make_world(per_day=0)
-    world.store = store = MemoryStore()
     world.kie.add_file("/p/small.jpg", size=(64, 36))
     world.add("t1", image_url=f"{CDN}/p/small.jpg")
-    world.run()
-    world.pass_time(HOUR)
-    world.with_policy(per_day=10)
-    store.on_call = failing("keys")
-    world.run(SECOND)
-    assert checked(world) == {(State.BACKING_OFF, Reason.STORAGE_FAILED): 1}
+    fails_right_before_the_purchase(world)
     with closing(world.open()) as database:
         for _ in range(21):
             database.leases.host_lost(urls.host_of(CDN) or "")
