@@ -18,18 +18,15 @@ class Lines:
     def __init__(self, finder: Finder, clock: Clock, only: Callable[[], Only], lines: Sequence[str]) -> None:
         self._finder, self._clock, self._only, self._lines = finder, clock, only, lines
         self._known: dict[tuple[str, Only], tuple[bool, datetime]] = {}
+        self.is_used = False
+        """Somebody asked about the lines before, or was put in one."""
 
     def next_due(self) -> datetime | None:
         """When somebody will be due. Who waits in which of the lines is learned with it."""
-        only = self._only()
+        only, self.is_used = self._only(), True
         ahead, now = self._finder.ahead(self._lines, only), self._clock()
         self._known |= {(line, only): (line in ahead.waiting, now) for line in self._lines}
         return ahead.due_at
-
-    @property
-    def is_known(self) -> bool:
-        """Somebody asked about the lines before."""
-        return bool(self._known)
 
     def waits(self, line: str) -> bool:
         """Whether anybody waits there."""
@@ -45,6 +42,7 @@ class Lines:
         return self._fresh(line) is False
 
     def entered(self, line: str) -> None:
+        self.is_used = True
         self._known = {key: value for key, value in self._known.items() if key[0] != line}
 
     def forget(self) -> None:
@@ -52,7 +50,7 @@ class Lines:
         self._known.clear()
 
     def _ask(self, line: str, limit: int, taken: int = 0) -> Sequence[str]:
-        key = line, self._only()
+        key, self.is_used = (line, self._only()), True
         found = self._finder.held_back(line, limit, key[1])
         if 0 < len(found) <= taken:
             self._known.pop(key, None)  # they may be back in line at once, or be had by somebody else

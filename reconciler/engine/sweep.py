@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import zip_longest
 
 from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateName
@@ -91,6 +90,8 @@ class Sweep:
         self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
         self._steps.may_go_on = lambda: not (self._winding_down or self._over())
         self._queue: deque[str] = deque()
+        self._due_meanwhile: deque[str] = deque()
+        self._turns = [self._due_meanwhile, self._queue]
         self._looked_at = parts.clock()
         self._next_to_buy: deque[str] = deque()
         self._walked_to = self._resume_at = bounds.audit_from
@@ -177,7 +178,7 @@ class Sweep:
         met: set[str] = set()
         while len(found) < self._crew.size - len(self._steps.flights):
             is_risky = bool(self._steps.alone)
-            if found and (is_risky or not (self._queue or self._desk.ready or self._next_to_buy)):
+            if found and (is_risky or not any((*self._turns, self._desk.ready, self._next_to_buy))):
                 break
             track_id = self._next()
             if track_id is None or track_id in met:
@@ -194,9 +195,10 @@ class Sweep:
         self._begun[track_id] = self._clock()
         if self._full():
             self._next_to_buy.clear()
-        if self._full() and self._queue:
-            self._queue.clear()
-            self._walked_to = self._resume_at
+        if self._full() and any(self._turns):
+            self._walked_to = self.audit_key
+            for found in self._turns:
+                found.clear()
             self._desk.soonest = self._clock()
 
     def _full(self) -> bool:
@@ -209,27 +211,35 @@ class Sweep:
     def _next(self) -> str | None:
         if self._steps.alone:
             return self._steps.alone.popleft()
-        if self._lines.is_known:
+        if self._lines.is_used:
             self._next_to_buy.extend(self._buyers())
         for first in (self._next_to_buy, self._desk.ready):
             if first:
                 return first.popleft()
-        if not self._queue:
+        if any(self._turns):
+            self._look_meanwhile()
+        else:
             self._resume_at = self._walked_to
             self._queue.extend(self._look_for_due() or self._walk() or self._held_by_key() or self._buyers())
-        else:
-            self._look_meanwhile()
-        return self._queue.popleft() if self._queue else None
+        return self._in_turn()
 
     def _look_meanwhile(self) -> None:
-        """Who becomes due while many are in the queue need not wait for all of these, but takes turns with them: a task
-        that ended and is not asked for keeps others from buying."""
+        """Who becomes due while many are in the queue need not wait for all of these: a task that ended and is not
+        asked for keeps others from buying. Nor does who is new wait for all that are due."""
         now = self._clock()
-        if self._may_be_due(now) and not timedelta(0) <= now - self._looked_at < TOGETHER:
-            queued = set(self._queue)
-            due = (track_id for track_id in self._due(now, new=False) if track_id not in queued)
-            both = zip_longest(due, self._queue)
-            self._queue = deque(track_id for pair in both for track_id in pair if track_id is not None)
+        if all(self._turns) or not self._may_be_due(now) or timedelta(0) <= now - self._looked_at < TOGETHER:
+            return
+        known = {*self._due_meanwhile, *self._queue}
+        found = self._due(now, new=not self._queue and self._lately.looks_for_new(now))
+        if not self._queue:
+            self._resume_at = self._walked_to
+        (self._due_meanwhile if self._queue else self._queue).extend(one for one in found if one not in known)
+
+    def _in_turn(self) -> str | None:
+        """While there are both, one of those who became due meanwhile and one of the queue."""
+        first = next(filter(None, self._turns), None)
+        self._turns.reverse()
+        return first.popleft() if first else None
 
     def _look_for_due(self) -> list[str]:
         """Asks the database only when something can have become due since it was last asked."""
@@ -247,8 +257,9 @@ class Sweep:
 
     def _due(self, now: datetime, *, new: bool) -> list[str]:
         """All that is new is known for a while once less than a page was found."""
-        found, self._looked_at = self._finder.due(PAGE, self._only(), new=new), now
-        if new:
+        only = self._only()
+        found, self._looked_at = self._finder.due(PAGE, only, new=new), now
+        if new and only is None:
             self._lately.all_known_at = now if len(found) < PAGE else None
         return [track_id for track_id in found if self._is_free(track_id, now)]
 
@@ -290,7 +301,7 @@ class Sweep:
             return ()
         self._shut.clear()
         free, about_to = self._crew.size - len(self._steps.flights), self._steps.about_to_buy
-        for shape, price in self._in_turn():
+        for shape, price in self._shapes_in_turn():
             if self._lines.is_empty(shape):
                 continue
             if self._purse.refusal(shape, price) is not None:
@@ -304,7 +315,7 @@ class Sweep:
                     return held
         return ()
 
-    def _in_turn(self) -> Sequence[tuple[str, float]]:
+    def _shapes_in_turn(self) -> Sequence[tuple[str, float]]:
         """After the one that was served last: while many wait for one model, those who wait for another are not to wait
         for all of them."""
         known = shapes(self._policy)

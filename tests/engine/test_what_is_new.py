@@ -8,8 +8,9 @@ import pytest
 from reconciler.domain.actions import AskTask, ListStore
 from reconciler.domain.states import State
 from reconciler.engine import sweep as engine
-from reconciler.engine.events import Found
+from reconciler.engine.events import Found, Ordered
 from reconciler.engine.lately import Lately
+from reconciler.kie.simulated import Settings
 from reconciler.ports import DatabaseLocked
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, slow_crew, sweeping
@@ -120,8 +121,69 @@ def test_they_and_those_in_the_queue_take_turns(make_world: MakeWorld) -> None:
     with sweeping(world, HOUR) as sweep:
         sweep._queue.extend(["t001", "t005", "t004", "t003"])
         world.pass_time(MINUTE)
-        sweep._look_meanwhile()
-        assert [*sweep._queue] == ["t000", "t001", "t002", "t005", "t004", "t003"]
+        assert [sweep._next() for _ in range(6)] == ["t000", "t001", "t002", "t005", "t004", "t003"]
+
+
+UNLIMITED = {
+    "kie": Settings(credits=100_000, creation_limit=10**6, max_running=10**6),
+    "purchase_window": timedelta(milliseconds=1),
+    "max_concurrent_tasks": 10**6,
+}
+
+
+def first_asked_and_ordered(world: World) -> tuple[list[str], list[str]]:
+    """Whose task was asked for before the last order, and who was ordered for after the first question."""
+    steps = [
+        (type(e), e.purchase.track_id if isinstance(e, Ordered) else e.track_id)
+        for e in world.events
+        if isinstance(e, Ordered) or (isinstance(e, Found) and isinstance(e.job, AskTask))
+    ]
+    kinds = [kind for kind, _ in steps]
+    first, last = kinds.index(Found), len(kinds) - kinds[::-1].index(Ordered)
+    between = steps[first:last]
+    return [t for kind, t in between if kind is Found], [t for kind, t in between if kind is Ordered]
+
+
+def test_they_take_turns_however_many_become_due(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever became due last would be first, again and again."""
+    world, due = make_world(), [f"due {number}" for number in range(20)]
+    with sweeping(world, HOUR) as sweep:
+        sweep._queue.extend(["a", "b", "c", "d"])
+        met: list[str | None] = []
+        for more in (4, 8, 12, 16):
+            monkeypatch.setattr(
+                sweep, "_due", lambda *_, more=more, **__: [one for one in due[:more] if one not in met]
+            )
+            world.clock.time += MINUTE
+            met.extend(sweep._next() for _ in range(2))
+        assert met == ["due 0", "a", "due 1", "b", "due 2", "c", "due 3", "d"]
+
+
+def test_who_waits_to_buy_is_called_while_many_are_in_the_queue(make_world: MakeWorld) -> None:
+    """Three may buy until the first good result; until then all others are put in line."""
+    world = make_world(100, **UNLIMITED)
+    slow_crew(world, 1, size=4)
+    world.run(HOUR, audit=False)
+    asked, ordered = first_asked_and_ordered(world)
+    assert len(ordered) == 97
+    assert len(asked) > 50
+
+
+def test_what_is_new_is_looked_for_once_the_queue_is_empty_though_many_are_due(make_world: MakeWorld) -> None:
+    world = make_world(6)
+    world.run(timedelta(seconds=1), only=("t000", "t001", "t002"))
+    world.pass_time(MINUTE)
+    with sweeping(world, HOUR, audit=False) as sweep:
+        sweep._due_meanwhile.extend(["t000", "t001", "t002"])
+        world.clock.time += engine.TOGETHER
+        assert [sweep._next() for _ in range(6)] == ["t000", "t003", "t001", "t004", "t002", "t005"]
+
+
+def test_a_run_for_some_tracks_does_not_tell_that_nothing_else_is_new(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    with sweeping(world, HOUR, only=("t000",)) as sweep:
+        sweep.run()
+        assert sweep._lately.all_known_at is None
 
 
 @pytest.mark.parametrize(("passed", "bounds", "looks"), [(0.049, {}, 1), (0.05, {}, 2), (-9, {}, 2), (9, NOT_DUE, 0)])
