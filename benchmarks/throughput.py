@@ -32,7 +32,7 @@ from reconciler.database import Database, Where, open_database
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import State
 from reconciler.engine.crew import WORKERS, Threads
-from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.effects import Hands
 from reconciler.engine.parts import Parts
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.local_store import LocalStore
@@ -173,7 +173,7 @@ def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable
     store = LocalStore(folder / "images", now=now)
     store.adopt(None)
     crew = Threads()
-    hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, policy)
+    hands = Hands(kie, pictures, store, policy, now)
     parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now)
 
     def sweep(tracks: int, only: tuple[str, ...] | None = None) -> None:

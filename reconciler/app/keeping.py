@@ -10,6 +10,7 @@ from reconciler.config import Settings
 from reconciler.database import MARKER, Database
 from reconciler.images.disk import Absent
 from reconciler.images.local_store import LocalReader, LocalStore
+from reconciler.images.proof import Proof
 from reconciler.images.s3_asking import Access, Heard, S3Error, unheard
 from reconciler.images.s3_errors import Outcome
 from reconciler.ports import Prepared, Store, StoreError, StoreReader
@@ -49,14 +50,14 @@ class NoStore(EmptyReader):
         """Nothing is to be stored."""
 
 
-def store_of(settings: Settings, heard: Heard = unheard) -> Store:
+def store_of(settings: Settings, heard: Heard = unheard, proof: Proof | None = None) -> Store:
     """Raises StoreUnfit where the program lacks what it takes."""
     match settings.storage.kind:
         case "s3":
-            store: Store = _s3().S3Store(access_of(settings), heard)
+            store: Store = _s3().S3Store(access_of(settings), heard, proof=proof)
             return store
         case "local":
-            return LocalStore(Path(settings.storage.path), now=utc_now)
+            return LocalStore(Path(settings.storage.path), now=utc_now, proof=proof)
         case "none":
             return NoStore()
 
@@ -78,12 +79,12 @@ def bucket_probe(settings: Settings) -> "S3Probe":
     return probe
 
 
-def open_store(settings: Settings, database: Database, heard: Heard = unheard) -> Store:
+def open_store(settings: Settings, database: Database, heard: Heard = unheard, proof: Proof | None = None) -> Store:
     """The store that the database knows by its marker; one that neither knows is adopted.
 
     Raises StoreUnfit, or StoreAway where the same may do better a little later.
     """
-    store, notes = store_of(settings, heard), database.notes
+    store, notes = store_of(settings, heard, proof), database.notes
     if settings.storage.kind == "none":
         return store  # the marker that the database knows is that of a store which may be wanted again
     known = notes.get(MARKER)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypedDict
 
@@ -12,6 +12,7 @@ from reconciler.app.inside import utc_now
 from reconciler.config import Settings, policy_of
 from reconciler.domain.policy import Policy
 from reconciler.images.pictures import WebPictures, vetted_transport
+from reconciler.images.proof import Proof
 from reconciler.kie.client import KieClient, KieReader, Observer
 from reconciler.transport import Request, Transport, TransportError
 
@@ -25,13 +26,14 @@ class _Access(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The ways to Kie and to its files."""
+    """The ways to Kie and to its files, and what is known of the store that they go to."""
 
     api: Transport
     files: Transport
     settings: Settings
     policy: Policy
     clock: ServerClock
+    proof: Proof = field(default_factory=Proof)
 
     def reader(self) -> KieReader:
         return KieReader(self.api, **self._access())

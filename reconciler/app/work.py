@@ -7,7 +7,7 @@ from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider
 from reconciler.database import Database
 from reconciler.engine.crew import Crew
-from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.effects import Hands
 from reconciler.engine.lately import Lately
 from reconciler.engine.parts import Parts
 from reconciler.images.s3_errors import Operation, Outcome
@@ -35,8 +35,9 @@ def parts_of(
     lately: Lately | None = None,
 ) -> Parts:
     """Raises StoreUnfit where the store is not the one that the database knows, StoreAway where it does not answer."""
-    store = open_store(outside.settings, database, observer.store_asked)
+    outside.proof.lapse()
+    store = open_store(outside.settings, database, observer.store_asked, outside.proof)
     kie, pictures = outside.client(observer), outside.pictures(pace)
-    hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, outside.policy)
+    hands = Hands(kie, pictures, store, outside.policy, outside.clock)
     ports = database.finder, database.leases, database.gate
     return Parts(*ports, hands, crew, outside.policy, outside.clock, lately or Lately())

@@ -1,6 +1,7 @@
 """Carrying out one effect: the world is asked or changed, a finding comes back. No database, no decision."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar, assert_never
@@ -24,7 +25,7 @@ from reconciler.domain.findings import (
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
-from reconciler.ports import Kie, Order, Pictures, Store, StoreError, StoreReader
+from reconciler.ports import Clock, Kie, Order, Pictures, Store, StoreError, StoreReader
 
 Asking = Measure | AskTask | AskSong | ListStore
 """Effects that cost nothing and change nothing."""
@@ -97,14 +98,13 @@ class Eyes:
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
-    """What can fetch, store and buy."""
+class Hands(Eyes):
+    """What can fetch, store and buy, too."""
 
-    eyes: Eyes
     kie: Kie
-    pictures: Pictures
     store: Store
     policy: Policy
+    clock: Clock
 
     def perform(self, track_id: str, job: Job) -> Finding:
         match job:
@@ -112,10 +112,20 @@ class Hands:
                 return self._fetch(track_id, job)
             case Purchase():
                 return self._buy(job)
-            case Measure() | AskTask() | AskSong() | ListStore():
-                return self.eyes.ask(track_id, job)
+            case ListStore():
+                return self._list_before_buying(track_id)
+            case Measure() | AskTask() | AskSong():
+                return self.ask(track_id, job)
             case _:  # pragma: no cover
                 assert_never(job)
+
+    def _list_before_buying(self, track_id: str) -> Listing | Fault:
+        """An order may be next: the store is tried now, since an order's time would run out meanwhile."""
+        listing = self._list(track_id)
+        if isinstance(listing, Listing):
+            with suppress(StoreError):
+                self.store.prove()
+        return listing
 
     def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
         source = fetch.source
@@ -140,7 +150,7 @@ class Hands:
 
     def _recheck(self, track_id: str, key: str) -> PictureFinding:
         """Compare a stored picture with its hash; one kept under another target is fitted anew, under its own key."""
-        data = self.eyes.read_stored(key)
+        data = self.read_stored(key)
         if not isinstance(data, bytes):
             return data
         size = self.pictures.measure_bytes(data)
@@ -163,7 +173,13 @@ class Hands:
             self.store.check()
             self.store.prove()
         except StoreError as error:
-            return NothingMade(Refusal.STORE, Call.REJECTED, str(error), sent=False)
+            return _not_ordered(str(error))
+        if self.clock() > purchase.send_before:
+            return _not_ordered("the time to send it had run out once the store was asked")
         target = self.policy.target
         size, callback_url = (target.width, target.height), self.policy.callback_of(purchase.token)
         return self.kie.create(Order(purchase.model, purchase.prompt, *size, purchase.send_before, callback_url))
+
+
+def _not_ordered(why: str) -> NothingMade:
+    return NothingMade(Refusal.STORE, Call.REJECTED, why, sent=False)

@@ -61,9 +61,11 @@ class LocalStore(LocalReader):
     A file under its final name is whole: it is written under another name, synced and renamed.
     """
 
-    def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), proof: Proof | None = None
+    ) -> None:
         super().__init__(root)
-        self._now, self._proof = now, Proof()
+        self._now, self._proof = now, proof or Proof()
 
     def adopt(self, wanted: str | None) -> str:
         found = marker.ensure(self.root, wanted or token_hex(16))
@@ -74,7 +76,7 @@ class LocalStore(LocalReader):
     def put(self, track_id: str, picture: Prepared) -> str:
         key = key_of(track_id, picture)
         path = self.root / key
-        with self._proof.needed(), explained("store a picture", path):
+        with self._proof.needed(len(picture.data)), explained("store a picture", path):
             self.check()
             self.make_folder(path.parent)
             if not self.holds(path, picture):
@@ -89,13 +91,13 @@ class LocalStore(LocalReader):
     def prove(self) -> None:
         self._proof.renew(self._try)
 
-    def _try(self) -> None:
+    def _try(self, size: int) -> None:
         """A file as pictures are, of bytes that no file system makes smaller."""
         self.check()
         part = self.root / "tracks" / f".{token_hex(8)}{_PART}"
         with explained("write a probe", part):
             self._make_tracks()
-            _write(part, token_bytes(_TRIAL))
+            _write(part, token_bytes(max(_TRIAL, size)))
             part.unlink()
 
     def _make_tracks(self) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 from typing import TYPE_CHECKING
 
 import certifi
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CACHING = "public, max-age=31536000, immutable"
 """The bytes under a key never change."""
-PROBE = ".reconciler-probe"
+PROBE = "tracks/.reconciler-probe"
 """Written over and over, since not every key may delete."""
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
@@ -104,9 +104,16 @@ class S3Reader:
 class S3Store(S3Reader):
     """ports.Store over a bucket. A file under a key is whole, since the server names it only when it has all of it."""
 
-    def __init__(self, access: Access, heard: Heard = unheard, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        access: Access,
+        heard: Heard = unheard,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        proof: Proof | None = None,
+    ) -> None:
         super().__init__(access, heard, sleep=sleep)
-        self._proof = Proof()
+        self._proof = proof or Proof()
 
     def adopt(self, wanted: str | None) -> str:
         call = self._asking(2)
@@ -118,17 +125,18 @@ class S3Store(S3Reader):
 
     def put(self, track_id: str, picture: Prepared) -> str:
         key = key_of(track_id, picture)
-        with self._proof.needed():
+        with self._proof.needed(len(picture.data)):
             self._put(self._asking(2), key, picture)
         return key
 
     def prove(self) -> None:
         self._proof.renew(self._try)
 
-    def _try(self) -> None:
+    def _try(self, size: int) -> None:
+        """A small file, but once a picture was refused one as large: a bucket may be full, or take no large ones."""
         call = self._asking()
         self._check(call)
-        self._write(call, "write a probe", PROBE, b"a probe", "image/png")
+        self._write(call, "write a probe", PROBE, token_bytes(size or 1), "image/png")
 
     def _put(self, call: Asking, key: str, picture: Prepared) -> None:
         self._check(call)

@@ -16,7 +16,7 @@ from reconciler.database import Database, Reader, Where, open_database, open_rea
 from reconciler.domain.model import Callback
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
-from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.effects import Hands
 from reconciler.engine.events import Event, Result
 from reconciler.engine.lately import Lately
 from reconciler.engine.parts import Parts
@@ -227,7 +227,7 @@ class World:
         kie = around("kie", KieClient(transport(), base_url=base_url, api_key=API_KEY, suno_api_key=suno_key))
         pictures = around("pictures", WebPictures(self.policy, transport(vet=vetting(()))))
         store = around("store", self.store)
-        hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, self.policy)
+        hands = Hands(kie, pictures, store, self.policy, self.clock)
         return Parts(
             around("finder", database.finder),
             around("leases", database.leases),

@@ -1,9 +1,13 @@
 """Which store a run works with: a bucket as well as a directory, and no other than the one the database knows."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -11,13 +15,18 @@ import obstore
 import pytest
 
 from reconciler import images
+from reconciler.app.counted import metrics_of
 from reconciler.app.inside import StoreUnfit, opened
 from reconciler.app.keeping import open_store
+from reconciler.app.outside import provider
+from reconciler.app.work import parts_of
 from reconciler.config import load
 from reconciler.database import MARKER
-from reconciler.images import s3_asking
+from reconciler.engine.crew import Threads
+from reconciler.images import disk, s3_asking
 from reconciler.images.local_store import LocalStore
 from reconciler.images.s3_store import S3Probe
+from reconciler.ports import Prepared, StoreError
 from tests.cli.conftest import Install, clean_environment
 from tests.daemons import inside, small
 from tests.s3 import LOOKER, LOOKERS_SECRET, OWNER, OWNERS_SECRET, Server, server
@@ -284,6 +293,38 @@ def test_a_wrong_key_is_no_wrong_bucket(
     assert result.exit_code == 78
     assert says in result.stderr
     assert ("this is not it" in result.stderr) is is_another
+
+
+# -- whether it takes what is to be bought ---------------------------------------------------------------------------
+
+
+def test_each_sweep_tries_it_anew_and_knows_what_it_did_not_take(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    written = disk.write_new
+
+    def writing(path: Path, data: bytes) -> None:
+        if path.parent.name == "tracks":
+            sizes.append(len(data))
+        elif len(data) > 5 << 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(path, data)
+
+    monkeypatch.setattr("reconciler.images.local_store.write_new", writing)
+    install.configure()
+    settings = load(install.config, {}).settings
+    data = bytes(6 << 20)
+    large = Prepared(data, "jpg", "image/jpeg", 2048, 1152, sha256(data).hexdigest(), 2048, 1152)
+    with provider(settings) as outside, opened(settings) as database, closing(Threads()) as crew:
+        for sweep in range(3):
+            parts = parts_of(database, outside, crew, metrics_of(settings))
+            for _ in range(2):
+                parts.hands.store.prove()
+            if sweep == 0:
+                with pytest.raises(StoreError):
+                    parts.hands.store.put("a", large)
+    assert sizes == [4 << 20, 6 << 20, 6 << 20]
 
 
 # -- what is left half written ---------------------------------------------------------------------------------------

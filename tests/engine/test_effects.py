@@ -194,18 +194,54 @@ def test_nothing_is_ordered_that_could_not_be_stored(hands: Hands, world: World,
     assert not world.kie.book.creations
 
 
+def refusing_proofs(call: str) -> None:
+    if call == "prove":
+        raise StoreError("write a probe: the disk is full")
+
+
 def test_nothing_is_ordered_while_a_store_that_is_well_to_read_takes_nothing(
     hands: Hands, world: World, store: MemoryStore
 ) -> None:
-    def full(call: str) -> None:
-        if call == "prove":
-            raise StoreError("write a probe: the disk is full")
-
-    store.on_call = full
+    store.on_call = refusing_proofs
     answer = hands.perform("t", order(world))
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.detail, answer.sent) == (Refusal.STORE, "write a probe: the disk is full", False)
     assert not world.kie.book.creations
+
+
+def test_the_store_is_tried_before_an_order_is_due(hands: Hands, store: MemoryStore) -> None:
+    """The order's time would run out meanwhile."""
+    heard: list[str] = []
+    store.on_call = heard.append
+    for _ in range(2):
+        assert hands.perform("t", ListStore()) == Listing(())
+    assert heard == ["keys", "prove", "keys"]
+
+
+def test_a_store_that_takes_nothing_tells_what_it_holds(hands: Hands, store: MemoryStore) -> None:
+    kept, store.on_call = stored(hands), refusing_proofs
+    assert hands.perform("t", ListStore()) == Listing((kept.key,))
+
+
+def test_a_store_that_does_not_tell_what_it_holds_is_not_tried(hands: Hands, store: MemoryStore) -> None:
+    heard: list[str] = []
+    store.on_call, store.trouble = heard.append, "away"
+    assert isinstance(hands.perform("t", ListStore()), Fault)
+    assert heard == ["keys"]
+
+
+def test_a_store_that_is_slow_is_no_fault_of_kies(hands: Hands, world: World, store: MemoryStore) -> None:
+    def slow(call: str) -> None:
+        if call == "prove":
+            world.pass_time(timedelta(seconds=11))
+
+    store.on_call = slow
+    answer = hands.perform("t", order(world))
+    assert isinstance(answer, NothingMade)
+    assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
+    assert "had run out once the store was asked" in answer.detail
+    assert not world.kie.book.creations
+    assert isinstance(hands.perform("t", order(world)), Accepted), "the trial went well"
 
 
 def test_an_order_that_is_too_late_is_not_sent(hands: Hands, world: World) -> None:

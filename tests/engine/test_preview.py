@@ -43,7 +43,7 @@ def looking(world: World) -> Iterator[tuple[list[Subject], Eyes, GateView]]:
                 whole = database.leases.inline_image(row["id"])
                 found.append(Subject(Case(held.track, held.memory, world.policy, held.now), whole))
             view = GateView(world.clock(), balance=1000, balance_at=world.clock())
-            yield found, sweep._hands.eyes, view
+            yield found, sweep._hands, view
     finally:
         database.close()
 

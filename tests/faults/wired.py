@@ -16,7 +16,7 @@ from reconciler.database import Database
 from reconciler.domain.findings import Finding
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import State
-from reconciler.engine.effects import Eyes, Hands
+from reconciler.engine.effects import Hands
 from reconciler.engine.events import Found, Mistake, Result
 from reconciler.engine.parts import Parts
 from reconciler.images.pictures import WebPictures, vetted_transport
@@ -76,7 +76,7 @@ class Wired(World):
         client = KieClient(api, base_url=there, api_key=API_KEY, request_timeout=self.policy.request_timeout)
         kie, pictures = around("kie", client), around("pictures", WebPictures(self.policy, files))
         store = around("store", self.store)
-        hands = Hands(Eyes(kie, pictures, store), kie, pictures, store, self.policy)
+        hands = Hands(kie, pictures, store, self.policy, self.clock)
         return replace(super().parts(database, around), hands=hands)
 
     # -- judging -----------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prep
     store.prove()
     store.prove()
     assert heard == [GOT, PUT]
-    assert files.keys() == {".reconciler-store", ".reconciler-probe"}
+    assert files.keys() == {".reconciler-store", "tracks/.reconciler-probe"}
     honest, told.answer = told.answer, lambda *_: (403, b"<Error><Code>AccessDenied</Code></Error>")
     with pytest.raises(StoreError):
         store.put("a", prepared(b"picture"))
@@ -192,6 +192,29 @@ def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prep
     heard.clear()
     store.prove()
     assert heard == [GOT, PUT]
+
+
+def test_what_could_not_be_stored_is_proven_with_as_large_a_file(told: Told, prepared: Make) -> None:
+    """A bucket may be full but for a few bytes, or take no large files."""
+    files = {".reconciler-store": MARKER}
+    told.files(files)
+    honest = told.answer
+
+    def small_only(method: str, path: str, body: bytes) -> Answer:
+        refused = 413, b"<Error><Code>EntityTooLarge</Code></Error>"
+        return refused if len(body) > 1000 else honest(method, path, body)
+
+    told.answer = small_only
+    store = S3Store(told.access())
+    store.prove()
+    with pytest.raises(StoreError):
+        store.put("a", prepared(b"p" * 2000))
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            store.prove()
+    told.answer = honest
+    store.prove()
+    assert len(files["tracks/.reconciler-probe"]) == 2000
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
