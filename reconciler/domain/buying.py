@@ -69,12 +69,12 @@ def _limits(case: Case) -> Action | None:
 
 def _after_failures(case: Case) -> Action | None:
     mine = case.memory.purchases
-    failed = purchases.recent_failures(p for p in mine if not _forgiven(case, p))
+    failed = purchases.recent_failures((p for p in mine if not _forgiven(case, p)), case.policy.lull)
     if not failed:
         return None
     reason = purchases.failure(failed[-1]) or Reason.PROVIDER_FAILED
     nothing_made = all(p.outcome is Outcome.NOTHING and p.refusal is not Reason.STORAGE_FAILED for p in failed)
-    last = failed[-1].ended_at or failed[-1].at
+    last = purchases.ended(failed[-1])
     if nothing_made and last - failed[0].at >= GIVE_UP_AFTER:
         return GiveUp(reason)
     pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
@@ -107,10 +107,15 @@ def _forgiven(case: Case, purchase: Purchase) -> bool:
 
 
 def _suspended(case: Case) -> Wait | Measure | None:
+    """Or the store, which is asked right before, could not tell what it holds."""
+    return look_again(case) or case.later(case.memory.ailing("store"))
+
+
+def look_again(case: Case) -> Wait | Measure | None:
     """So many pictures of one host died at once that a mistake is likelier than their death: they are looked for again
-    now and then. Or the store, which is asked right before, could not tell what it holds."""
+    now and then."""
     if not case.memory.host_suspect:
-        return case.later(case.memory.ailing("store"))
+        return None
     source = shown(case.track, case.memory, case.policy)
     ailment = case.memory.ailing(source.name) if source is not None else None
     if source is None or ailment is None or not ailment.dead:

@@ -86,7 +86,7 @@ class Case:
 
     def holds(self, source: Source) -> bool:
         """Our store has this source's picture; of a picture in the store itself: one that was fitted from it."""
-        return any(kept.origin == source.name and self.intact(kept) for kept in self.kept)
+        return any(source.name in kept.origins and self.intact(kept) for kept in self.kept)
 
     def intact(self, kept: Kept) -> bool:
         ailment = self.memory.ailing(StoredKey(kept.key).name)
@@ -107,6 +107,12 @@ class Case:
         """And failed: time in which it was due and nobody tried says nothing."""
         until = min(ailment.retry_at or self.now, self.now)
         return ailment.first_fault is not None and until - ailment.first_fault >= GIVE_UP_AFTER
+
+    def failing_since(self, first: datetime | None, due: datetime | None) -> datetime:
+        """Since when what failed just now has failed without a lull; it was `due`, and at `first` it began to."""
+        if first is None or (due is not None and self.now - due > self.policy.lull):
+            return self.now
+        return first
 
     def long_faulty(self, since: datetime | None) -> bool:
         return since is not None and self.now - since >= GIVE_UP_AFTER

@@ -1,6 +1,6 @@
 """The rungs that ask and fetch what exists already, without paying: our store, image tasks, the music task."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from reconciler.domain import purchases
@@ -44,14 +44,18 @@ def confirm_callbacks(case: Case) -> Action | None:
 def follow_tasks(case: Case) -> Action | None:
     """Fetch what is finished, ask what runs, wait for what cannot be asked yet; overdue tasks hold nobody up."""
     fetches = [case.pursue(result) for result in task_results(case)]
-    actions = [*fetches, *(_follow(case, task) for task in case.tasks)]
-    return _first(actions) or next((a for a in actions if isinstance(a, GiveUp)), None)
+    return _any([*fetches, *(_follow(case, task) for task in case.tasks)])
 
 
 def late_results(case: Case) -> Action | None:
     """A paid task that runs or may be found, or a result of one that was not fetched yet: it goes into the store."""
     results = (case.pursue(result) for result in paid_results(case))
     return _first([*results, *confirmations(case), polls(case.bought, case.now)])
+
+
+def _any(actions: Sequence[Action | None]) -> Action | None:
+    """As long as there is hope for one of them none is given up."""
+    return _first(actions) or next((a for a in actions if isinstance(a, GiveUp)), None)
 
 
 def _first(actions: Iterable[Action | None]) -> Action | None:
@@ -83,8 +87,7 @@ def follow_music(case: Case) -> Action | None:
         return AskSong(case.track.task_id)
     if not song.final:
         return _ask_again(case, song)
-    covers = (case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(song))
-    return next((action for action in covers if action is not None), None)
+    return _any([case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(song)])
 
 
 def _ask_again(case: Case, song: Song) -> Action:

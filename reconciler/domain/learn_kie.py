@@ -120,7 +120,7 @@ def _troubled(case: Case, task: Task, trouble: Trouble) -> Task:
     return replace(
         task,
         faults=faults,
-        first_fault=task.first_fault or case.now,
+        first_fault=case.failing_since(task.first_fault, task.next_poll),
         next_poll=case.now + _pause(case, task.id, faults, trouble),
         detail=trouble.detail,
     )
@@ -150,7 +150,8 @@ def _heard(case: Case, song: Song, finding: Finding) -> Song:
         case Trouble():
             faults = song.faults + 1
             until = case.now + _pause(case, song.id, faults, finding)
-            return replace(song, faults=faults, first_fault=song.first_fault or case.now, next_ask=until)
+            since = case.failing_since(song.first_fault, song.next_ask)
+            return replace(song, faults=faults, first_fault=since, next_ask=until)
         case _:
             raise TypeError(f"a song cannot come back with {type(finding).__name__}")
 

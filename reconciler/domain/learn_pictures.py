@@ -31,7 +31,7 @@ def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
         case Refused():
             return _ill(case, source, _refused(case, source, finding))
         case Fault():
-            return _ill(case, source, faulted(case, case.memory.ailing(source.name), source.name, finding))
+            return _ill(case, source, _faulted(case, source, finding))
         case _:
             raise TypeError(f"a picture step cannot come back with {type(finding).__name__}")
 
@@ -50,12 +50,18 @@ def learn_listing(case: Case, finding: Finding) -> Memory:
     return replace(_well(memory, "store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
 
 
+def _faulted(case: Case, source: Source, fault: Fault) -> Ailment:
+    """Whether a dead one lives again is not asked more often for that."""
+    ailment = faulted(case, case.memory.ailing(source.name), source.name, fault)
+    return replace(ailment, retry_at=case.now + case.policy.retry_max) if ailment.dead else ailment
+
+
 def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
     faults = ailment.faults + 1
     return replace(
         ailment,
         faults=faults,
-        first_fault=ailment.first_fault or case.now,
+        first_fault=case.failing_since(ailment.first_fault, ailment.retry_at),
         retry_at=case.now + _pause(case, name, faults),
         reason=fault.reason,
         detail=fault.detail,
@@ -76,6 +82,7 @@ def _kept(case: Case, source: Source, stored: Stored) -> Memory:
     """The picture joins what we keep; one known already keeps its history."""
     before = next((kept for kept in case.memory.kept if kept.key == stored.key), None)
     how, song, origin = _provenance(case, source, stored)
+    origins = tuple(dict.fromkeys(filter(None, (*(before.origins if before else ()), origin))))
     kept = Kept(
         key=stored.key,
         width=stored.width,
@@ -87,7 +94,8 @@ def _kept(case: Case, source: Source, stored: Stored) -> Memory:
         checked_at=case.now,
         interim=stored.interim,
         was_written=before.was_written if before else False,
-        origin=origin or (before.origin if before else ""),
+        origin=origins[0] if origins else "",
+        also_from=origins[1:],
     )
     return replace(case.memory, kept=(*(k for k in case.memory.kept if k.key != stored.key), kept))
 

@@ -98,6 +98,12 @@ class Kept:
     was_written: bool = False
     origin: str = ""
     """Identity of the source it was fetched from."""
+    also_from: tuple[str, ...] = ()
+    """Other sources with the very same bytes."""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return (self.origin, *self.also_from)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 
 from reconciler.domain.actions import Action, GiveUp, Measure, Wait, Write
-from reconciler.domain.buying import buy
+from reconciler.domain.buying import buy, look_again
 from reconciler.domain.case import Case
 from reconciler.domain.following import confirm_callbacks, follow_music, follow_tasks, late_results, list_store, polls
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
@@ -106,11 +106,16 @@ def _rehost(case: Case, source: Place) -> Action | None:
 
 
 def _replace(case: Case) -> Action:
-    """Whatever it is given up for, a task that still runs is asked on: a late result re-opens the track."""
+    """Whatever it is given up for, a task that still runs is asked on, since a late result re-opens the track; so does
+    a picture that was dead by mistake."""
+    again = look_again(case)
+    if isinstance(again, Measure):
+        return again
     action = next((found for rung in _RUNGS if (found := rung(case)) is not None), None) or buy(case)
-    if isinstance(action, GiveUp) and case.next_poll is not None and case.next_poll > case.now:
-        return replace(action, recheck=_sooner(action.recheck, case.next_poll))
-    return action
+    if not isinstance(action, GiveUp):
+        return action
+    poll = case.next_poll if case.next_poll is not None and case.next_poll > case.now else None
+    return replace(action, recheck=_sooner(_sooner(action.recheck, poll), again.until if again else None))
 
 
 _RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, confirm_callbacks, follow_music)

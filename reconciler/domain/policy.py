@@ -96,6 +96,11 @@ class Policy:
         return 4 * self.request_timeout
 
     @property
+    def lull(self) -> timedelta:
+        """What was due for longer and not tried, while nobody ran or nobody could, did not fail meanwhile."""
+        return self.retry_max + timedelta(days=2)
+
+    @property
     def lease(self) -> timedelta:
         """Longer than any step, so a lease is never renewed."""
         return self.step_deadline + self.request_timeout

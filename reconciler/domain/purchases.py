@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
@@ -48,7 +48,7 @@ def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
 
 
 def _verdict_of_results(results: tuple[str, ...], memory: Memory) -> Verdict:
-    if any(kept.origin in results and not kept.interim for kept in memory.kept):
+    if any(not kept.interim and not set(kept.origins).isdisjoint(results) for kept in memory.kept):
         return Verdict.GOOD
     ailments = [memory.ailing(url) for url in results]
     if all(a.dead or a.flaw is not None for a in ailments):
@@ -105,16 +105,22 @@ def failure(purchase: Purchase) -> Reason | None:
     return purchase.refusal if purchase.outcome is Outcome.NOTHING else _FAILURES.get(purchase.verdict)
 
 
-def recent_failures(purchases: Iterable[Purchase]) -> tuple[Purchase, ...]:
-    """The failures since the last success, content refusals aside (another prompt needs no pause)."""
+def recent_failures(purchases: Iterable[Purchase], lull: timedelta) -> tuple[Purchase, ...]:
+    """The failures since the last success or lull, content refusals aside (another prompt needs no pause)."""
     trailing: list[Purchase] = []
     for p in purchases:
         why = failure(p)
+        if trailing and p.at - ended(trailing[-1]) > lull:
+            trailing.clear()
         if why is None and p.outcome is not Outcome.NOTHING:
             trailing.clear()
         elif why not in (None, Reason.CONTENT_REJECTED):
             trailing.append(p)
     return tuple(trailing)
+
+
+def ended(purchase: Purchase) -> datetime:
+    return purchase.ended_at or purchase.at
 
 
 def refused_prompts(purchases: Iterable[Purchase]) -> frozenset[tuple[str, str]]:

@@ -19,7 +19,7 @@ CONFLICTS = 6
 
 def write_own_copy(case: Case, source: Place) -> Action | None:
     """The row's own picture lies in our store already, and only the row still names the old place."""
-    mine = (k for k in copies(case) if not k.interim and source.name in (k.origin, f"store:{k.key}"))
+    mine = (k for k in copies(case) if not k.interim and source.name in (*k.origins, f"store:{k.key}"))
     copy = next((k for k in mine if _fits(case, k)), None)
     if copy is None:
         return None

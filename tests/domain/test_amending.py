@@ -48,6 +48,7 @@ from tests.domain.builders import (
 from tests.domain.strategies import known
 
 WEEK = 7 * DAY
+OVER_A_WEEK = range(8, -1, -1)
 SILENT = track(extended_prompt_image=None, title="", mood=None, vibe=None, prompt="Generated Vibe")
 REFUSED = tuple(
     replace(nothing(f"p{n}", Reason.CONTENT_REJECTED), model=model, prompt=prompt)
@@ -123,7 +124,10 @@ GIVEN_UP: dict[str, tuple[Reason, Case]] = {
     "results that are gone": (Reason.PROVIDER_FAILED, case(track(), spent(Verdict.LOST))),
     "orders that were never taken": (
         Reason.PROVIDER_FAILED,
-        case(track(), memory(purchases=tuple(nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW - n * DAY) for n in (8, 0)))),
+        case(
+            track(),
+            memory(purchases=tuple(nothing(f"p{n}", Reason.PROVIDER_FAILED, NOW - n * DAY) for n in OVER_A_WEEK)),
+        ),
     ),
     "results that were no good": (Reason.IMAGE_REJECTED, case(track(), spent(Verdict.REJECTED))),
     "tasks that all refused the content": (Reason.CONTENT_REJECTED, case(track(), spent(Verdict.CONTENT, 6))),

@@ -133,6 +133,12 @@ def test_after_trouble_each_waits_a_while_of_its_own() -> None:
     assert known.next_poll == NOW + pause(TASK, low=SECOND) < NOW + SECOND
 
 
+def test_time_in_which_nobody_asked_is_not_counted_as_trouble() -> None:
+    for idle, since in ((POLICY.lull, NOW), (POLICY.lull + SECOND, NOW + POLICY.lull + SECOND)):
+        assert ask(OUTAGE, task(faults=1, first_fault=NOW, next_poll=NOW), NOW + idle).first_fault == since
+        assert sing(OUTAGE, Song(SONG, faults=1, first_fault=NOW, next_ask=NOW), NOW + idle).first_fault == since
+
+
 def test_trouble_may_say_when_to_come_back() -> None:
     patient = replace(OUTAGE, retry_after_s=900.0)
     assert ask(patient, task()).next_poll == NOW + 900 * SECOND

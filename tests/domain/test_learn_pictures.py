@@ -36,6 +36,7 @@ from tests.domain.builders import (
     OURS,
     POLICY,
     RESULT,
+    SECOND,
     SONG,
     TASK,
     case,
@@ -114,6 +115,22 @@ def test_a_picture_that_nobody_tried_again_for_long_is_not_given_up() -> None:
     for day in range(1, 9):
         after = measure(TIMED_OUT, after, NOW + day * DAY)
     assert plan_case(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == GiveUp(Reason.DOWNLOAD_FAILED)
+
+
+def test_time_in_which_nobody_tried_is_not_counted_as_failure() -> None:
+    once = measure(TIMED_OUT)
+    due = once.ailments[DURABLE].retry_at
+    assert due is not None
+    for idle, since in ((POLICY.lull, NOW), (POLICY.lull + SECOND, due + POLICY.lull + SECOND)):
+        ailment = measure(TIMED_OUT, once, due + idle).ailments[DURABLE]
+        assert (ailment.faults, ailment.first_fault) == (2, since)
+    assert POLICY.lull > 2 * DAY
+
+
+def test_whether_a_dead_picture_lives_again_is_asked_no_more_often_where_the_host_does_not_answer() -> None:
+    dead = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=NOW, dead=True)
+    ailment = measure(TIMED_OUT, memory(ailments={DURABLE: dead})).ailments[DURABLE]
+    assert (ailment.dead, ailment.retry_at) == (True, NOW + POLICY.retry_max)
 
 
 def test_a_fault_does_not_undo_refusals_but_a_refusal_ends_a_run_of_faults() -> None:
@@ -236,6 +253,15 @@ def test_a_stored_picture_remembers_where_it_came_from(source: Source, how: How,
     after = fetch(source, STORED, memory(ailments={source.name: faulty()}))
     assert after.kept == (kept(sha256="ab" * 32, how=how, song=song, origin=source.name),)
     assert after.ailments == {}
+
+
+def test_the_same_bytes_from_several_places_are_fetched_once_from_each() -> None:
+    places = SunoCover(COVER, SONG), SunoCover(DURABLE, SONG), TaskResult(RESULT, TASK, How.ADOPTED)
+    after = memory()
+    for source in (*places, *places, StoredKey(KEY, SONG)):
+        after = fetch(source, STORED, after)
+    assert [k.origins for k in after.kept] == [(COVER, DURABLE, RESULT)]
+    assert all(case(track(), after).holds(source) for source in places)
 
 
 def test_a_stand_in_is_remembered_as_one() -> None:

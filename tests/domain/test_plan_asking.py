@@ -221,6 +221,17 @@ def test_its_covers_are_tried_once_each() -> None:
     assert isinstance(planned(track(), both_small), Buy)
 
 
+@pytest.mark.parametrize("since", [HOUR, 7 * DAY])
+def test_a_cover_that_cannot_be_fetched_does_not_hide_the_other(since: timedelta) -> None:
+    final = with_song(final=True, urls=(COVER, DURABLE))
+    ill = {COVER: faulty(since)}
+    assert planned(track(), replace(final, ailments=ill)) == Fetch(SunoCover(DURABLE, SONG))
+    both_ill = replace(final, ailments={**ill, DURABLE: faulty(HOUR)})
+    assert planned(track(), both_ill) == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
+    hopeless = replace(final, ailments={**ill, DURABLE: Ailment(flaw=Flaw.TOO_SMALL)})
+    assert isinstance(planned(track(), hopeless), Wait if since == HOUR else GiveUp)
+
+
 def test_an_answer_outstanding_keeps_nobody_from_asking() -> None:
     waiting = memory(song=None, purchases=(purchase(at=NOW),))
     assert planned(track(), waiting) == AskSong(SONG)

@@ -9,7 +9,7 @@ import pytest
 from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Measure, RowImage, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.following import list_before_buying
-from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Verdict
+from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Track, Verdict
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
 from reconciler.domain.prompts import ladder
@@ -41,6 +41,7 @@ from tests.domain.builders import (
 
 PROMPTS = ladder(track(), POLICY)
 FIRST = Buy(POLICY.model, PROMPTS[0][1], SHAPE, 5, SONG)
+SILENT = {"extended_prompt_image": None, "title": "", "mood": None, "vibe": None, "prompt": "Generated Vibe"}
 
 
 def having(*purchases: Purchase, **changes: Any) -> Memory:
@@ -66,8 +67,7 @@ def test_nothing_is_bought_in_grace() -> None:
 
 
 def test_without_any_words_nothing_is_bought() -> None:
-    silent = {"extended_prompt_image": None, "title": "", "mood": None, "vibe": None, "prompt": "Generated Vibe"}
-    assert planned(track(**silent)) == GiveUp(Reason.NO_PROMPT)
+    assert planned(track(**SILENT)) == GiveUp(Reason.NO_PROMPT)
 
 
 def test_a_changed_prompt_is_used_by_the_next_purchase() -> None:
@@ -86,6 +86,26 @@ def test_a_dead_picture_of_a_suspect_host_is_measured_again_when_it_is_time(retr
     small = Ailment(faults=1, reason=Reason.IMAGE_REJECTED, flaw=Flaw.TOO_SMALL)
     known = memory(host_suspect=True, ailments={DURABLE: small})
     assert planned(track(DURABLE), known) == Wait(None, None, Reason.HOST_SUSPECT), "it is there"
+
+
+@pytest.mark.parametrize(
+    ("the_track", "the_memory"),
+    [
+        (track(DURABLE, **SILENT), memory()),
+        (track(DURABLE), having(*(failed(f"p{n}", Verdict.REJECTED) for n in range(3)))),
+    ],
+    ids=["no prompt", "spent"],
+)
+def test_so_is_that_of_a_track_for_which_nothing_is_bought(the_track: Track, the_memory: Memory) -> None:
+    for retry_at, is_due in ((NOW, True), (NOW + MINUTE, False)):
+        dead = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=retry_at, dead=True)
+        known = replace(the_memory, host_suspect=True, ailments={DURABLE: dead})
+        action = planned(the_track, known)
+        if is_due:
+            assert action == Measure(RowImage(DURABLE, identity=DURABLE))
+        else:
+            assert isinstance(action, GiveUp)
+            assert action.recheck == retry_at
 
 
 def test_tracks_of_a_suspect_host_are_held_back() -> None:

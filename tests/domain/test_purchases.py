@@ -166,7 +166,14 @@ def test_failures_are_counted_since_the_last_success_and_content_needs_no_pause(
         failed("p5", Verdict.CONTENT),
         nothing("p6", Reason.PROVIDER_FAILED),
     )
-    assert [p.token for p in purchases.recent_failures(row)] == ["p3", "p6"]
+    assert [p.token for p in purchases.recent_failures(row, 2 * DAY)] == ["p3", "p6"]
+
+
+def test_failures_before_a_lull_do_not_count() -> None:
+    lull = 2 * DAY
+    for gap, known in ((lull, ["p1", "p2"]), (lull + SECOND, ["p2"])):
+        row = nothing("p1", Reason.PROVIDER_FAILED, NOW - gap), nothing("p2", Reason.PROVIDER_FAILED, NOW)
+        assert [p.token for p in purchases.recent_failures(row, lull)] == known
 
 
 def test_refused_prompts_are_those_of_orders_and_of_tasks() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from reconciler.domain.actions import Fetch
 from reconciler.domain.gate import GateName
 from reconciler.domain.policy import Target
 from reconciler.domain.states import How, Reason, State
-from reconciler.engine.events import Overwritten, Result
+from reconciler.engine.events import Found, Overwritten, Result
 from reconciler.kie.simulated import CONTENT_REFUSED, UNAUTHORIZED, Fail, Refuse, Song, Succeed, belongs_to, paint
 from reconciler.testing.world import World
 
@@ -442,6 +443,20 @@ def test_a_stand_in_that_the_app_removes_is_not_restored(world: World) -> None:
     world.pass_time(DAY)
     assert world.run().writes == 0
     assert world.row("t")["image_url"] is None
+
+
+def test_one_picture_at_two_addresses_is_fetched_once_from_each(world: World) -> None:
+    """Neither made forget that the other was fetched, or they would be fetched in turn for ever."""
+    world.with_policy(per_day=0, interim_thumbnail=True)
+    covers = [world.kie.add_file(f"/p/cover-{n}.jpg", text="cover", size=(360, 360)) for n in range(2)]
+    world.kie.add_song(POOR_SONG, Song(title="cover", cover_urls=tuple(covers)))
+    world.add("t", task_id=POOR_SONG)
+    world.run()
+    app_writes(world, None, touch=False)
+    world.pass_time(DAY)
+    world.run(timedelta(minutes=10))
+    jobs = [event.job for event in world.events if isinstance(event, Found)]
+    assert [job.source.name for job in jobs if isinstance(job, Fetch)] == covers
 
 
 def test_an_archived_track_is_revived_in_the_statement_that_writes_its_picture(world: World) -> None:
