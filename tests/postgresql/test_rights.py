@@ -1,9 +1,8 @@
 """A guest with few rights: what is missing is told with the statement that helps, and nobody else sees our tables."""
 
 import os
-import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from tests.postgres import SUPERUSER, Bouncer, Server, binaries
 from tests.postgresql.guest import (
     APP_SCHEMA,
     PASSWORD,
-    ROOT,
     TRACK,
     URL,
     Home,
@@ -37,6 +35,7 @@ from tests.postgresql.guest import (
     statements,
     worked,
 )
+from tests.systemd.host import blocks
 
 __all__ = ["home"]
 
@@ -113,32 +112,6 @@ def test_everything_else_is_refused_to_the_readmes_role(supabase: Home, statemen
         role.execute(statement.encode())
 
 
-def test_the_way_back_to_older_tables_keeps_what_was_handed_over(supabase: Home, tmp_path: Path) -> None:
-    """By the commands of systemd/README.md."""
-    section = (ROOT / "systemd" / "README.md").read_text(encoding="utf-8").partition("\n## Upgrade, and back\n")[2]
-    (dump,) = re.findall(r"`(pg_dump .+?)`", section)
-    (back,) = re.findall(r"^```sh\n(psql .*?)^```", section, re.DOTALL | re.MULTILINE)
-
-    def run(command: str) -> None:
-        path = f"{binaries(supabase.server.version)}:{os.environ['PATH']}"
-        environ = {**os.environ, "PATH": path, "ADMIN_URL": supabase.server.url(supabase.name)}
-        command = command.replace("/var/backups", str(tmp_path))
-        subprocess.run(["bash", "-ec", command], env=environ, check=True, stdout=subprocess.DEVNULL)
-
-    with closing(supabase.database("reconciler")) as database:
-        database.notes.put("said", "before")
-    run(dump)
-    with closing(supabase.database("reconciler")) as database:
-        database.notes.put("said", "after")
-        Handing(database.connection, database.app).hand_over(TRACK, "since")
-    run(back)
-    assert {line.outcome for line in supabase.check("reconciler")} == {Outcome.OK}
-    with closing(supabase.database("reconciler")) as database:
-        assert database.notes.get("said") == "before"
-        assert database.leases.peek(TRACK).memory.handed == ("since",)
-        assert database.leases.commit_all([ending(held_by(database))]) == [Commit.COMMITTED]
-
-
 def test_check_finds_nothing_missing_of_the_readmes_role(supabase: Home) -> None:
     lines = supabase.check("reconciler")
     assert {line.outcome for line in lines} == {Outcome.OK}
@@ -204,17 +177,77 @@ def hosted(postgres: Server) -> Iterator[Home]:
         yield made
 
 
-def test_an_admin_who_is_no_superuser_can_run_the_readmes_statements(hosted: Home) -> None:
+def done_by_admin(hosted: Home, *statements: str) -> None:
     with psycopg.connect(hosted.url("admin"), autocommit=True) as admin:
-        admin.execute(APP_SCHEMA.encode())
-        *made, gone = readme_sql()
-        for statement in made:
+        for statement in statements:
             admin.execute(statement.encode())
-        hosted.database("reconciler").close()
-        assert len(hosted.tables()) == len(OWN)
-        admin.execute(gone.encode())
+
+
+def test_an_admin_who_is_no_superuser_can_run_the_readmes_statements(hosted: Home) -> None:
+    *made, gone = readme_sql()
+    done_by_admin(hosted, APP_SCHEMA, *made)
+    hosted.database("reconciler").close()
+    assert len(hosted.tables()) == len(OWN)
+    done_by_admin(hosted, gone)
     assert hosted.tables() == set()
     assert hosted.sql("SELECT 1 FROM pg_roles WHERE rolname = 'reconciler'") == []
+
+
+# -- the way back, by the commands of systemd/README.md ----------------------------------------------------------------
+
+
+def commands(program: str) -> str:
+    (found,) = [block for block in blocks("Upgrade, and back") if program in block]
+    return found
+
+
+@pytest.fixture
+def typed(hosted: Home, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
+    """Runs commands in a shell that knows the program's own address; what they save is in `tmp_path`."""
+
+    def run(command: str, url: str = "", *, check: bool = True) -> "subprocess.CompletedProcess[bytes]":
+        path = f"{binaries(hosted.server.version)}:{os.environ['PATH']}"
+        environ = {**os.environ, "PATH": path, "URL": url or hosted.url("reconciler")}
+        command = command.replace("/var/backups", str(tmp_path))
+        return subprocess.run(["bash", "-ec", command], env=environ, check=check, capture_output=True)
+
+    return run
+
+
+@pytest.mark.parametrize("handed_over_in", ["public", "reconciler"])
+def test_the_way_back_to_older_tables_keeps_what_was_handed_over(
+    hosted: Home, typed: Callable[..., "subprocess.CompletedProcess[bytes]"], handed_over_in: str
+) -> None:
+    done_by_admin(hosted, APP_SCHEMA, *readme_sql()[:-1])
+    if handed_over_in == "reconciler":
+        done_by_admin(hosted, "DROP TABLE public.reconciler_image_task")
+    hosted.put()
+    with closing(hosted.database("reconciler")) as database:
+        database.notes.put("said", "before")
+        tables, found = hosted.tables(), hosted.check("reconciler")
+        typed(commands("pg_dump"))
+        database.notes.put("said", "after")
+        Handing(database.connection, database.app).hand_over(TRACK, "since")
+        database.connection.db.execute_sql("CREATE TABLE reconciler.reconciler_newer (x text)")
+    typed(commands("psql"))
+    assert (hosted.tables(), hosted.check("reconciler")) == (tables, found)
+    with closing(hosted.database("reconciler")) as database:
+        assert database.notes.get("said") == "before"
+        assert database.leases.peek(TRACK).memory.handed == ("since",)
+        assert database.leases.commit_all([ending(held_by(database))]) == [Commit.COMMITTED]
+
+
+def test_a_dump_that_fails_leaves_the_one_before_and_nobody_else_reads_it(
+    hosted: Home, typed: Callable[..., "subprocess.CompletedProcess[bytes]"], tmp_path: Path
+) -> None:
+    done_by_admin(hosted, APP_SCHEMA, *readme_sql()[:-1])
+    hosted.database("reconciler").close()
+    typed(commands("pg_dump"))
+    saved = tmp_path / "reconciler.sql"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    before = saved.read_bytes()
+    assert typed(commands("pg_dump"), hosted.url("admin"), check=False).returncode != 0
+    assert saved.read_bytes() == before
 
 
 # -- what is missing ---------------------------------------------------------------------------------------------------
