@@ -8,14 +8,14 @@ import pytest
 
 from reconciler.kie.simulated import API_KEY
 from tests.systemd.host import DATABASE, Host, blocks, eventually, host
-from tests.systemd.machine import ROOT, VENV, tool
+from tests.systemd.machine import VENV, tool
 from tests.systemd.test_units import DAEMON, SWEEP, lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # packages may have to be installed first
 
 LOOK, ENABLE = blocks("Start")
 SWEEPING = blocks("One sweep")[0]
-SAVE, UPGRADE, _, AGAIN = blocks("Upgrade, and back")
+SAVE, _, UPGRADE, BACK, _, AGAIN = blocks("Upgrade, and back")
 PICTURES = "/var/lib/reconciler/images"
 
 
@@ -175,17 +175,23 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
     here.machine.shell(SWEEPING)
     remembered = here.install.sql("SELECT * FROM reconciler_purchase")
     assert remembered
+    handed = "INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', ?)"
+    here.install.sql(handed, "before")
     here.machine.run("systemctl", "start", "reconciler")
     here.machine.shell(SAVE)
     assert here.machine.show("reconciler")["ActiveState"] == "inactive"
+    assert here.machine.run("stat", "-c", "%a", "/var/backups/reconciler.sql").stdout == "600\n"
 
     here.install.sql("UPDATE reconciler_schema SET version = version + 1")
+    here.install.sql("CREATE TABLE reconciler_newer (x)")
+    here.install.sql(handed, "since")
     assert here.machine.run("bash", "-ec", UPGRADE, check=False).returncode != 0
     assert here.machine.show("reconciler")["ExecMainStatus"] == "78"
-    (drop,) = re.findall(r"^<!-- generated: uninstall -->\n```sql\n(.*?)```$", main_readme(), re.DOTALL | re.MULTILINE)
-    here.machine.run("sqlite3", DATABASE, given=drop)
-    here.machine.shell(f"sqlite3 {DATABASE} < /var/backups/reconciler.sql")
+    here.machine.shell(BACK)
     assert here.install.sql("SELECT * FROM reconciler_purchase") == remembered
+    assert here.install.sql("SELECT name FROM sqlite_master WHERE name = 'reconciler_newer'") == []
+    known = here.install.sql("SELECT task_id FROM reconciler_image_task WHERE track_id = 'a' ORDER BY task_id")
+    assert [row["task_id"] for row in known] == ["before", "since"]
     here.machine.shell(UPGRADE.removesuffix("systemctl start reconciler\n"))
     function = LOOK.partition("\n}\n")[0] + "\n}\n"
     back = here.machine.shell(function + AGAIN.replace("--dry-run", "--dry-run || [ $? = 3 ]"))
@@ -197,7 +203,3 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
     here.machine.shell(blocks("Remove")[0])
     assert here.machine.show("reconciler")["LoadState"] == "not-found"
     assert here.machine.shell(f"find {PICTURES} -name '*.jpg'")
-
-
-def main_readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
