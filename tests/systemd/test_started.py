@@ -55,7 +55,8 @@ def test_the_function_for_other_commands_gives_what_the_units_give() -> None:
     given = set(re.findall(r"-p (\S+)", LOOK))
     added = {"SupplementaryGroups=app", "ReadWritePaths=/srv/app/data", "WorkingDirectory=/var/lib/reconciler"}
     assert given - added < {f"{key}={value}" for key, value in lines(SWEEP)}
-    assert {f"{key}={value}" for key, value in lines(DAEMON) if key == "LoadCredential"} < given
+    needed = {"User", "UMask", "StateDirectory", "StateDirectoryMode", "LoadCredential"}
+    assert {f"{key}={value}" for key, value in lines(DAEMON) if key in needed} < given
 
 
 def test_work_that_remains_is_no_failure(here: Host) -> None:
