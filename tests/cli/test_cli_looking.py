@@ -217,7 +217,9 @@ def test_a_row_that_is_gone_is_explained_by_what_is_remembered(install: Install)
 # -- schema --------------------------------------------------------------------------------------------------------
 
 
-def test_the_schema_printed_can_be_applied_as_it_is(install: Install) -> None:
+@pytest.mark.parametrize("table", ["tracks", "main.tracks"])
+def test_the_schema_printed_can_be_applied_as_it_is(install: Install, table: str) -> None:
+    install.configure(database__table=f'"{table}"')
     printed = install.call("schema").stdout
     with closing(sqlite3.connect(install.database)) as connection:
         connection.executescript(printed)
@@ -237,7 +239,11 @@ def test_applying_makes_the_own_tables_and_no_index_on_the_apps(install: Install
 
 
 def test_what_is_printed_for_the_other_database_cannot_be_applied_here(install: Install) -> None:
-    assert "ENABLE ROW LEVEL SECURITY" in install.call("schema", "--dialect", "postgres").stdout
+    install.configure(database__table='"music.tracks"')
+    printed = install.call("schema", "--dialect", "postgres").stdout
+    assert "ENABLE ROW LEVEL SECURITY" in printed
+    assert 'reconciler_without_image ON "music"."tracks"' in printed
+    install.configure()
     refused = install.call("schema", "--dialect", "postgres", "--apply")
     assert refused.exit_code == 2
     assert "which is sqlite: leave --dialect postgres out" in refused.stderr
