@@ -8,7 +8,12 @@ export PIP_NO_INPUT := 1
 # Else each worker would compile all tests, and each process that is started the program.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-fast mutation bench check format readme lock clean
+# Where packages are for the Python that is asked for, or else for that of the environment. It is another one, for which
+# nothing is installed, when an upgrade of the distribution has put it under the old one's name.
+PACKAGES := $(shell $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
+	'import sysconfig; print(sysconfig.get_path("purelib", "venv", {"base": ".venv"}))' 2> /dev/null)
+
+.PHONY: help install demo test test-fast mutation bench check format readme lock clean another-python
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +31,7 @@ help:
 
 # Compiled beforehand: a service may not write here, and would compile itself at each start.
 install: .venv/.program
+	@$(BIN)/reconciler --version > /dev/null
 	@$(BIN)/python -m compileall -q reconciler
 	@echo 'Ready: .venv/bin/reconciler'
 
@@ -80,9 +86,9 @@ clean:
 
 # The program with its extras, as it is deployed. A lock is complete: with --no-deps nothing is resolved anew, which older
 # versions of pip do for extras (coverage[toml]) and then refuse a release that is newer than the locked one.
-.venv/.program: requirements.lock pyproject.toml
+.venv/.program: requirements.lock pyproject.toml $(if $(wildcard $(PACKAGES)),,another-python)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=…")'
-	@test -x $(BIN)/python || { echo 'Making .venv'; $(PYTHON) -m venv .venv; }
+	@test -d '$(PACKAGES)' || { echo 'Making .venv'; $(PYTHON) -m venv --clear .venv; }
 	@echo 'Installing the locked requirements'
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .

@@ -218,6 +218,7 @@ def newcomer(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"
     # The environment is there already: its programs are this one's, the stamp is newer than what it is made from.
     (project / ".venv").mkdir()
     (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (project / ".venv" / "lib").symlink_to(Path(sys.prefix) / "lib")
     (project / ".venv" / ".program").touch()
     app_database(tmp_path / "app.db")
 

@@ -204,6 +204,9 @@ def _systemd(parent: int) -> Machine | None:
 
 
 def _link(booted: Machine) -> None:
+    """The Python of the tests is the machine's: another would get an environment of its own."""
+    python = "/usr/bin/python3"
+    booted.shell(f'it=$(readlink {VENV}/bin/python); [ "$it" -ef {python} ] || ln -sf "$it" {python}')
     if _python():
         booted.write("/etc/ld.so.conf.d/python-of-the-tests.conf", f"{PYTHON}/lib\n")
         booted.run("ldconfig")

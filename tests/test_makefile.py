@@ -1,0 +1,86 @@
+"""`make install` with a Python that only pretends: when the environment is made anew, and what is called ready."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = """\
+#!/bin/sh
+case "$*" in
+    *print*) echo .venv/lib/python{version}/site-packages ;;
+    "-m venv "*)
+        case "$*" in *--clear*) rm -rf .venv ;; esac
+        mkdir -p .venv/bin .venv/lib/python{version}/site-packages
+        cp "$0" .venv/bin/python
+        printf '#!/bin/sh\\n' > .venv/bin/reconciler
+        chmod +x .venv/bin/reconciler ;;
+esac
+"""
+"""Of a version; what is told it by other arguments goes well."""
+
+
+def python(path: Path, version: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(PYTHON.format(version=version), encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Installed with 3.11, which `python3` is."""
+    made = tmp_path / "project"
+    made.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy2(ROOT / name, made)
+    python(tmp_path / "bin" / "python3", "3.11")
+    assert install(made).returncode == 0
+    return made
+
+
+def install(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "PYTHON"))}
+    environ = clean | {"PATH": f"{project.parent}/bin:{clean['PATH']}"}
+    command = ["make", "install", *arguments]
+    return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
+
+
+def built_for(project: Path) -> list[str]:
+    return [path.name for path in (project / ".venv" / "lib").iterdir()]
+
+
+def test_what_is_there_and_fits_is_left_as_it_is(project: Path) -> None:
+    assert install(project).stdout == "Ready: .venv/bin/reconciler\n"
+    (project / "requirements.lock").touch()
+    assert install(project).stdout == "Installing the locked requirements\nReady: .venv/bin/reconciler\n"
+
+
+def test_another_python_under_the_same_name_gets_an_environment_of_its_own(project: Path) -> None:
+    """As after an upgrade of the distribution."""
+    python(project / ".venv" / "bin" / "python", "3.13")
+    python(project.parent / "bin" / "python3", "3.13")
+    assert install(project).stdout.startswith("Making .venv\n")
+    assert built_for(project) == ["python3.13"]
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(project: Path) -> None:
+    (project / ".venv" / "bin" / "python").unlink()
+    assert install(project).stdout.startswith("Making .venv\n")
+
+
+def test_a_python_that_is_asked_for_is_taken(project: Path) -> None:
+    other = python(project.parent / "other", "3.12")
+    assert install(project, f"PYTHON={other}").stdout.startswith("Making .venv\n")
+    assert built_for(project) == ["python3.12"]
+    assert install(project).stdout == "Ready: .venv/bin/reconciler\n", "once made, it need not be asked for again"
+
+
+def test_a_program_that_does_not_start_is_not_called_ready(project: Path) -> None:
+    (project / ".venv" / "bin" / "reconciler").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    ended = install(project)
+    assert ended.returncode != 0
+    assert "Ready" not in ended.stdout
