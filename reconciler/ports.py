@@ -1,4 +1,4 @@
-"""The few doors between the engine and the world. Each has a shipped stand-in and one conformance suite."""
+"""The few doors between engine and world. Kie and the store have a shipped stand-in and a conformance suite each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

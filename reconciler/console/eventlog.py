@@ -1,7 +1,7 @@
 """The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
 Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
-refused, lease_lost, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
+refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
 """
 
 import time

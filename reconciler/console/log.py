@@ -2,7 +2,8 @@
 
 Under systemd the journal knows the time itself, and each line begins with its priority, as sd-daemon(3) says.
 
-Names of events: library, a warning of a library; all others are told by eventlog and servicelog.
+Names of events: library, a warning of a library; nothing_is_stored, a warning of the command line; all others are told
+by eventlog and servicelog.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Fakes of the ports, for tests of whatever is built on them."""
+"""What tests are built on: a store in memory, workers on a virtual clock, the whole program in one process."""
