@@ -60,7 +60,7 @@ class Kie(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture verified whole and fit for the store: its bytes, their SHA-256, and what it was before fitting."""
+    """A picture verified whole and fit for the store: its bytes and their SHA-256."""
 
     data: bytes
     extension: str
@@ -68,8 +68,6 @@ class Prepared:
     width: int
     height: int
     sha256: str
-    source_width: int
-    source_height: int
 
 
 class Pictures(Protocol):

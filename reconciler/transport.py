@@ -4,7 +4,7 @@
     ├── NotSent       no        yes                           yes   DNS, connect, TLS, full pool, not valid, too late
     ├── Forbidden     no        no                            no    an address that we may not ask
     ├── TimedOut      yes       no, it may be made            yes   the deadline passed after writing began
-    └── Broken        `sent`    only if not `sent`            yes   reset, cut, shorter than its Content-Length
+    └── Broken        yes       no, it may be made            yes   reset, cut, shorter than its Content-Length
 
 `sent` is False only where surely no server acted on the request. Proxies named in the environment are not used (what is
 asked is what was vetted); SSL_CERT_FILE and SSL_CERT_DIR are.
@@ -43,20 +43,19 @@ _STATUS_LINE = re.compile(rb"HTTP/\d\.\d \d{3}")
 class TransportError(Exception):
     """`detail` names the host and what went wrong, never a header or a URL's query."""
 
-    _sent = True
+    sent = True
 
-    def __init__(self, detail: str, sent: bool | None = None) -> None:
+    def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.sent = self._sent if sent is None else sent
 
 
 class NotSent(TransportError):
-    _sent = False
+    sent = False
 
 
 class Forbidden(TransportError):
-    _sent = False
+    sent = False
 
 
 class TimedOut(TransportError):

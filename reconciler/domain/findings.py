@@ -61,7 +61,6 @@ class NotFound:
 class Running:
     """`call_back_url`: with which the task was ordered, here and below."""
 
-    word: str = ""
     created_at: datetime | None = None
     call_back_url: str | None = None
 
@@ -155,8 +154,6 @@ class Flawed:
 
     flaw: Flaw
     detail: str
-    width: int = 0
-    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

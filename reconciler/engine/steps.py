@@ -276,7 +276,7 @@ class Steps:
         if isinstance(answer, Exception):
             self._tell(Mistake(flight.case.track.id, answer))
         finding = told(flight.job, answer, provider_fails=self._provider_fails())
-        self._tell(Found(flight.case.track.id, flight.job, finding, _asked(flight, finding)))
+        self._tell(Found(flight.case.track.id, flight.job, finding, _asked(flight)))
         self._lately.hear(finding, announced=_announced(flight))
         self._learn(flight, finding)
 
@@ -412,12 +412,12 @@ def _leased(held: Held | Exception) -> tuple[Lease | None, Memory | None]:
     return (held.lease, held.memory) if isinstance(held, Held) else (None, None)
 
 
-def _asked(flight: Flight, finding: Finding) -> int:
+def _asked(flight: Flight) -> int:
     """How often its image task was asked, this time included."""
     if not isinstance(flight.job, AskTask):
         return 0
-    task = learn(flight.case, flight.job, finding).tasks.get(flight.job.task_id)
-    return task.polls if task is not None else 0
+    task = flight.case.memory.tasks.get(flight.job.task_id)
+    return 1 if task is None else task.polls + 1
 
 
 def _announced(flight: Flight) -> bool | None:

@@ -39,11 +39,11 @@ def _fitted(sound: Sound, data: bytes, target: Target) -> Prepared:
     if sound.plain and sound.picture.size == size:
         return _as_it_is(sound, data)
     picture = ImageOps.fit(sound.picture, size, Image.Resampling.LANCZOS)
-    return _prepared(encoded(picture, target.quality), Format.JPEG, size, sound.picture.size)
+    return _prepared(encoded(picture, target.quality), Format.JPEG, size)
 
 
 def _as_it_is(sound: Sound, data: bytes) -> Prepared:
-    return _prepared(data, sound.format, sound.picture.size, sound.picture.size)
+    return _prepared(data, sound.format, sound.picture.size)
 
 
 def encoded(picture: Image.Image, quality: int) -> bytes:
@@ -54,7 +54,7 @@ def encoded(picture: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _prepared(data: bytes, form: Format, size: tuple[int, int], source: tuple[int, int]) -> Prepared:
+def _prepared(data: bytes, form: Format, size: tuple[int, int]) -> Prepared:
     return Prepared(
         data=data,
         extension=form.value,
@@ -62,6 +62,4 @@ def _prepared(data: bytes, form: Format, size: tuple[int, int], source: tuple[in
         width=size[0],
         height=size[1],
         sha256=hashlib.sha256(data).hexdigest(),
-        source_width=source[0],
-        source_height=source[1],
     )

@@ -18,7 +18,7 @@ def probe(head: bytes) -> Header | Short | Flawed:
     if found is None:
         return Flawed(Flaw.UNDECODABLE, f"the {form.name} header makes no sense")
     if isinstance(found, Header) and found.width * found.height > MAX_PIXELS:
-        return Flawed(Flaw.TOO_LARGE, f"{found.width}x{found.height} is over {MAX_PIXELS} pixels", *found.upright)
+        return Flawed(Flaw.TOO_LARGE, f"{found.width}x{found.height} is over {MAX_PIXELS} pixels")
     return found
 
 
@@ -40,7 +40,7 @@ def probe_whole(data: bytes) -> Header | Flawed:
     if isinstance(found, Short):
         return Flawed(Flaw.TRUNCATED, f"ends before its size, after {len(data)} bytes")
     if not _ended(found.format, data):
-        return Flawed(Flaw.TRUNCATED, f"the {found.format.name} ends early, after {len(data)} bytes", *found.upright)
+        return Flawed(Flaw.TRUNCATED, f"the {found.format.name} ends early, after {len(data)} bytes")
     return found
 
 

@@ -50,7 +50,7 @@ def verify(data: bytes, header: Header, target: Target | None) -> Sound | Flawed
     """
     flaw = _unfit(header, target) or _costly(header, data)
     if flaw is None and header.format is Format.PNG and not png.intact(data):
-        flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold", *header.upright)
+        flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold")
     return flaw or _decoded(header, data)
 
 
@@ -58,9 +58,9 @@ def _unfit(header: Header, target: Target | None) -> Flawed | None:
     size = header.upright
     seen = f"{size[0]}x{size[1]}"
     if target is not None and not target.covers(*size):
-        return Flawed(Flaw.TOO_SMALL, f"{seen} is below {target.resolution}", *size)
+        return Flawed(Flaw.TOO_SMALL, f"{seen} is below {target.resolution}")
     if target is not None and not target.shaped(*size):
-        return Flawed(Flaw.ASPECT, f"{seen} has not the shape of {target.resolution}", *size)
+        return Flawed(Flaw.ASPECT, f"{seen} has not the shape of {target.resolution}")
     return None
 
 
@@ -69,9 +69,9 @@ def _costly(header: Header, data: bytes) -> Flawed | None:
         return None
     scans, blocks = jpeg.scans(data) or 0, jpeg.exif_blocks(data)
     if scans * header.width * header.height > MAX_DECODED_PIXELS:
-        return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans", *header.upright)
+        return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans")
     if blocks > MAX_EXIF_BLOCKS:
-        return Flawed(Flaw.TOO_LARGE, f"{blocks} blocks of EXIF", *header.upright)
+        return Flawed(Flaw.TOO_LARGE, f"{blocks} blocks of EXIF")
     return None
 
 
@@ -80,16 +80,16 @@ def _decoded(header: Header, data: bytes) -> Sound | Flawed:
         with _QUIET.kept(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
             opened.load()
             if opened.size != (header.width, header.height):
-                return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size", *header.upright)
+                return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
             plain = header.orientation == 1 and colour.is_plain_jpeg(opened) and jpeg.ends_there(data)
             picture = colour.to_rgb(opened)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - fed with hostile bytes, a decoder raises anything
         flaw = Flaw.TRUNCATED if "truncated" in str(error).lower() else Flaw.UNDECODABLE
-        return Flawed(flaw, f"{type(error).__name__}: {error}"[:200], *header.upright)
+        return Flawed(flaw, f"{type(error).__name__}: {error}"[:200])
     if _blank(picture):
-        return Flawed(Flaw.BLANK, f"luminance varies by {BLANK_RANGE} or less", *header.upright)
+        return Flawed(Flaw.BLANK, f"luminance varies by {BLANK_RANGE} or less")
     turn = _TURNS.get(header.orientation)
     return Sound(picture if turn is None else picture.transpose(turn), header.format, plain)
 

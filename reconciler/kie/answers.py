@@ -157,7 +157,7 @@ def _judged(record: wire.Record) -> Heard[TaskAnswer]:
             return Heard(Failed(content, detail, record.created_at, record.call_back_url))
         case word:
             odd = None if word in _RUNNING else Odd.STATE
-            return Heard(Running(wire.said(word), record.created_at, record.call_back_url), odd=odd)
+            return Heard(Running(record.created_at, record.call_back_url), odd=odd)
 
 
 def song(raw: Raw) -> Heard[SongAnswer]:

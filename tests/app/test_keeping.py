@@ -315,7 +315,7 @@ def test_each_sweep_tries_it_anew_and_knows_what_it_did_not_take(
     install.configure()
     settings = load(install.config, {}).settings
     data = bytes(6 << 20)
-    large = Prepared(data, "jpg", "image/jpeg", 2048, 1152, sha256(data).hexdigest(), 2048, 1152)
+    large = Prepared(data, "jpg", "image/jpeg", 2048, 1152, sha256(data).hexdigest())
     with provider(settings) as outside, opened(settings) as database, closing(Threads()) as crew:
         for sweep in range(3):
             parts = parts_of(database, outside, crew, metrics_of(settings))

@@ -69,7 +69,7 @@ ASK, BUY = AskTask(TASK), purchase()
         (MEASURE, Fault(Reason.DOWNLOAD_FAILED, "no answer"), Attempt("measure", DURABLE, "fault", "no answer")),
         (Fetch(StoredKey(KEY)), Refused("lost"), Attempt("fetch", f"store:{KEY}", "refused", "lost")),
         (ASK, Succeeded((RESULT,)), Attempt("ask_task", TASK, "succeeded")),
-        (ASK, Running("waiting"), Attempt("ask_task", TASK, "running")),
+        (ASK, Running(), Attempt("ask_task", TASK, "running")),
         (ASK, NotFound("no record"), Attempt("ask_task", TASK, "not_found", "no record")),
         (ASK, Trouble(Call.TIMEOUT, "30 s"), Attempt("ask_task", TASK, "trouble", "30 s")),
         (AskSong(SONG), SongFinal((DURABLE,)), Attempt("ask_song", SONG, "song_final")),

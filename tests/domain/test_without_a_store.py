@@ -144,7 +144,7 @@ def test_one_that_died_past_its_known_life_is_not_waited_for() -> None:
 def test_one_that_is_damaged_is_given_up() -> None:
     stale = replace(LEFT, checked_at=NOW - HOUR)
     here = case(track(updated_at=LONG_AGO), bought(kept=(stale,)))
-    flawed = learn(here, Fetch(StoredKey(RESULT, SONG)), Flawed(Flaw.TOO_SMALL, "", 10, 10))
+    flawed = learn(here, Fetch(StoredKey(RESULT, SONG)), Flawed(Flaw.TOO_SMALL, ""))
     assert isinstance(plan_case(case(here.track, flawed)), Buy)
     faulty = learn(here, Fetch(StoredKey(RESULT, SONG)), Fault(Reason.DOWNLOAD_FAILED, "time-out"))
     assert isinstance(plan_case(case(here.track, faulty)), Wait)

@@ -73,6 +73,6 @@ def prepared() -> Callable[..., Prepared]:
     """Bytes as the store gets them; it never looks inside."""
 
     def make(data: bytes, extension: str = "jpg") -> Prepared:
-        return Prepared(data, extension, "image/jpeg", 2048, 1152, hashlib.sha256(data).hexdigest(), 2560, 1440)
+        return Prepared(data, extension, "image/jpeg", 2048, 1152, hashlib.sha256(data).hexdigest())
 
     return make

@@ -3,9 +3,7 @@ import pytest
 from reconciler.ports import Prepared, StoreError
 from reconciler.testing.store import MemoryStore
 
-PICTURE = Prepared(
-    b"", "jpg", "image/jpeg", 1, 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 1, 1
-)
+PICTURE = Prepared(b"", "jpg", "image/jpeg", 1, 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
 def test_trouble_hits_every_method_and_passes() -> None:

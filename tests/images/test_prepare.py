@@ -61,8 +61,6 @@ def corners(picture: Image.Image) -> list[tuple[int, ...]]:
 def test_the_real_sizes(paint: Paint, encode: Encode, form: str, size: tuple[int, int]) -> None:
     result = prepare(encode(paint(*size), form), Target(), interim=False)
     assert corners(good(result, Target())) == [RED, GREEN, BLUE, WHITE]
-    assert isinstance(result, Prepared)
-    assert (result.source_width, result.source_height) == size
 
 
 @pytest.mark.parametrize("size", [(160, 90), (161, 90), (160, 91), (321, 180), (1600, 900), (1616, 900), (1600, 909)])
@@ -159,8 +157,6 @@ def test_orientation(paint: Paint, encode: Encode, tiff: Tiff, form: str, turn: 
     stored = upright.transpose(undo[turn]) if turn in undo else upright
     result = prepare(encode(stored, form, exif=b"Exif\0\0" + tiff(turn)), SMALL, interim=False)
     assert corners(good(result)) == [RED, GREEN, BLUE, WHITE]
-    assert isinstance(result, Prepared)
-    assert (result.source_width, result.source_height) == (320, 180)
 
 
 def test_a_turned_picture_of_the_stored_size_is_no_fit(paint: Paint, encode: Encode, tiff: Tiff) -> None:
@@ -340,7 +336,7 @@ def test_too_small_or_of_the_wrong_shape(
 ) -> None:
     result = prepare(encode(paint(*size)), Target(width=160, height=90, fit=fit), interim=False)
     assert isinstance(result, Flawed)
-    assert (result.flaw, result.width, result.height) == (expected, *size)
+    assert result.flaw is expected
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,6 @@ def test_retry_after_is_passed_on() -> None:
     [
         (NotSent("refused"), Call.CONNECT_ERROR),
         (Forbidden("private"), Call.CONNECT_ERROR),
-        (Broken("x", sent=False), Call.CONNECT_ERROR),
     ],
 )
 def test_what_was_surely_not_sent_made_nothing(error: TransportError, call: Call) -> None:

@@ -197,7 +197,7 @@ def test_repeats_that_were_sent(metrics: Metrics) -> None:
 def test_polls_count_once_there_is_a_result(metrics: Metrics) -> None:
     told = heard(
         metrics,
-        Found("t1", AskTask(TASK), Running("waiting"), asked=1),
+        Found("t1", AskTask(TASK), Running(), asked=1),
         Found("t1", AskTask(TASK), Succeeded((RESULT,)), asked=3),
     )
     assert told == {"polls_per_result_count": 1, "polls_per_result_sum": 3}
