@@ -1,8 +1,8 @@
 """The command line: parse, call, print.
 
 Exit codes: 0 done and at rest; 3 done, but work remains, or a dry run found work; 1 failed; 2 usage; 78 configuration,
-schema or store unfit. A first SIGINT or SIGTERM ends a run in order (its result is printed, exit 0 or 3; the daemon
-ends with 0), a second one at once (130 or 143).
+schema or store unfit. A first SIGINT, SIGTERM or SIGHUP ends a run in order (its result is printed, exit 0 or 3; the
+daemon ends with 0), a second SIGINT or SIGTERM at once (130 or 143).
 """
 
 import gc

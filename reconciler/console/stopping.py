@@ -1,4 +1,8 @@
-"""Signals: the first asks for an orderly end, the second ends at once (exit code 128 + its number: 130, 143)."""
+"""Signals: the first asks for an orderly end, the second ends at once (exit code 128 + its number: 130, 143).
+
+SIGHUP asks too, unless it was ignored at the start, as by nohup. It never ends at once: of one lost terminal both the
+kernel and the shell send it.
+"""
 
 import os
 import signal
@@ -24,10 +28,11 @@ class Stopping:
             self._run()
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked = True
+            self._run()
+        elif number != signal.SIGHUP:
             os._exit(128 + number)
-        self.asked = True
-        self._run()
 
     def _run(self) -> None:
         for stop in self._stops:
@@ -37,7 +42,8 @@ class Stopping:
 @contextmanager
 def stopping() -> Iterator[Stopping]:
     found = Stopping()
-    before = {number: signal.signal(number, found.handle) for number in SIGNALS}
+    heard = SIGNALS if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*SIGNALS, signal.SIGHUP)
+    before = {number: signal.signal(number, found.handle) for number in heard}
     try:
         yield found
     finally:

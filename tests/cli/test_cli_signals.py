@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT in a real process: the first ends in order, the second at once."""
+"""SIGTERM, SIGINT and SIGHUP in a real process: the first ends in order, the second at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.console.stopping import stopping
 from reconciler.kie.simulated import Break, Fault, Stall
 from tests.cli.conftest import PROGRAM, clean_environment
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def started(install: Install, until: str) -> subprocess.Popen[str]:
-    """`run --once --json`, at the point where this event was logged."""
+def started(install: Install, until: str, *by: str) -> subprocess.Popen[str]:
+    """`run --once --json`, begun by another program if given, at the point where this event was logged."""
     process = subprocess.Popen(
-        [*PROGRAM, "--config", str(install.config), "--log-level", "DEBUG", "run", "--once", "--json"],
+        [*by, *PROGRAM, "--config", str(install.config), "--log-level", "DEBUG", "run", "--once", "--json"],
         cwd=install.folder,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -35,7 +36,7 @@ def started(install: Install, until: str) -> subprocess.Popen[str]:
     raise AssertionError(f"ended without {until}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_ends_in_order_and_what_was_bought_is_known(install: Install, number: signal.Signals) -> None:
     install.kie.script.when(Stall())
     install.add("a")
@@ -62,3 +63,23 @@ def test_the_second_signal_ends_at_once(install: Install) -> None:
     assert process.returncode in (130, 143)
     (kept,) = install.sql("SELECT outcome FROM reconciler_purchase")
     assert kept == {"outcome": "open"}
+
+
+def test_nohup_holds(install: Install) -> None:
+    install.add("a")
+    process = started(install, "accepted", "nohup")
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert json.loads(out)["stopped"] is False
+
+
+def test_a_lost_terminal_is_heard_of_twice_and_ends_nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    monkeypatch.setattr("os._exit", ends.append)
+    with stopping() as stop:
+        for number in (signal.SIGHUP, signal.SIGHUP):
+            signal.raise_signal(number)
+        assert (stop.asked, ends) == (True, [])
+        signal.raise_signal(signal.SIGTERM)
+    assert ends == [143]
