@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -103,15 +103,25 @@ def _key(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _can_be_taken_apart(url: str) -> bool:
+    """By whatever reads it later, whose errors would quote it."""
+    try:
+        urlsplit(url)
+        return b"\0" not in unquote(url, errors="strict").encode()
+    except ValueError:
+        return False
+
+
 def _database_url(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
     match url.partition("://")[0]:
         case "sqlite" if not re.fullmatch(r"sqlite:///[^?#]+", url) or url.endswith(("/", ":memory:")):
             raise ValueError("must name a file after sqlite:///, such as sqlite:///data/app.db, and have no ? or #")
-        case "postgresql" | "postgres" if not _POSTGRES.fullmatch(url):
+        case "postgresql" | "postgres" if not (_POSTGRES.fullmatch(url) and _can_be_taken_apart(url)):
             raise ValueError(
                 "must be of the form postgresql://user:password@host:5432/name, or postgresql://user@/name?host=/dir "
-                "for a socket, with every @ : / ? # % in user and password written as %40 %3A %2F %3F %23 %25"
+                "for a socket, with every @ : / ? # % in user and password written as %40 %3A %2F %3F %23 %25, "
+                "every other letter that is no plain one in UTF-8, and no %00"
             )
         case "sqlite" | "postgresql" | "postgres":
             return secret

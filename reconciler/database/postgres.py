@@ -321,11 +321,18 @@ class Server(Placed, peewee.PostgresqlDatabase):
 def open_postgres(url: str, schema: str, limits: Limits) -> tuple[Server, str]:
     """Not connected yet. Returns it, and how its place is called."""
     try:
-        import psycopg  # noqa: F401, PLC0415 - an extra
+        from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - an extra
     except ImportError as error:
         todo = "Install it with the extra: pip install 'reconciler[postgres]'"
         raise DatabaseMissing("PostgreSQL needs psycopg, which is not installed", redact(url), todo) from error
-    server = Server(_conninfo(url, limits), autoconnect=False, prefer_psycopg3=True, field_types=FIELD_TYPES)
+    address = _conninfo(url, limits)
+    try:
+        conninfo.conninfo_to_dict(address)
+    except ProgrammingError:  # it quotes what may be a piece of a password
+        what = "the address has a parameter that PostgreSQL's library does not know"
+        todo = "Mend what follows the ? in database.url; a & within a value is written as %26"
+        raise DatabaseMissing(what, redact(url), todo) from None
+    server = Server(address, autoconnect=False, prefer_psycopg3=True, field_types=FIELD_TYPES)
     server.place(homes(schema))
     return server, redact(url)
 
@@ -420,8 +427,6 @@ _BY_CLASS: Mapping[str, _Kind] = {
 _UNFIT = (DatabaseMissing, "the address cannot be used", "Mend database.url")
 _PLAIN = (DatabaseMissing, "server and address disagree about encryption", "Set sslmode in database.url")
 _BY_TEXT: Mapping[str, _Kind] = {
-    "invalid URI": _UNFIT,
-    "invalid connection option": _UNFIT,
     "invalid integer value": _UNFIT,
     "invalid sslmode value": _UNFIT,
     "does not support SSL": _PLAIN,

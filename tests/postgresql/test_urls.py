@@ -183,6 +183,28 @@ def test_a_failure_says_what_where_and_what_to_do_and_no_password(
         assert not [part for part in (SECRET, quote(SECRET, safe=""), "wr0ng") if part in text]
 
 
+@pytest.mark.parametrize("command", [("check", "--offline"), ("run", "--once")], ids=" ".join)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:wr0ng%00secret@h/n",
+        "u:wr0ng%FFsecret@h/n",
+        "u@h/n?sslpassword=wr0ng%00secret",
+        "u@h/n?password=wr0ng&secret",
+        "u:wr0ng\uff1asecret@h/n",
+        "u:wr0ng\udcffsecret@h/n",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_not_quoted(
+    rest: str, command: tuple[str, ...], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILER_DATABASE__URL", f"postgresql://{rest}")
+    monkeypatch.setenv("RECONCILER_KIE__API_KEY", "key")
+    (told,) = cli(tmp_path, "sqlite:///not-this-one.db", 78, *command)
+    assert "database" in told.lower()
+    assert not [part for part in ("wr0ng", "secret") if part in told]
+
+
 def cli(folder: Any, url: str, code: int, *arguments: str) -> list[str]:
     config = folder / "config.toml"
     kie, storage = 'allow_insecure_hosts = ["127.0.0.1"]', f'path = "{folder}/images"'
