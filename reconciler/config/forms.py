@@ -3,9 +3,11 @@
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from reconciler.domain.urls import host_of
 
 _NAME = r"[^\W\d][\w$]*"
 _PLAIN = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})"
@@ -20,11 +22,6 @@ _LABELS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-
 
 def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
-def host_of(url: str) -> str:
-    """'' where there is none."""
-    return urlsplit(url).hostname or ""
 
 
 def _is_address(host: str) -> bool:
@@ -67,30 +64,16 @@ def _host(host: str) -> str:
     return host
 
 
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  raises for a port that is none
-    except ValueError:
-        return None
-    return parts
-
-
 def _web_url(url: str) -> str:
-    parts = _split(url)
-    if (
-        parts is None
-        or parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or not url.isprintable()
-        or " " in url
-    ):
+    """Scheme and host in lower case, without a slash at the end."""
+    parts = urlsplit(url) if host_of(url) else None
+    if parts is None or parts.scheme not in {"http", "https"} or not url.isprintable() or " " in url:
         raise ValueError("must be an http or https URL with a host")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ValueError("must have nothing after its path, neither ? nor #")
     if "@" in parts.netloc:
         raise ValueError("must have no user or password in it")
-    return url.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
 
 
 def _optional_web_url(url: str) -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.config.durations import format_duration
-from reconciler.config.forms import host_of, is_loopback
+from reconciler.config.forms import is_loopback
 from reconciler.config.policy import policy_of
 from reconciler.config.settings import Settings
 from reconciler.domain.models import MODELS
+from reconciler.domain.urls import host_of
 
 ACCOUNT_LIMIT, ACCOUNT_WINDOW = 20, timedelta(seconds=10)
 """What Kie grants an account: creations per stretch of time."""

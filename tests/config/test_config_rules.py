@@ -47,6 +47,7 @@ CONTRADICTIONS = [
         "although restore_archived",
     ),
     ("[callback]\npublic_url = 'http://app.example.com'", "[callback] public_url", 'add "app.example.com" to [kie]'),
+    ("[callback]\npublic_url = 'HTTP://App.Example.com'", "[callback] public_url", 'add "app.example.com" to [kie]'),
     ("[callback]\nhmac_key = 'k'", "[callback] hmac_key", "without public_url"),
     ("[database.columns]\nmood = 'vibe'", "[database.columns] mood", "vibe is named twice"),
 ]
@@ -72,6 +73,7 @@ OUT_OF_BOUNDS = [
     ("[budget]\nmin_credits = nan", "[budget] min_credits", "must be a finite number"),
     ("[storage]\npublic_url = 'ftp://pics.example.com'", "[storage] public_url", "http or https URL"),
     ("[storage]\npublic_url = 'https://pics.example.com/?a=b'", "[storage] public_url", "neither ? nor #"),
+    ("[storage]\npublic_url = 'https://pics.example.com:0'", "[storage] public_url", "http or https URL"),
     ("[storage]\npublic_url = 'https://pics.example.com:http'", "[storage] public_url", "http or https URL"),
     ("[database]\nurl = 'mysql://db/app'", "[database] url", "sqlite:/// or postgresql://"),
     ("[database]\nurl = 'data/app.db'", "[database] url", "sqlite:/// or postgresql://"),
@@ -128,8 +130,9 @@ def test_a_bucket_is_not_served_by_the_daemon(tmp_path: Path) -> None:
     assert problem.what == "is the daemon's own address, which serves no bucket"
 
 
-def test_pictures_go_unencrypted_only_to_a_host_that_is_allowed(tmp_path: Path) -> None:
-    text = BUCKET.replace("https://s3.example.com", "http://127.0.0.1:9000")
+@pytest.mark.parametrize("scheme", ["http", "HTTP"])
+def test_pictures_go_unencrypted_only_to_a_host_that_is_allowed(tmp_path: Path, scheme: str) -> None:
+    text = BUCKET.replace("https://s3.example.com", f"{scheme}://127.0.0.1:9000")
     (problem,) = refused(tmp_path, text)
     assert problem.where.endswith("[storage] endpoint")
     assert 'add "127.0.0.1" to [kie] allow_insecure_hosts' in problem.fix
@@ -150,6 +153,20 @@ def test_the_buckets_secret_may_stand_in_any_of_three_places(tmp_path: Path, pla
     assert loaded.settings.storage.secret_key.get_secret_value() == "s"
     assert place in loaded.origins["storage.secret_key"] or place == "file"
     assert "'s'" not in repr(loaded.settings.storage.secret_key)
+
+
+def test_addresses_are_taken_in_any_case(tmp_path: Path) -> None:
+    text = "[kie]\nbase_url = 'HTTPS://API.kie.ai/'\n[storage]\npublic_url = 'https://Pics.Example.com:8443/Images/'\n"
+    settings = accepted(tmp_path, text)
+    assert settings.kie.base_url == "https://api.kie.ai"
+    assert settings.storage.public_url == "https://pics.example.com:8443/Images"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost."])
+def test_every_spelling_of_this_machine_is_known(tmp_path: Path, host: str) -> None:
+    text = f"[database]\nurl = 'postgresql://u:p@h/app'\n[storage]\npublic_url = 'http://{host}/images'\n"
+    (problem,) = refused(tmp_path, text)
+    assert problem.what.startswith("is on this machine only")
 
 
 def test_a_loopback_address_is_not_written_into_a_database_that_others_read(tmp_path: Path) -> None:
