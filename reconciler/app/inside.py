@@ -32,11 +32,20 @@ class NoSuchTrack(Exception):
 
 
 def known_track(settings: Settings, peek: Callable[[str], Held], track_id: str) -> Held:
-    held = peek(track_id)
-    if held.track is None and not (held.memory.purchases or held.memory.kept):
+    held = peek(track_id) if _is_text(track_id) else None
+    if held is None or (held.track is None and not (held.memory.purchases or held.memory.kept)):
         where = f"table {settings.database.table} of {settings.database.place}"
         raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")
     return held
+
+
+def _is_text(argument: str) -> bool:
+    """Bytes that are none are put into arguments as lone surrogates, which no database takes."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_of(settings: Settings) -> object:

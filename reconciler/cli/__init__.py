@@ -6,6 +6,8 @@ daemon ends with 0), a second SIGINT or SIGTERM at once (130 or 143).
 """
 
 import gc
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +77,8 @@ def demo(
 def main() -> None:
     """The program. Ends the process."""
     gc.disable()  # what is imported stays: to look through it again and again takes a fifth of the time to start
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: titles hold every letter there is
     from reconciler.console.stopping import leave
 
     try:

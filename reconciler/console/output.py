@@ -1,5 +1,6 @@
 """stdout for results, stderr for the rest. Nothing in a text is taken for markup."""
 
+import codecs
 import json
 import sys
 from typing import Any
@@ -27,8 +28,9 @@ def show_text(text: str) -> None:
 
 
 def show_json(document: Any) -> None:
-    """One document; control characters are escaped by the format itself."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False).translate(_HARMFUL) + "\n")
+    """One document; control characters, and what stdout cannot encode, are escaped by the format itself."""
+    unicode = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not unicode).translate(_HARMFUL) + "\n")
 
 
 _HARMFUL = {

@@ -136,3 +136,23 @@ def test_no_secret_is_ever_told(install: Install) -> None:
         assert result.output
         for harmful in (key, signature, "\x1b"):
             assert harmful not in result.output, command
+
+
+def test_letters_that_stdout_cannot_encode_are_escaped(install: Install) -> None:
+    install.add("a", title="日本語 🎵", extended_prompt_image="naïve")
+    told = install.program("explain", "a", PYTHONIOENCODING="latin-1")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert r"title: \u65e5\u672c\u8a9e \U0001f3b5" in told.stdout
+    told = install.program("explain", "a", "--json", PYTHONIOENCODING="latin-1")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["title"] == "日本語 🎵"
+
+
+@pytest.mark.parametrize(
+    "command", ["explain", "ignore", "retry --yes", "adopt", "resolve --not-created", "run --once --track"]
+)
+def test_an_id_that_is_no_text_is_no_tracks(install: Install, command: str) -> None:
+    install.add("a")
+    result = install.call(*command.split(), "\udcff", *(["task"] if command == "adopt" else []))
+    assert result.exit_code == 1
+    assert r"there is no track \udcff in table tracks" in result.stderr
