@@ -2,7 +2,7 @@
 
 Names of events: started, sweep, audit, job_failed, job_recovered, job_late, job_overlap, clock_jumped, hung, pruned,
 page_failed, stopped. A job that fails again and again is said once an hour until the cause is another, and once more
-when it has recovered.
+when it has recovered; pages that fail are said once an hour for each cause.
 """
 
 import time
@@ -14,6 +14,7 @@ from loguru import logger
 from reconciler.console.eventlog import Said, place_of, say
 from reconciler.domain.texts import plain
 from reconciler.engine.events import Result
+from reconciler.ports import StoreError
 from reconciler.service.events import (
     ClockJumped,
     Forgotten,
@@ -35,6 +36,7 @@ class ServiceLog:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._failing: dict[str, tuple[str, Said]] = {}
+        self._pages = Said(monotonic)
 
     def __call__(self, event: ServiceEvent) -> None:
         match event:
@@ -57,8 +59,8 @@ class ServiceLog:
                     say("ERROR", "hung", what=complaint, todo="The stacks follow; the process ends if it lasts.")
             case Forgotten(tracks=tracks, attempts=attempts):
                 say("INFO" if tracks else "DEBUG", "pruned", tracks=tracks, attempts=attempts)
-            case PageFailed(path=path, error=error):
-                say("WARNING", "page_failed", path=path, error=type(error).__name__, place=place_of(error))
+            case PageFailed():
+                self._page(event)
             case Stopped():
                 _stopped(event)
             case _:  # pragma: no cover
@@ -77,6 +79,12 @@ class ServiceLog:
         say("ERROR", "job_failed", job=event.job, detail=cause, todo=todo)
         if event.mistake:
             logger.opt(exception=error).debug("job_failed")
+
+    def _page(self, event: PageFailed) -> None:
+        error, place = event.error, place_of(event.error)
+        name, detail = type(error).__name__, plain(error) if isinstance(error, StoreError) else None
+        if self._pages.fresh(name, place):
+            say("WARNING", "page_failed", path=event.path, error=name, place=place, detail=detail)
 
 
 def _stopped(event: Stopped) -> None:

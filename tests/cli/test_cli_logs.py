@@ -41,7 +41,7 @@ from reconciler.engine.events import (
     Unwritten,
     Wrote,
 )
-from reconciler.ports import Commit
+from reconciler.ports import Commit, StoreError
 from reconciler.service.counting import Trigger
 from reconciler.service.events import (
     ClockJumped,
@@ -366,6 +366,20 @@ def test_a_job_that_goes_well_again_is_said_to_and_its_next_failure_too(lines: L
     tell(JobFailed(job, LOCKED, mistake=False))
     told = [(line["level"], line["event"], line["job"]) for line in lines() if "job" in line]
     assert told == [("error", "job_failed", job), ("info", "job_recovered", job), ("error", "job_failed", job)]
+
+
+def test_pages_that_fail_are_said_once_an_hour_and_what_the_store_says_with_them(lines: Lines) -> None:
+    now = 0.0
+    tell = ServiceLog(lambda: now)
+    for path in ("/images/a", "/images/b"):
+        tell(PageFailed(path, StoreError("read a picture: images: Permission denied")))
+        tell(PageFailed(path, raised("secret")))
+    store, mistake = lines()
+    assert (store["path"], store["detail"]) == ("/images/a", "read a picture: images: Permission denied")
+    assert "detail" not in mistake
+    now = 3600.0
+    tell(PageFailed("/images/c", raised("secret")))
+    assert [line["path"] for line in lines()] == ["/images/c"]
 
 
 def test_a_mistake_is_told_by_its_place_and_its_text_only_to_who_debugs(
