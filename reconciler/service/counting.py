@@ -35,6 +35,7 @@ WRITES = {
     Commit.CONFLICT: "conflict",
     Commit.REFUSED: "failed",
     Commit.LEASE_LOST: "failed",
+    Commit.EXPIRED: "failed",
 }
 DOWNLOADS = ("ok", "flawed", "refused", "fault")
 

@@ -127,10 +127,16 @@ def test_a_write_of_the_resolution_alone_resolves_nothing(metrics: Metrics) -> N
         (Commit.CONFLICT, "writes_total{conflict}"),
         (Commit.REFUSED, "writes_total{failed}"),
         (Commit.LEASE_LOST, "writes_total{failed}"),
+        (Commit.EXPIRED, "writes_total{failed}"),
     ],
 )
 def test_a_write_that_was_not_made_resolves_nothing(metrics: Metrics, outcome: Commit, counted: str) -> None:
     assert heard(metrics, Wrote("t1", GENERATED, outcome, timedelta(1))) == {counted: 1}
+
+
+def test_every_end_of_a_write_counts_but_that_writes_were_paused(metrics: Metrics) -> None:
+    counted = {outcome for outcome in Commit if heard(metrics, Wrote("t1", GENERATED, outcome, None))}
+    assert counted == set(Commit) - {Commit.PAUSED}
 
 
 def test_a_write_that_the_database_did_not_take(metrics: Metrics) -> None:
