@@ -55,6 +55,7 @@ def _tell(error: Exception, given: Given) -> int | None:
         return None
     from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.config import ConfigError
+    from reconciler.console.output import Unheard
     from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
     from reconciler.deciding import Declined
     from reconciler.engine.amend import Busy
@@ -66,7 +67,7 @@ def _tell(error: Exception, given: Given) -> int | None:
             return complain([str(error)], UNFIT)
         case StoreAway():
             return complain([f"{error}. Where nothing starts this again, run it again yourself"], FAILED)
-        case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy():
+        case DatabaseError() | NoSuchTrack() | HttpUnfit() | Declined() | Busy() | Unheard():
             return complain([str(error)], FAILED)
         case _:
             return _unexpected(error, given)

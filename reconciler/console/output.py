@@ -3,6 +3,8 @@
 import codecs
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -16,21 +18,40 @@ def err() -> Console:
     return Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
 
 
+class Unheard(Exception):
+    """stdout takes nothing. The text says why."""
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read it has seen enough
+        raise
+    except OSError as error:
+        raise Unheard(f"stdout: {error.strerror}") from error
+
+
 def show(*parts: RenderableType, soft_wrap: bool = False) -> None:
     console = out()
-    for part in parts:
-        console.print(part, soft_wrap=soft_wrap)
+    with _heard():
+        for part in parts:
+            console.print(part, soft_wrap=soft_wrap)
 
 
 def show_text(text: str) -> None:
-    """As it is, without wrapping; for texts that are harmless already."""
-    sys.stdout.write(text)
+    """As it is, without wrapping; for texts that are harmless already. A stdout that is closed hears nothing."""
+    if sys.stdout is not None:
+        with _heard():
+            sys.stdout.write(text)
 
 
 def show_json(document: Any) -> None:
     """One document; control characters, and what stdout cannot encode, are escaped by the format itself."""
-    unicode = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not unicode).translate(_HARMFUL) + "\n")
+    unicode = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name == "utf-8"
+    show_text(json.dumps(document, indent=2, ensure_ascii=not unicode).translate(_HARMFUL) + "\n")
 
 
 _HARMFUL = {

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -56,8 +57,16 @@ def leave(code: int) -> None:
 
     A pool's threads are waited for by the interpreter even where they are daemons, as those of a daemon's thread are.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+    heard = [_flushed(stream) for stream in (sys.stdout, sys.stderr) if stream is not None]
+    if not all(heard) or any(thread is not threading.main_thread() for thread in threading.enumerate()):
         os._exit(code)
     sys.exit(code)
+
+
+def _flushed(stream: TextIO) -> bool:
+    """False: the interpreter would try it again, and complain."""
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from reconciler import database
 from reconciler.app import inside, once
+from tests.cli.conftest import PROGRAM, clean_environment
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -156,3 +159,28 @@ def test_an_id_that_is_no_text_is_no_tracks(install: Install, command: str) -> N
     result = install.call(*command.split(), "\udcff", *(["task"] if command == "adopt" else []))
     assert result.exit_code == 1
     assert r"there is no track \udcff in table tracks" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("schema",)], ids=" ".join)
+def test_a_stdout_that_takes_nothing_is_told(install: Install, command: tuple[str, ...]) -> None:
+    install.add("a")
+    with Path("/dev/full").open("w") as full:
+        result = ended(install, *command, stdout=full)
+    assert (result.returncode, result.stderr) == (1, "reconciler: stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", [("status",), ("status", "--json")], ids=" ".join)
+def test_a_closed_stdout_is_nobodys_fault(install: Install, command: tuple[str, ...]) -> None:
+    install.add("a")
+    result = ended(install, *command, by=("sh", "-c", '"$@" >&-', "sh"))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def ended(
+    install: Install, *command: str, by: tuple[str, ...] = (), stdout: IO[str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, begun by another if given."""
+    whole = [*by, *PROGRAM, "--config", str(install.config), *command]
+    return subprocess.run(
+        whole, env=clean_environment(), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
