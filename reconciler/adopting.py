@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from reconciler.app.outside import provider
 from reconciler.database import Handing, usable_task_id
@@ -9,7 +10,7 @@ from reconciler.deciding import Decided, Decisions, Declined
 from reconciler.domain.amending import created, lost_orders, not_created, same_prompt
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble
-from reconciler.domain.model import Memory, Task, TaskState, Track
+from reconciler.domain.model import Memory, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder, original
 from reconciler.domain.standing import Standing
@@ -39,11 +40,10 @@ def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
     """The oldest purchase of this track whose answer was lost is this task, whatever became of it."""
     handing = _handing(decisions, track_id, task_id)
     held = decisions.database.leases.peek(track_id)
-    orders = lost_orders(held.memory, held.now)
-    ordered = tuple(order.prompt for order in orders)
     if any(purchase.task_id == task_id for purchase in held.memory.purchases):
         raise Declined(f"task {task_id} came of another purchase of track {track_id}; nothing was changed")
-    doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), ordered)] if orders else []
+    ordered = tuple(order.prompt for order in _lost(track_id, held.memory, held.now))
+    doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), ordered)]
     if doubts:
         todo = f"`reconciler adopt {track_id} {task_id} --force` hands it over all the same"
         raise Declined(f"{'; '.join(doubts)}. Nothing was changed; {todo}")
@@ -55,18 +55,28 @@ def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
 
 def resolve_as_nothing(decisions: Decisions, track_id: str) -> Decided:
     """No task was made of the purchases of this track whose answer was lost."""
+    decisions.known([track_id])
+    held = decisions.database.leases.peek(track_id)
+    _lost(track_id, held.memory, held.now)
     said = "nothing was created, so it counts against no limit of the track"
     return _resolve(decisions, track_id, lambda case: not_created(case.memory, case.now), said)
 
 
 def _resolve(decisions: Decisions, track_id: str, settled: Callable[[Case], Memory], said: str) -> Decided:
     def change(case: Case, _: Standing) -> Memory:
-        if not lost_orders(case.memory, case.now):
-            raise Declined(f"no purchase of track {track_id} has lost its answer; see `reconciler explain {track_id}`")
+        _lost(track_id, case.memory, case.now)
         return settled(case)
 
     amended = decisions.amend(track_id, change)
     return Decided(track_id, amended.before, amended.after, said)
+
+
+def _lost(track_id: str, memory: Memory, now: datetime) -> Sequence[Purchase]:
+    """Looked for before the track is waited for too: what is lost until then is not what was meant."""
+    orders = lost_orders(memory, now)
+    if not orders:
+        raise Declined(f"no purchase of track {track_id} has lost its answer; see `reconciler explain {track_id}`")
+    return orders
 
 
 def _asked_anew(handing: Handing, case: Case, task_id: str) -> Memory:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.database.datetimes import own
+from reconciler.deciding import Decisions
 from reconciler.kie.simulated import (
     DROPPED,
     FAILED_AT_ONCE,
@@ -22,6 +23,7 @@ from reconciler.kie.simulated import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reconciler.engine.amend import Amended
     from tests.cli.conftest import Install
 
 PAID = "5b1f00000000000000000000000000aa"
@@ -356,6 +358,23 @@ def test_where_nothing_was_lost_nothing_is_settled_or_asked(paid: Install) -> No
     for words in (("--not-created",), ("--task", PAID)):
         assert declined(paid, "resolve", "a", *words).startswith("no purchase of track a has lost its answer")
     assert paid.kie.book.visits == ()
+
+
+@pytest.mark.parametrize("words", [("--not-created",), ("--task", PAID)])
+def test_an_answer_that_is_lost_while_the_track_is_waited_for_is_not_the_one_meant(
+    lost: Install, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    lost.kie.add_task(PAID, prompt="a dog", behaviour=AT_ONCE)
+    under_way = own(datetime.now(UTC) + timedelta(minutes=1))
+    lost.sql("UPDATE reconciler_purchase SET outcome = 'open', deadline = ?", under_way)
+    amend = Decisions.amend
+
+    def amend_late(*given: Any) -> Amended:
+        lost.sql("UPDATE reconciler_purchase SET outcome = 'unknown'")
+        return amend(*given)
+
+    monkeypatch.setattr(Decisions, "amend", amend_late)
+    assert declined(lost, "resolve", "a", *words).startswith("no purchase of track a has lost its answer")
 
 
 def test_a_task_of_another_track_or_prompt_settles_nothing(lost: Install) -> None:
