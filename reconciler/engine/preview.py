@@ -10,7 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
-from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, GiveUp, ListStore, Measure, Wait, Write
+from reconciler.domain.actions import (
+    Action,
+    AskSong,
+    AskTask,
+    Buy,
+    Fetch,
+    GiveUp,
+    ListStore,
+    Measure,
+    RowImage,
+    Source,
+    StoredKey,
+    SunoCover,
+    TaskResult,
+    Wait,
+    Write,
+)
 from reconciler.domain.case import Case
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateView
@@ -94,13 +110,21 @@ def forecast(case: Case, gate: GateView) -> Forecast:
     return Forecast(case, action, standing(case, action, gate))
 
 
+_PLACES: dict[type[Source], str] = {
+    StoredKey: "our store",
+    RowImage: "the row",
+    TaskResult: "an image task",
+    SunoCover: "the music task",
+}
+
+
 def describe(action: Action) -> str:
     """The action in a few words, for people."""
     match action:
         case Measure():
             return "measure the picture"
         case Fetch(source=source):
-            return f"fetch and store the picture from {type(source).__name__}"
+            return f"fetch and store the picture from {_PLACES[type(source)]}"
         case AskTask(task_id=task_id, order=order):
             return f"ask image task {task_id}" + (", which may be an order whose answer was lost" if order else "")
         case AskSong(song_id=song_id):

@@ -16,6 +16,9 @@ from reconciler.domain.actions import (
     ListStore,
     Measure,
     RowImage,
+    StoredKey,
+    SunoCover,
+    TaskResult,
     Wait,
     Write,
 )
@@ -101,7 +104,10 @@ WHEN = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
     ("action", "words"),
     [
         (Measure(RowImage("u")), "measure the picture"),
-        (Fetch(RowImage("u")), "fetch and store the picture from RowImage"),
+        (Fetch(RowImage("u")), "fetch and store the picture from the row"),
+        (Fetch(StoredKey("k")), "fetch and store the picture from our store"),
+        (Fetch(TaskResult("u", "a", How.ADOPTED)), "fetch and store the picture from an image task"),
+        (Fetch(SunoCover("u", "b")), "fetch and store the picture from the music task"),
         (AskTask("a"), "ask image task a"),
         (AskSong("b"), "ask music task b"),
         (ListStore(), "look into the store"),
