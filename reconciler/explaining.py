@@ -1,6 +1,5 @@
 """The `explain` command: all that is known of one track, and what comes next. Read-only, without the network."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.app.dry import gate_of
@@ -13,9 +12,10 @@ from reconciler.domain.advice import advice
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView, refusal
 from reconciler.domain.learn import notice
-from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured
+from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, shown
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
 from reconciler.domain.models import MODELS
+from reconciler.domain.texts import moment
 from reconciler.engine.preview import describe, forecast
 from reconciler.ports import Held
 
@@ -67,8 +67,8 @@ def _next(case: Case, gate: GateView) -> dict[str, Any]:
         "reason": where.reason,
         "next": {
             "what": describe(action),
-            "when": ahead.when if isinstance(ahead.when, str) else _moment(ahead.when),
-            "grace_ends": _moment(where.settles_at),
+            "when": ahead.when if isinstance(ahead.when, str) else moment(ahead.when),
+            "grace_ends": moment(where.settles_at),
             **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
         "if_nothing_free_is_found": _last_resort(case) if where.state and where.state.stuck else None,
@@ -83,7 +83,7 @@ def _order(case: Case, order: Buy, gate: GateView) -> dict[str, Any]:
         "prompt": order.prompt,
         "repeats_lost_order": order.repeat_of is not None,
         "held_back_by": refused.detail if refused is not None else None,
-        "held_back_until": _moment(refused.until) if refused is not None else None,
+        "held_back_until": moment(refused.until) if refused is not None else None,
     }
 
 
@@ -108,22 +108,23 @@ def _row(case: Case) -> dict[str, Any]:
         "resolution": track.resolution,
         "music_task": track.task_id,
         "audio": bool(track.audio_url),
-        "created_at": _moment(track.created_at),
-        "updated_at": _moment(track.updated_at),
+        "created_at": moment(track.created_at),
+        "updated_at": moment(track.updated_at),
     }
 
 
 def _picture(case: Case) -> dict[str, Any]:
     sighting, look = case.memory.sighting, case.look
+    place = shown(case.track, case.memory, case.policy)
     current = sighting if sighting is not None and sighting.identity == case.track.image.identity else None
     return {
         "kind": urls.classify(case.track.image.text, case.policy),
         "judged": LOOKS[type(look)],
         "size": f"{current.width}x{current.height}" if current else None,
-        "measured_at": _moment(current.at) if current else None,
-        "flaw": current.flaw if current else None,
-        "expires_at": _moment(look.expires_at) if isinstance(look, Dying) else None,
-        "measured_again_at": _moment(look.measure_at) if isinstance(look, Good) else None,
+        "measured_at": moment(current.at) if current else None,
+        "flaw": case.memory.ailing(place.name).flaw if place else None,
+        "expires_at": moment(look.expires_at) if isinstance(look, Dying) else None,
+        "measured_again_at": moment(look.measure_at) if isinstance(look, Good) else None,
         "target": case.policy.target.resolution,
     }
 
@@ -134,13 +135,13 @@ def _picture(case: Case) -> dict[str, Any]:
 def _remembered(memory: Memory) -> dict[str, Any]:
     written = memory.written
     return {
-        "first_seen": _moment(memory.first_seen),
-        "needy_since": _moment(memory.needy_since),
+        "first_seen": moment(memory.first_seen),
+        "needy_since": moment(memory.needy_since),
         "ignored": memory.ignored,
         "interruptions": memory.interruptions,
         "conflicts": memory.conflicts,
-        "restored_at": [_moment(at) for at in memory.restores],
-        "written": {"url": urls.redact(written.url), "at": _moment(written.at)} if written else None,
+        "restored_at": [moment(at) for at in memory.restores],
+        "written": {"url": urls.redact(written.url), "at": moment(written.at)} if written else None,
         "kept": [_kept(kept) for kept in memory.kept],
         "tasks": [_task(task) for task in memory.tasks.values()],
         "handed_over": list(memory.handed),
@@ -156,8 +157,8 @@ def _kept(kept: Kept) -> dict[str, Any]:
         "size": f"{kept.width}x{kept.height}",
         "how": kept.how,
         "from": urls.redact(kept.origin),
-        "at": _moment(kept.at),
-        "compared_at": _moment(kept.checked_at),
+        "at": moment(kept.at),
+        "compared_at": moment(kept.checked_at),
         "interim": kept.interim,
         "was_written": kept.was_written,
     }
@@ -170,10 +171,10 @@ def _task(task: Task) -> dict[str, Any]:
         "state": task.state,
         "failure": task.failure,
         "detail": task.detail,
-        "started_at": _moment(task.created_at),
-        "completed_at": _moment(task.completed_at),
+        "started_at": moment(task.created_at),
+        "completed_at": moment(task.completed_at),
         "asked": task.polls,
-        "asked_again_at": _moment(task.next_poll) if running else None,
+        "asked_again_at": moment(task.next_poll) if running else None,
         "results": [urls.redact(url) for url in task.urls],
     }
 
@@ -183,7 +184,7 @@ def _song(song: Song) -> dict[str, Any]:
         "music_task": song.id,
         "final": song.final,
         "asked": song.asked,
-        "asked_again_at": None if song.final else _moment(song.next_ask),
+        "asked_again_at": None if song.final else moment(song.next_ask),
         "covers": [urls.redact(url) for url in song.urls],
     }
 
@@ -192,7 +193,7 @@ def _purchase(purchase: Purchase, memory: Memory) -> dict[str, Any]:
     """Not its token, by which a callback is known to be Kie's."""
     accepted = purchase.outcome is Outcome.ACCEPTED
     return {
-        "at": _moment(purchase.at),
+        "at": moment(purchase.at),
         "model": purchase.model,
         "credits": purchase.price,
         "prompt": purchase.prompt,
@@ -203,8 +204,8 @@ def _purchase(purchase: Purchase, memory: Memory) -> dict[str, Any]:
         "task": purchase.task_id,
         "called_back": any(callback.token == purchase.token for callback in memory.callbacks),
         "verdict": purchase.verdict if accepted or purchase.verdict is not Verdict.PENDING else None,
-        "answered_at": _moment(purchase.answered_at),
-        "ended_at": _moment(purchase.ended_at),
+        "answered_at": moment(purchase.answered_at),
+        "ended_at": moment(purchase.ended_at),
         "repeats_lost_order": purchase.repeat_of is not None,
     }
 
@@ -218,23 +219,19 @@ def _ailment(source: str, ailment: Ailment) -> dict[str, Any]:
         "detail": ailment.detail,
         "refusals": ailment.refusals,
         "faults": ailment.faults,
-        "first_at": _moment(min(filter(None, (ailment.first_refused, ailment.first_fault)), default=None)),
-        "tried_again_at": _moment(ailment.retry_at),
+        "first_at": moment(min(filter(None, (ailment.first_refused, ailment.first_fault)), default=None)),
+        "tried_again_at": moment(ailment.retry_at),
     }
 
 
 def _told(told: Told) -> dict[str, Any]:
     """Newest first; what came back the same again and again is told once, with how often."""
     return {
-        "at": _moment(told.at),
+        "at": moment(told.at),
         "step": told.step,
         "about": told.about,
         "came": told.came,
         "detail": told.detail,
         "times": told.times,
-        "since": _moment(told.first_at) if told.times > 1 else None,
+        "since": moment(told.first_at) if told.times > 1 else None,
     }
-
-
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -63,7 +63,6 @@ class Sighting:
     height: int
     at: datetime
     first_at: datetime
-    flaw: Flaw | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,13 @@ def test_an_order_to_come_is_explained_with_prompt_and_price_and_what_holds_it_b
     assert said["if_nothing_free_is_found"] == "nothing: budget.per_day = 0 buys none"
 
 
+def test_a_picture_that_is_not_taken_is_explained_with_its_flaw(install: Install) -> None:
+    install.add("a", image_url=install.kie.add_file("/p/a.gif", content=b"GIF89a" + bytes(2000)))
+    install.call("run", "--once", "--max-purchases", "0", "--timeout", "2s")
+    picture = json.loads(install.call("explain", "a", "--json").stdout)["row"]["picture"]
+    assert picture == picture | {"judged": "not good enough, and no fitting helps", "flaw": "format"}
+
+
 def test_a_purchase_is_explained_without_its_token(install: Install) -> None:
     install.add("a")
     install.call("run", "--once", "--timeout", "500ms")
