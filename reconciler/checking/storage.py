@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from reconciler.app.inside import StoreUnfit
 from reconciler.app.keeping import bucket_probe
@@ -55,9 +56,16 @@ def _public(settings: Settings, through: Served, data: bytes) -> Line:
     if through.status == 200 and through.data == data:
         return ok("public_url", f"{url} serves what is stored")
     if through.status is None and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
-        return warning("public_url", f"{url}: nothing listens there now ({through.detail}); pictures are not seen yet")
+        return warning("public_url", f"{url}: nothing listens there now ({through.detail}); {_so_far(settings)}")
     said = "answered 200 with something else" if through.status == 200 else through.detail
     return failed("public_url", f"{url} does not serve {settings.storage.place}: {said}", UNFIT)
+
+
+def _so_far(settings: Settings) -> str:
+    port = settings.http.port
+    if settings.storage.kind != "local" or urlsplit(settings.storage.public_url).port in (port, None):
+        return "pictures are not seen yet"
+    return f"the daemon will listen on port {port} (http.port), so see that storage.public_url leads there"
 
 
 def _trial() -> tuple[str, bytes]:

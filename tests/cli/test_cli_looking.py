@@ -18,6 +18,7 @@ import pytest
 from reconciler.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
 from reconciler.kie.simulated import Succeed
+from tests.postgres import free_port
 from tests.rights import shut
 
 if TYPE_CHECKING:
@@ -135,6 +136,21 @@ def test_the_store_is_read_back_through_its_public_url(install: Install) -> None
         install.configure(storage__public_url=f'"{url}"')
         assert install.call("check").exit_code == 78
     assert sorted(path.name for path in install.store.rglob("*")) == [".reconciler-store", "tracks"]
+
+
+def test_a_port_that_was_changed_in_one_place_only_is_told(install: Install) -> None:
+    """Else rows get addresses at which nothing is served."""
+    listens = free_port()
+    nowhere = f'"http://127.0.0.1:{listens}/images"'
+    for port, told in (
+        (listens, "pictures are not seen yet"),
+        (9464, "the daemon will listen on port 9464 (http.port), so see that storage.public_url leads there"),
+    ):
+        install.configure(storage__public_url=nowhere, http__port=port)
+        install.call("run", "--once")
+        ((outcome, text),) = lines(install)["public_url"]
+        assert outcome == "warning"
+        assert text.endswith(f"; {told}")
 
 
 def test_doubtful_budgets_models_and_keys_are_warnings(install: Install) -> None:
