@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Measure, Wait
-from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import GIVE_UP_AFTER, Case
 from reconciler.domain.look import shown
 from reconciler.domain.model import Outcome, Purchase
@@ -77,8 +76,7 @@ def _after_failures(case: Case) -> Action | None:
     last = purchases.ended(failed[-1])
     if nothing_made and last - failed[0].at >= GIVE_UP_AFTER:
         return GiveUp(reason)
-    pause = delay(len(failed), case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, len(failed)))
-    until = last + pause
+    until = last + case.pause(len(failed))
     return Wait(until, State.BACKING_OFF, reason) if until > case.now else None
 
 

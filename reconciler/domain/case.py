@@ -6,6 +6,7 @@ from functools import cached_property
 
 from reconciler.domain import urls
 from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResult, Wait
+from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.look import Look, look_at
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, TaskState, Track
 from reconciler.domain.policy import Policy
@@ -85,12 +86,18 @@ class Case:
         return tuple(kept for kept in self.memory.kept if self.policy.knows(kept.key))
 
     def holds(self, source: Source) -> bool:
-        """Our store has this source's picture; of a picture in the store itself: one that was fitted from it."""
-        return any(source.name in kept.origins and self.intact(kept) for kept in self.kept)
+        """Our store has this source's picture; of a picture in the store itself: one that was fitted from it. What was
+        fitted to a smaller target than today's is less than the source may have."""
+        copies = (kept for kept in self.kept if source.name in kept.origins and self.intact(kept))
+        return any(kept.interim or self.policy.target.usable(kept.width, kept.height) for kept in copies)
 
     def intact(self, kept: Kept) -> bool:
         ailment = self.memory.ailing(StoredKey(kept.key).name)
         return not ailment.dead and ailment.flaw is None
+
+    def pause(self, tries: int, *words: object) -> timedelta:
+        """After so many in vain; another for each track and for other words, so that nobody comes in a crowd."""
+        return delay(tries, self.policy.retry_min, self.policy.retry_max, spin_of(self.track.id, *words, tries))
 
     def later(self, ailment: Ailment, state: State | None = State.BACKING_OFF) -> Wait | None:
         if ailment.retry_at is None or ailment.retry_at <= self.now:

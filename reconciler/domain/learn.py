@@ -7,7 +7,6 @@ from typing import assert_never
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, StoredKey, Write
 from reconciler.domain.ahead import not_ahead
 from reconciler.domain.altered import altered
-from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.callbacks import woken
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
@@ -61,7 +60,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
 
 def after_write(case: Case, write: Write) -> Memory:
     """The memory once the write is committed together with it."""
-    memory = replace(case.memory, conflicts=0, ailments=_without(case.memory, "write"))
+    memory = replace(case.memory.without_ailments("write"), conflicts=0)
     url = write.url or case.track.image.text or ""
     memory = replace(memory, written=Written(url, write.key or _own_key(case), case.now, case.now))
     kept = next((k for k in memory.kept if k.key == write.key), None)
@@ -86,10 +85,5 @@ def _own_key(case: Case) -> str | None:
 def after_conflict(case: Case) -> Memory:
     """Somebody changed the row between our look and our write: look again, later each time."""
     conflicts = case.memory.conflicts + 1
-    pause = delay(conflicts, case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, conflicts))
-    ailment = Ailment(retry_at=case.now + pause, reason=Reason.WRITE_CONFLICT)
-    return replace(case.memory, conflicts=conflicts, ailments={**case.memory.ailments, "write": ailment})
-
-
-def _without(memory: Memory, source: str) -> dict[str, Ailment]:
-    return {name: ailment for name, ailment in memory.ailments.items() if name != source}
+    ailment = Ailment(retry_at=case.now + case.pause(conflicts), reason=Reason.WRITE_CONFLICT)
+    return replace(case.memory.with_ailment("write", ailment), conflicts=conflicts)

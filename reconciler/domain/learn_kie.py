@@ -55,13 +55,12 @@ def learn_confirmation(case: Case, task_id: str, token: str, finding: Finding) -
             ailment = replace(ailment, faults=count, first_fault=first, retry_at=until, detail=detail)
         case _:
             raise TypeError(f"a task cannot come back with {type(finding).__name__}")
-    ailment = replace(ailment, reason=Reason.UNKNOWN_PURCHASE)
-    return replace(case.memory, ailments={**case.memory.ailments, name: ailment})
+    return case.memory.with_ailment(name, replace(ailment, reason=Reason.UNKNOWN_PURCHASE))
 
 
 def _dealt_with(memory: Memory, token: str, task_id: str) -> Memory:
-    ailments = {name: ailment for name, ailment in memory.ailments.items() if name != name_of(task_id)}
-    return heeding(replace(memory, ailments=ailments), lambda callback: callback == Callback(token, task_id))
+    memory = memory.without_ailments(name_of(task_id))
+    return heeding(memory, lambda callback: callback == Callback(token, task_id))
 
 
 def _adopted(case: Case, memory: Memory, task_id: str, token: str, finding: Finding) -> Memory:
@@ -127,8 +126,10 @@ def _troubled(case: Case, task: Task, trouble: Trouble) -> Task:
 
 
 def _pause(case: Case, name: str, faults: int, trouble: Trouble) -> timedelta:
-    pause = delay(faults, case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, name, faults))
-    return max(pause, timedelta(seconds=min(trouble.retry_after_s or 0.0, case.policy.retry_max.total_seconds())))
+    return max(
+        case.pause(faults, name),
+        timedelta(seconds=min(trouble.retry_after_s or 0.0, case.policy.retry_max.total_seconds())),
+    )
 
 
 def learn_song(case: Case, song_id: str, finding: Finding) -> Memory:

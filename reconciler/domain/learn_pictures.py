@@ -6,7 +6,6 @@ from typing import assert_never
 
 from reconciler.domain import urls
 from reconciler.domain.actions import RowImage, Source, StoredKey, SunoCover, TaskResult
-from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
 from reconciler.domain.model import Ailment, Kept, Memory, Sighting
@@ -23,15 +22,15 @@ TRIES_OF_BROKEN_BYTES = 3
 def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
     match finding:
         case Sized():
-            return _well(_sighted(case, finding), source.name)
+            return _sighted(case, finding).without_ailments(source.name)
         case Stored(key=key):
-            return _well(_kept(case, source, finding), source.name, StoredKey(key).name)
+            return _kept(case, source, finding).without_ailments(source.name, StoredKey(key).name)
         case Flawed():
-            return _ill(case, source, _flawed(case, source, finding))
+            return case.memory.with_ailment(source.name, _flawed(case, source, finding))
         case Refused():
-            return _ill(case, source, _refused(case, source, finding))
+            return case.memory.with_ailment(source.name, _refused(case, source, finding))
         case Fault():
-            return _ill(case, source, _faulted(case, source, finding))
+            return case.memory.with_ailment(source.name, _faulted(case, source, finding))
         case _:
             raise TypeError(f"a picture step cannot come back with {type(finding).__name__}")
 
@@ -40,14 +39,14 @@ def learn_listing(case: Case, finding: Finding) -> Memory:
     """Pictures found in the store by name only: their bytes are read before they are used."""
     memory = case.memory
     if isinstance(finding, Fault):
-        return _with(memory, "store", faulted(case, memory.ailing("store"), "store", finding))
+        return memory.with_ailment("store", faulted(case, memory.ailing("store"), "store", finding))
     if not isinstance(finding, Listing):
         raise TypeError(f"a listing cannot come back with {type(finding).__name__}")
     known = {kept.key for kept in memory.kept}
     found = tuple(
         Kept(key, 0, 0, "", How.RESTORED, memory.song_id, case.now, None) for key in finding.keys if key not in known
     )
-    return replace(_well(memory, "store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
+    return replace(memory.without_ailments("store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
 
 
 def _faulted(case: Case, source: Source, fault: Fault) -> Ailment:
@@ -62,14 +61,10 @@ def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
         ailment,
         faults=faults,
         first_fault=case.failing_since(ailment.first_fault, ailment.retry_at),
-        retry_at=case.now + _pause(case, name, faults),
+        retry_at=case.now + case.pause(faults, name),
         reason=fault.reason,
         detail=fault.detail,
     )
-
-
-def _pause(case: Case, name: str, tries: int) -> timedelta:
-    return delay(tries, case.policy.retry_min, case.policy.retry_max, spin_of(case.track.id, name, tries))
 
 
 def _sighted(case: Case, size: Sized) -> Memory:
@@ -123,7 +118,7 @@ def _flawed(case: Case, source: Source, flawed: Flawed) -> Ailment:
     return Ailment(
         faults=tries,
         first_fault=before.first_fault or case.now,
-        retry_at=None if final else case.now + _pause(case, source.name, tries),
+        retry_at=None if final else case.now + case.pause(tries, source.name),
         reason=Reason.IMAGE_REJECTED,
         detail=f"{flawed.flaw}: {flawed.detail}",
         flaw=flawed.flaw if final else None,
@@ -143,7 +138,7 @@ def _refused(case: Case, source: Source, refused: Refused) -> Ailment:
     dead = past or (count >= REFUSALS_TO_DIE and case.now - first >= REFUSED_FOR)
     stored = isinstance(source, StoredKey) and case.policy.keeps
     reason = Reason.STORAGE_FAILED if stored else Reason.DOWNLOAD_FAILED
-    retry_at = case.now + (case.policy.retry_max if dead else _pause(case, source.name, count))
+    retry_at = case.now + (case.policy.retry_max if dead else case.pause(count, source.name))
     return Ailment(
         refusals=count, first_refused=first, retry_at=retry_at, reason=reason, detail=refused.detail, dead=dead
     )
@@ -169,16 +164,3 @@ def _known_life(case: Case, source: Source) -> datetime | None:
         case _:  # pragma: no cover
             assert_never(source)
     return urls.known_life(urls.classify(url, case.policy), url, since)
-
-
-def _ill(case: Case, source: Source, ailment: Ailment) -> Memory:
-    return _with(case.memory, source.name, ailment)
-
-
-def _well(memory: Memory, *sources: str) -> Memory:
-    ailments = {name: ailment for name, ailment in memory.ailments.items() if name not in sources}
-    return replace(memory, ailments=ailments)
-
-
-def _with(memory: Memory, name: str, ailment: Ailment) -> Memory:
-    return replace(memory, ailments={**memory.ailments, name: ailment})

@@ -284,5 +284,12 @@ class Memory:
     def ailing(self, source: str) -> Ailment:
         return self.ailments.get(source, _WELL)
 
+    def with_ailment(self, source: str, ailment: Ailment) -> "Memory":
+        return replace(self, ailments={**self.ailments, source: ailment})
+
+    def without_ailments(self, *sources: str) -> "Memory":
+        kept = {source: ailment for source, ailment in self.ailments.items() if source not in sources}
+        return replace(self, ailments=kept)
+
 
 _WELL = Ailment()

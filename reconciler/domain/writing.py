@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from reconciler.domain.actions import Action, Fetch, GiveUp, StoredKey, Wait, Write
-from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Place
 from reconciler.domain.model import Kept
@@ -66,10 +65,9 @@ def _restore(case: Case, kept: Kept) -> Action:
     if len(recent) >= RESTORES_PER_WEEK:
         return GiveUp(Reason.WRITE_CONFLICT, recheck=min(recent) + WEEK)
     if recent:
-        policy = case.policy
-        pause = delay(len(recent), policy.retry_min, policy.retry_max, spin_of(case.track.id, len(recent)))
-        if max(recent) + pause > case.now:
-            return Wait(max(recent) + pause, State.BACKING_OFF, Reason.WRITE_CONFLICT)
+        until = max(recent) + case.pause(len(recent))
+        if until > case.now:
+            return Wait(until, State.BACKING_OFF, Reason.WRITE_CONFLICT)
     return _write(case, kept, How.RESTORED, restore=True)
 
 

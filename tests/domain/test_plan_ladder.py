@@ -21,6 +21,7 @@ from tests.domain.builders import (
     OURS,
     POLICY,
     RESULT,
+    SONG,
     TASK,
     accepted,
     done_task,
@@ -140,6 +141,17 @@ def test_a_larger_picture_is_fitted_for_free() -> None:
     assert planned(track(DURABLE), known) == Fetch(ROW)
     stored = replace(known, kept=(kept(origin=DURABLE),))
     assert planned(track(DURABLE), stored) == Write(OURS, "2048x1152", How.REHOSTED, key=KEY)
+
+
+def test_what_was_fitted_to_a_smaller_target_is_got_anew_before_one_is_bought() -> None:
+    """A larger target than before: the row's own picture, and one that was paid for, may well meet it."""
+    small = kept("tracks/t1/small.jpg", 1344, 768, origin=DURABLE)
+    known = memory(sighting=seen(DURABLE, 4096, 2304), kept=(small,))
+    assert planned(track(DURABLE), known) == Fetch(ROW)
+    paid = memory(tasks=tasks(done_task(RESULT)), purchases=(accepted(),), kept=(replace(small, origin=RESULT),))
+    assert planned(track(), paid) == Fetch(TaskResult(RESULT, TASK, How.GENERATED, SONG))
+    tried = replace(paid, ailments={RESULT: Ailment(flaw=Flaw.TOO_SMALL)})
+    assert isinstance(planned(track(), tried), Buy)
 
 
 def test_our_own_pictures_are_fitted_anew_when_the_target_shrinks() -> None:
