@@ -69,7 +69,11 @@ GOOD = Stored("", 2048, 1152, "ab")
 MEASURED: tuple[Finding, ...] = (Sized(2048, 1152), Sized(2560, 1440), Sized(360, 360), TIMED_OUT, GONE, BROKEN)
 FETCHED: tuple[Finding, ...] = (GOOD, TIMED_OUT, STORE_DOWN, GONE, BROKEN, SMALL)
 ASKED: tuple[Finding, ...] = (Succeeded((RESULT,)), Running(), Failed(True, ""), Failed(False, ""), NotFound(), OUTAGE)
-SUNG: tuple[Finding, ...] = (SongFinal((COVER,)), SongFinal(), SongPending(), NotFound(), OUTAGE)
+COVERS = COVER, COVER.replace("cdn2", "cdn1")
+SUNG: tuple[Finding, ...] = (
+    *(SongFinal(COVERS[:number]) for number in (1, 2, 0)),
+    *(SongPending(), NotFound(), OUTAGE),
+)
 REFUSALS = (Refusal.CONTENT, Refusal.OUTAGE, Refusal.STORE, Refusal.CREDITS)
 BOUGHT: tuple[Finding, ...] = (
     Accepted("task"),
@@ -94,6 +98,7 @@ class World:
     conflicts: list[bool] = field(default_factory=list)
     now: datetime = NOW
     names: "count[int]" = field(default_factory=count)
+    keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = Memory("t1", first_seen=self.now)
@@ -173,9 +178,9 @@ class World:
             case Fetch(source=StoredKey(key=key)):
                 return self.one_of((replace(GOOD, key=key), STORE_DOWN, GONE))
             case Fetch(source=source, interim=interim):
-                small = not isinstance(source, TaskResult) and source.name == COVER
+                small = not isinstance(source, TaskResult) and source.name in COVERS
                 found = self.one_of((SMALL, *FETCHED[1:]) if small else FETCHED)
-                key = f"tracks/t1/{next(self.names)}.jpg" if self.policy.keeps else source.name
+                key = self.key(source.name) if self.policy.keeps else source.name
                 if found is SMALL and interim:
                     return Stored(key, 360, 360, "cd", interim=True)
                 return replace(GOOD, key=key) if found is GOOD else found
@@ -188,6 +193,13 @@ class World:
                 return self.one_of((Listing(()), STORE_DOWN, Listing(("tracks/t1/old.jpg",))))
             case Buy():
                 return self.bought()
+
+    def key(self, source: str) -> str:
+        """By the bytes, which may be those of another source."""
+        if source not in self.keys:
+            name = f"same-{self.troubles.pop() % 2}" if self.troubles else next(self.names)
+            self.keys[source] = f"tracks/t1/{name}.jpg"
+        return self.keys[source]
 
     def bought(self) -> Finding:
         found = self.one_of(BOUGHT)
