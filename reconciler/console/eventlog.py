@@ -14,6 +14,7 @@ from loguru import logger
 
 from reconciler.domain import urls
 from reconciler.domain.advice import advice, gate_advice, to_do
+from reconciler.domain.attempts import attempt
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.findings import Accepted, AnswerLost, Fault, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
@@ -93,13 +94,13 @@ class EventLog:
                 assert_never(event)
 
     def _found(self, event: Found) -> None:
-        job, finding = type(event.job).__name__.lower(), event.finding
-        say("DEBUG", "step", track=event.track_id, step=job, answer=_answer(finding), detail=_detail(finding))
-        match event.job, finding:
+        tried = attempt(event.job, event.finding)
+        say("DEBUG", "step", track=event.track_id, step=tried.step, answer=tried.came, detail=tried.detail or None)
+        match event.job, event.finding:
             case Purchase(), Accepted(task_id=task_id):
                 say("INFO", "accepted", track=event.track_id, task=task_id)
             case Purchase(), NothingMade():
-                self._not_made(event, finding)
+                self._not_made(event, event.finding)
             case Purchase(), AnswerLost(call=call):
                 self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
             case _, Trouble(call=call):
@@ -184,10 +185,6 @@ def _breaker(breaker: Breaker) -> None:
 def _ordered(purchase: Purchase) -> None:
     repeat = True if purchase.repeat_of is not None else None
     say("INFO", "purchase", track=purchase.track_id, model=purchase.model, credits=purchase.price, repeat=repeat)
-
-
-def _answer(finding: object) -> str:
-    return type(finding).__name__.lower()
 
 
 def _detail(finding: object) -> str | None:

@@ -67,7 +67,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """What went wrong with one source of pictures (a URL's identity, `task:ID`, `song:ID`, `store`, `create`)."""
+    """What went wrong with one source of pictures (by its name), with the `store`, a `write`, or a `callback:ID`."""
 
     refusals: int = 0
     first_refused: datetime | None = None

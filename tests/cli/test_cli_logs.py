@@ -20,6 +20,7 @@ from reconciler.console.eventlog import EventLog
 from reconciler.console.servicelog import ServiceLog
 from reconciler.database import DatabaseLocked
 from reconciler.domain.actions import AskTask, ListStore, Write
+from reconciler.domain.attempts import attempt
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.findings import Accepted, AnswerLost, Call, Listing, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
@@ -281,6 +282,14 @@ def test_every_line_of_a_sweep_bears_its_id_and_its_track(lines: Lines) -> None:
     assert of_none == {"gate_closed", "breaker", "credits", "mistake"}, "what concerns all, and a traceback"
     logger.info("later")
     assert "sweep" not in lines()[0]
+
+
+def test_a_step_is_told_in_the_words_of_the_history(lines: Lines) -> None:
+    found = Found("a", BOUGHT, NothingMade(Refusal.OUTAGE, Call.SERVER_ERROR, "x"))
+    EventLog()(found)
+    step, tried = lines()[0], attempt(found.job, found.finding)
+    assert (step["step"], step["answer"], step["detail"]) == (tried.step, tried.came, tried.detail)
+    assert (tried.step, tried.came) == ("buy", "nothing_made")
 
 
 def test_a_run_once_has_no_id(lines: Lines) -> None:
