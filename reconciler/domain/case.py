@@ -74,7 +74,7 @@ class Case:
         """Get this source's picture; None when it is known to hold none that we take, or we hold it already."""
         ailment = self.memory.ailing(source.name)
         taken = ailment.flaw is None or (interim and ailment.flaw in (Flaw.TOO_SMALL, Flaw.ASPECT))
-        if ailment.dead or not taken or self.holds(source):
+        if ailment.dead or not taken or self.holds(source, interim=interim):
             return None
         result = isinstance(source, TaskResult) and ailment.reason in (Reason.DOWNLOAD_FAILED, Reason.STORAGE_FAILED)
         waiting = self.later(ailment, State.FETCHING if result else State.BACKING_OFF)
@@ -85,11 +85,13 @@ class Case:
         """What we keep, as far as it is kept in the way that is configured now."""
         return tuple(kept for kept in self.memory.kept if self.policy.knows(kept.key))
 
-    def holds(self, source: Source) -> bool:
-        """Our store has this source's picture; of a picture in the store itself: one that was fitted from it. What was
-        fitted to a smaller target than today's is less than the source may have."""
+    def holds(self, source: Source, *, interim: bool = False) -> bool:
+        """Our store has this source's picture; of a picture in the store itself: one that was fitted from it.
+
+        A stand-in counts where one is wanted. What was fitted to a smaller target does not: the source may have more.
+        """
         copies = (kept for kept in self.kept if source.name in kept.origins and self.intact(kept))
-        return any(kept.interim or self.policy.target.usable(kept.width, kept.height) for kept in copies)
+        return any((interim and kept.interim) or self.policy.target.usable(kept.width, kept.height) for kept in copies)
 
     def intact(self, kept: Kept) -> bool:
         ailment = self.memory.ailing(StoredKey(kept.key).name)

@@ -154,6 +154,12 @@ def test_what_was_fitted_to_a_smaller_target_is_got_anew_before_one_is_bought() 
     assert isinstance(planned(track(), tried), Buy)
 
 
+def test_a_stand_in_does_not_hide_the_better_picture_that_is_at_its_address_by_now() -> None:
+    known = memory(sighting=seen(COVER), kept=(kept("tracks/t1/small.jpg", 360, 360, origin=COVER, interim=True),))
+    assert planned(track(COVER), known) == Fetch(RowImage(COVER, identity=COVER))
+    assert isinstance(planned(track(COVER), replace(known, ailments={COVER: Ailment(flaw=Flaw.TOO_SMALL)})), Buy)
+
+
 def test_our_own_pictures_are_fitted_anew_when_the_target_shrinks() -> None:
     known = memory(sighting=seen(OURS, **BIG), kept=(kept(**BIG, was_written=True),))
     assert planned(track(OURS), known) == Fetch(StoredKey(KEY, known.song_id))
