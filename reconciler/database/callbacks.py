@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from reconciler.database.changes import change
 from reconciler.database.connection import Connection
 from reconciler.database.tables import Bought, CalledBack, Remembered
 from reconciler.domain.model import Callback
@@ -29,12 +30,8 @@ class Callbacks:
                     row = {"token": token, "task_id": task_id, "track_id": tracks[token], "at": now}
                     self.connection.run(CalledBack.insert(row).on_conflict_ignore())
                 woken = sorted({tracks[token] for token, _ in new})
-                mine = R.track_id.in_(woken)
-                # Locked in the order of those who work them. Who works one looks again when that step ends.
-                self.connection.rows(
-                    self.connection.dialect.locked(R.select(R.track_id).where(mine).order_by(R.track_id))
-                )
-                self.connection.run(R.update({R.due_at: now, R.stands_until: now, R.held: None}).where(mine))
+                # Who works one looks again when that step ends.
+                change(self.connection, R.track_id.in_(woken), {R.due_at: now, R.stands_until: now, R.held: None})
         return frozenset(tracks)
 
     def _tracks(self, callbacks: Sequence[Callback]) -> dict[str, str]:

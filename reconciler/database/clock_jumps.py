@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.database import codec
+from reconciler.database.changes import change
 from reconciler.database.connection import Connection
 from reconciler.database.memories import Memories
 from reconciler.database.statements import Answer, Question, Slot
@@ -41,7 +42,6 @@ class ClockJumps:
         self._ahead = connection.statement(GateRow.select(*_GATE, *ahead), *_GATE, None, None, None)
         self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
         self._closed = connection.statement(closed, *_CLOSURE)
-        self._free = connection.statement(Remembered.update({Remembered.lease_until: Slot("now")}).where(too_long))
         self._shift = connection.statement(Closed.update(shifted).where(this))
         self._save_gate = connection.statement(GateRow.update(gate))
 
@@ -55,7 +55,8 @@ class ClockJumps:
         return bool(bought or closed or leased) or self._gate_ahead(gate, now) is not None
 
     def mend(self, answer: Answer, now: datetime) -> None:
-        """Set it right, where something was found."""
+        """Set it right, where something was found: tracks first, as whoever works them locks them."""
+        change(self.connection, Remembered.lease_until > self._far(now), {Remembered.lease_until: now})
         bought, closed = self.connection.ask(self._bought.given(**self._beyond(now)), self._closed.given(now=now))
         asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought.rows]
         for name, shape, at, until in closed.rows:
@@ -63,7 +64,7 @@ class ClockJumps:
         ahead = self._gate_ahead(answer.rows[0][:2], now)
         if ahead is not None:
             asked.append(self._save_gate.given(balance_at=ahead[0], breaker=codec.dump_breaker(ahead[1])))
-        self.connection.ask(*asked, self._free.given(now=now, far=self._far(now)))
+        self.connection.ask(*asked)
 
     def _beyond(self, now: datetime) -> dict[str, datetime]:
         return {"now": now, "latest": now + self.policy.send_within + self.policy.request_timeout}

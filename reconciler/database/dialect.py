@@ -198,6 +198,10 @@ class Dialect(ABC):
     def locked(self, query: Any, *, skip: bool = False) -> Any:
         """The rows are locked until the transaction ends. `skip`: without those that somebody else has locked."""
 
+    @abstractmethod
+    def locked_first(self, key: Any, among: Any) -> Any:
+        """A condition for rows to be changed: `among` these, and all locked in order of `key` before one changes."""
+
     def as_text(self, value: Any) -> Any:
         return value.cast("TEXT")
 

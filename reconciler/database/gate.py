@@ -6,6 +6,7 @@ from typing import Any
 
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
+from reconciler.database.changes import change
 from reconciler.database.clock_jumps import ClockJumps
 from reconciler.database.connection import Connection
 from reconciler.database.gate_view import GateReader
@@ -129,10 +130,10 @@ class SqlGate:
             before = self.memories.paused()
             self.connection.run(GateRow.update(paused=paused))
             unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
-            self.connection.run(Remembered.update({Remembered.stands_until: now}).where(unwritten))
+            change(self.connection, unwritten, {Remembered.stands_until: now})
             if not paused:
                 again = {Remembered.due_at: now, Remembered.held: None}
-                self.connection.run(Remembered.update(again).where(Remembered.held == GateName.PAUSED))
+                change(self.connection, Remembered.held == GateName.PAUSED, again)
             return before != paused
 
     def grant(self, shape: str) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from reconciler.database.changes import change
 from reconciler.database.connection import Connection
 from reconciler.database.tables import LosingHost, Remembered
 from reconciler.domain.states import Reason
@@ -27,4 +28,4 @@ def release_suspects(connection: Connection) -> int:
     with connection.writing(gate=True) as now:
         connection.delete(H, SUSPECT)
         again = {Remembered.due_at: now, Remembered.stands_until: now}
-        return connection.run(Remembered.update(again).where(Remembered.reason == Reason.HOST_SUSPECT))
+        return change(connection, Remembered.reason == Reason.HOST_SUSPECT, again)

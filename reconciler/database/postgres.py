@@ -263,6 +263,11 @@ class PostgresDialect(Dialect):
     def locked(self, query: Any, *, skip: bool = False) -> Any:
         return query.for_update("FOR UPDATE SKIP LOCKED" if skip else "FOR UPDATE")
 
+    def locked_first(self, key: Any, among: Any) -> Any:
+        """An array is made whole before it is compared with, whatever the plan. Were they locked by a statement before,
+        this one would find others among them by now, and wait for them."""
+        return key == fn.ANY(fn.ARRAY(self.locked(key.model.select(key).where(among).order_by(key))))
+
 
 _ID_TYPES = {
     "bigint": Key.INTEGER,

@@ -190,6 +190,9 @@ class SqliteDialect(Dialect):
         """The whole database is."""
         return query
 
+    def locked_first(self, key: Any, among: Any) -> Any:  # noqa: ARG002
+        return among
+
 
 def _is_plain(text: Any) -> Any:
     """All of it printable ASCII. GLOB looks no further than to a NUL, `length` neither."""
