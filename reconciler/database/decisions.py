@@ -5,13 +5,21 @@ Otherwise a track that waits for a model that is no more configured would wait f
 
 Tracks are called a stretch of keys at a time, each in a transaction of its own, since nobody else can write meanwhile,
 the app neither. What was reached is kept with the stretch: who is killed goes on there, and who begins beside it helps.
+
+Two who decided otherwise and work side by side, such as a daemon and a job with another budget, do not keep each other
+from ending, and call all tracks `AT_MOST` times a day: beyond that, who decides again as before waits for the next day.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from reconciler.database import datetimes
+from reconciler.database.changes import change
 from reconciler.database.connection import Connection, breathe
 from reconciler.database.notes import Notes
-from reconciler.database.scope_sql import TRUE
 from reconciler.database.tables import Remembered
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
@@ -19,31 +27,63 @@ from reconciler.domain.policy import Policy
 R = Remembered
 
 DECIDED = "decided"
-"""A digest; while tracks are called, the last one's id behind it."""
+"""The last calls as JSON, the newest first."""
 STRETCH = 2000
 """Tracks that are called at once: some hundredths of a second."""
+AT_MOST, DAY = 8, timedelta(days=1)
+
+
+class _Call(NamedTuple):
+    """Of all tracks, since a digest was new. `reached`: the last one's id so far; None: it is over."""
+
+    decided: str
+    began: str
+    reached: str | None
 
 
 def look_again_if_changed(connection: Connection, policy: Policy) -> None:
     notes, decided = Notes(connection), hashlib.sha256(repr((policy, shapes(policy))).encode()).hexdigest()
-    if notes.get(DECIDED) == decided:
+    if any(call.decided == decided and call.reached is None for call in _calls(notes.get(DECIDED))[:1]):
         return
+    _begin(connection, notes, decided)
     while not _all_called(connection, notes, decided):
         breathe()
 
 
-def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:
-    """Call the next stretch. Rows are locked in the order of those who work them."""
+def _begin(connection: Connection, notes: Notes, decided: str) -> None:
     with connection.writing(gate=True) as now:
-        whose, is_under_way, reached = (notes.kept(DECIDED) or "").partition(" ")
-        if whose == decided and not is_under_way:
+        calls = _calls(notes.kept(DECIDED))
+        known = [call.decided for call in calls]
+        if known[:1] != [decided] and not (decided in known and _too_often(calls, now)):
+            _keep(notes, [_Call(decided, datetimes.own(now), ""), *calls[: AT_MOST - 1]])
+
+
+def _too_often(calls: Sequence[_Call], now: datetime) -> bool:
+    return len(calls) == AT_MOST and abs(now - datetime.fromisoformat(calls[-1].began)) < DAY
+
+
+def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:
+    """Call the next stretch."""
+    with connection.writing(gate=True) as now:
+        calls = _calls(notes.kept(DECIDED))
+        mine = next((place for place, call in enumerate(calls) if call.decided == decided), None)
+        if mine is None or (reached := calls[mine].reached) is None:
             return True
-        rest = R.state.is_null(False) & (R.track_id > reached if whose == decided else TRUE)
-        some = R.select(R.track_id).where(rest).order_by(R.track_id).limit(STRETCH)
-        called = [track_id for (track_id,) in connection.rows(connection.dialect.locked(some))]
-        if called:
+        rest = R.state.is_null(False) & (R.track_id > reached)
+        some = connection.rows(R.select(R.track_id).where(rest).order_by(R.track_id).limit(STRETCH))
+        if some:
             again = {R.due_at: now, R.held: None, R.stands_until: now}
-            connection.run(R.update(again).where(rest & (R.track_id <= called[-1])))
-        is_last = len(called) < STRETCH
-        notes.keep(DECIDED, decided if is_last else f"{decided} {called[-1]}")
-        return is_last
+            change(connection, rest & (R.track_id <= some[-1][0]), again)
+        is_over = len(some) < STRETCH
+        calls[mine] = calls[mine]._replace(reached=None if is_over else some[-1][0])
+        _keep(notes, calls)
+        return is_over
+
+
+def _calls(note: str | None) -> list[_Call]:
+    """None where another version wrote the note."""
+    return [_Call(*call) for call in json.loads(note)] if note and note.startswith("[") else []
+
+
+def _keep(notes: Notes, calls: Sequence[_Call]) -> None:
+    notes.keep(DECIDED, json.dumps(calls))

@@ -1,6 +1,7 @@
 """A changed decision calls every track to be looked at, a few at a time: nobody else can write meanwhile."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -10,7 +11,7 @@ from reconciler.database.decisions import look_again_if_changed
 from reconciler.domain.policy import Policy
 from tests.database.conftest import App
 
-BEFORE, AFTER = Policy(per_hour=10), Policy(per_hour=20)
+BEFORE, AFTER, OTHERWISE = (Policy(per_hour=number) for number in (10, 20, 30))
 ROWS = 7
 REMEMBERED = """
     INSERT INTO reconciler_memory (track_id, state, repeats, first_seen, seen, ignored, generation, doc)
@@ -92,7 +93,7 @@ def test_who_was_killed_goes_on_where_it_was(app: App, connection: Connection, m
     assert called(app) == []
 
 
-@pytest.mark.parametrize("then", [BEFORE, Policy(per_hour=30)])
+@pytest.mark.parametrize("then", [BEFORE, OTHERWISE])
 def test_whoever_decides_again_meanwhile_calls_all(
     app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch, then: Policy
 ) -> None:
@@ -119,3 +120,56 @@ def test_who_finds_it_done_by_another_calls_nobody_again(
     between(monkeypatch, overtaken)
     look_again_if_changed(connection, AFTER)
     assert called(app) == []
+
+
+def test_two_who_decided_otherwise_do_not_keep_each_other_from_ending(
+    app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, taken = app.ready(), list[str]()
+
+    def ended() -> None:
+        raise Killed
+
+    def step() -> None:
+        taken.append("a step of the other's")
+        assert len(taken) < ROWS, "neither ends"
+        between(monkeypatch, ended)
+        with suppress(Killed):
+            look_again_if_changed(other, OTHERWISE)
+        between(monkeypatch, step)
+
+    between(monkeypatch, step)
+    look_again_if_changed(connection, AFTER)
+    assert len(called(app)) == ROWS
+    look_again_if_changed(other, OTHERWISE)
+    worked(app)
+    look_again_if_changed(other, OTHERWISE)
+    assert called(app) == []
+
+
+def calls_of_two(app: App, connection: Connection) -> int:
+    """How often all are called where two take turns."""
+    calls = 0
+    for policy in (AFTER, BEFORE) * 2 * decisions.AT_MOST:
+        look_again_if_changed(connection, policy)
+        calls += len(called(app)) == ROWS
+        worked(app)
+    return calls
+
+
+def test_two_who_take_turns_call_all_so_many_times_a_day_at_most(app: App, connection: Connection) -> None:
+    assert calls_of_two(app, connection) == decisions.AT_MOST - 1, "the first, before there were any, counts"
+    app.clock.on(hours=23)
+    assert calls_of_two(app, connection) == 0
+    app.clock.on(hours=1)
+    assert calls_of_two(app, connection) == decisions.AT_MOST
+    look_again_if_changed(connection, OTHERWISE)
+    assert len(called(app)) == ROWS, "what was never decided is new"
+    assert app.sql("SELECT count(*) FROM reconciler_note") == [(1,)]
+
+
+@pytest.mark.parametrize("note", ["{}", "{} t3"])
+def test_the_note_of_an_earlier_version_calls_all(app: App, connection: Connection, note: str) -> None:
+    app.sql("UPDATE reconciler_note SET value = ? WHERE name = 'decided'", note.format("ab" * 32))
+    look_again_if_changed(connection, BEFORE)
+    assert len(called(app)) == ROWS
