@@ -321,6 +321,10 @@ class Leases(Protocol):
         whose memory cannot be read stands why. `step` names what will be done under each; it must not raise."""
         ...
 
+    def put_off(self, track_id: str) -> None:
+        """One that cannot be leased, since its memory cannot be read, is left alone for long; the memory stays."""
+        ...
+
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
         ...

@@ -132,6 +132,10 @@ class SqlLeases(Peek):
         self._save = connection.statement(R.update(saved).where(MINE))
         at_once = {R.due_at: Slot("now"), R.stands_until: Slot("now"), R.held: None}
         self._look_again = connection.statement(R.update(at_once).where(this))
+        later = {R.due_at: Slot("later"), R.tried_at: Slot("now"), R.held: None}
+        later |= dict.fromkeys((R.lease_owner, R.lease_until, R.lease_step))
+        free = R.lease_until.is_null() | (R.lease_until <= Slot("now"))
+        self._put_off = connection.statement(R.update(later).where(this & free))
         self._holders = Several(lambda ids: connection.statement(holders.where(R.track_id.in_(ids)), *_HOLDER))
 
     # -- leasing -------------------------------------------------------------------------------------------------
@@ -177,6 +181,10 @@ class SqlLeases(Peek):
             return [self._lease.given(**named), *died]
         # An id that neither the app nor we know is not remembered: its lease holds nothing.
         return [self._insert.given(**named, **memory)] if seen.track is not None else []
+
+    def put_off(self, track_id: str) -> None:
+        with self.connection.writing() as now:
+            self._put_off.run(id=track_id, now=now, later=now + self.policy.retry_max)
 
     # -- ending --------------------------------------------------------------------------------------------------
 

@@ -152,9 +152,11 @@ class Desk:
     def mishap(self, track_id: str, error: Exception, lease: Lease | None, memory: Memory | None) -> None:
         """Nobody knows what to do with this track: it is left alone for long."""
         self._tell(Mistake(track_id, error))
-        if lease is not None and memory is not None:
-            later = self._clock() + self._policy.retry_max
-            self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
+        if lease is None or memory is None:
+            self._leases.put_off(track_id)
+            return
+        later = self._clock() + self._policy.retry_max
+        self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
     def conclude(self, lease: Lease, case: Case, action: Action, tried: Attempts = (), after: After = NOTHING) -> None:
         """A step is over: write what is to be written, save the rest, go on at once if there is more to do."""

@@ -202,6 +202,29 @@ def test_a_memory_that_cannot_be_read_costs_the_others_nothing(app: Any) -> None
         leases.peek("a")
 
 
+def test_a_memory_that_cannot_be_read_is_put_off_as_it_is(app: Any) -> None:
+    app.put("a")
+    leases, finder = app.leases(), app.finder()
+    held = lease(leases)
+    leases.commit(held.lease, Change(held.memory, STUCK))
+    app.clock.at = lease(leases).lease.until
+    app.sql("UPDATE reconciler_memory SET doc = 'broken', seen = '', held = 'shape'")
+    leases.put_off("a")
+    later = app.clock() + Policy().retry_max
+    assert (finder.due(9), finder.held_back("shape", 9), finder.next_due()) == ((), (), later)
+    assert app.sql("SELECT doc, generation FROM reconciler_memory") == [("broken", 2)]
+    app.clock.at = later
+    assert finder.due(9) == ("a",)
+
+
+def test_who_is_worked_by_somebody_else_is_not_put_off(app: Any) -> None:
+    app.put("a")
+    lease(app.leases("other"))
+    before = app.sql("SELECT * FROM reconciler_memory")
+    app.leases().put_off("a")
+    assert app.sql("SELECT * FROM reconciler_memory") == before
+
+
 @pytest.mark.parametrize("how", REFUSALS)
 def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, how: str) -> None:
     for name in "abc":

@@ -261,6 +261,14 @@ def test_of_a_hundred_tracks_each_fifth_is_bad_in_its_own_way(make_world: MakeWo
 
 # -- the many do not hide the one ----------------------------------------------------------------------------------
 
+REMEMBERED = """
+    INSERT INTO reconciler_memory
+        (track_id, state, reason, due_at, tried_at, first_seen, seen, repeats, ignored, generation, doc)
+    SELECT ?, 'missing', 'due', first_seen, first_seen, first_seen, '', FALSE, FALSE, 1, ?
+    FROM reconciler_memory WHERE track_id = 'first'
+"""
+"""Due since the first one was found."""
+
 
 @pytest.mark.slow
 def test_500_hopeless_tracks_do_not_hide_the_501st(make_world: MakeWorld) -> None:
@@ -275,6 +283,23 @@ def test_500_hopeless_tracks_do_not_hide_the_501st(make_world: MakeWorld) -> Non
         rounds += 1
         assert rounds <= 6
         world.run(2 * MINUTE, limit=100)
+
+
+UNREADABLE = {"a document": "doc = '{'", "a word": "lease_step = 'a newer one'"}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_201_memories_that_cannot_be_read_do_not_hide_the_one_that_can(make_world: MakeWorld, what: str) -> None:
+    world = proven(make_world)
+    bad = [f"bad-{number:03}" for number in range(201)]
+    for name in (*bad, "good"):
+        world.add(name)
+        world.sql(REMEMBERED, name, f'{{"track_id": "{name}", "first_seen": "2026-10-01T00:00:00Z"}}')
+    world.sql(f"UPDATE reconciler_memory SET {UNREADABLE[what]} WHERE track_id LIKE 'bad-%'")
+    world.events.clear()
+    world.run(5 * MINUTE, audit=False)
+    assert good_ones(world) == {"first", "good"}
+    assert [event.track_id for event in world.events if isinstance(event, Mistake)] == bad, "each is told once"
 
 
 @pytest.mark.slow
