@@ -219,10 +219,10 @@ def _listening(settings: Settings, pages: Pages) -> Iterator[HttpServer]:
 
 def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> None:
     """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
-    with opened(settings) as database:
-        open_store(settings, database, ears.metrics.store_asked)
-    ears = replace(ears, tell=counting(ears.metrics, ears.tell))
     with provider(settings) as outside:
+        with opened(settings, outside.clock.heard) as database:
+            open_store(settings, database, ears.metrics.store_asked)
+        ears = replace(ears, tell=counting(ears.metrics, ears.tell))
         daemon = Daemon(settings, outside, ears, Notifier(), Vitals())
         started(daemon)
         watchdog = watchdog_interval(os.environ, os.getpid())

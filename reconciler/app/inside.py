@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from reconciler.config import Settings, policy_of
-from reconciler.database import Database, Reader, Where, open_database, open_reader, printed_schema
+from reconciler.database import Database, Heard, Reader, Where, open_database, open_reader, printed_schema
 from reconciler.ports import Held
-
-Heard = Callable[[datetime, timedelta], None]
 
 
 def utc_now() -> datetime:
@@ -73,10 +71,9 @@ def looked_into(settings: Settings) -> Iterator[Reader]:
 def opened(settings: Settings, heard: Heard | None = None) -> Iterator[Database]:
     """The app's database to work in; our tables are created or updated. DatabaseError says what is wrong with it.
 
-    `heard` is told the server's time, see Connection.
+    `heard` is told the server's time before anything is done, see Connection.
     """
-    database = open_database(_where(settings), policy_of(settings))
-    database.connection.heard = heard or database.connection.heard
+    database = open_database(_where(settings), policy_of(settings), heard=heard)
     try:
         yield database
     finally:

@@ -17,6 +17,7 @@ from reconciler.app.sweeping import Ears, Haste, Sweeping
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, DatabaseError
 from reconciler.database.datetimes import own, parse
 from reconciler.engine.audit import pass_at, rows_due, tick_of
+from reconciler.engine.events import Result
 from reconciler.engine.purse import Purse
 from reconciler.engine.sweep import Bounds
 from reconciler.images.pace import HostPace
@@ -71,14 +72,7 @@ class Jobs:
         """Work what is due. Returns when something is due next."""
         trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
         self._metrics.sweep_begun(trigger, begun)
-        bounds = Bounds(
-            self._clock() + UNTIL * self._settings.schedule.sweep_interval,
-            tries_key=trigger is Trigger.STARTUP,
-            audit=False,
-            waits=False,
-            patience=self._policy.step_deadline,
-        )
-        result = self._tried("sweep", lambda: self._sweeping.run(self._working.get(), bounds, trigger))
+        result = self._tried("sweep", lambda: self._sweep(trigger))
         if result is None:
             self.failed_sweeps += 1
             self._working.drop()
@@ -134,6 +128,17 @@ class Jobs:
         if self.troubles.pop(job, None) is not None:
             self._ears.tell(JobRecovered(job))
         return result
+
+    def _sweep(self, trigger: Trigger) -> Result:
+        database = self._working.get()  # first: it tells the time
+        bounds = Bounds(
+            self._clock() + UNTIL * self._settings.schedule.sweep_interval,
+            tries_key=trigger is Trigger.STARTUP,
+            audit=False,
+            waits=False,
+            patience=self._policy.step_deadline,
+        )
+        return self._sweeping.run(database, bounds, trigger)
 
     def _counted(self) -> Overview:
         reader = self._looking.get()

@@ -11,7 +11,7 @@ from reconciler.database import without_driver  # noqa: F401 - before the others
 # isort: split
 from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.callbacks import Callbacks
-from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, connect
+from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Heard, Now, connect
 from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.errors import (
     DatabaseBroken,
@@ -56,6 +56,7 @@ __all__ = [
     "DatabaseMissing",
     "DatabaseReadOnly",
     "Handing",
+    "Heard",
     "Key",
     "Notes",
     "Ordered",
@@ -174,10 +175,13 @@ def open_database(
     now: Now | None = None,
     *,
     owner: str | None = None,
+    heard: Heard | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
-    """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process."""
+    """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process. `heard`:
+    see Connection; it is told the time before this returns."""
     connection = connect(where.url, now, schema=where.schema, busy_timeout_s=busy_timeout_s)
+    connection.heard = heard or connection.heard
     try:
         app = probe(connection, where.table, where.columns)
         written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
