@@ -21,10 +21,10 @@ class Callbacks:
     def take(self, callbacks: Sequence[Callback]) -> frozenset[str]:
         """Remember them and wake their tracks, in one transaction; the tokens that are known. One that says again what
         was said before wakes nobody."""
-        with self.connection.reading():
+        with self.connection.reading(own=True):
             tracks = self._tracks(callbacks)
         if tracks:
-            with self.connection.writing() as now:
+            with self.connection.writing(own=True) as now:
                 new = self._new(callback for callback in callbacks if callback.token in tracks)
                 for token, task_id in new:
                     row = {"token": token, "task_id": task_id, "track_id": tracks[token], "at": now}

@@ -39,19 +39,19 @@ class Connection:
         """What the server's clock showed when this machine's steady one began."""
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self, *, own: bool = False) -> Iterator[None]:
         """Errors translated. Whether several queries see the same instant is up to the database."""
         if self.dialect.tells_time and not self._in_transaction:
-            with self.snapshot():
+            with self.snapshot(own=own):
                 yield
             return
         with self.translating():
             yield
 
     @contextmanager
-    def snapshot(self) -> Iterator[datetime]:
+    def snapshot(self, *, own: bool = False) -> Iterator[datetime]:
         """Several queries that see the same instant; yields the time."""
-        with self._transaction(Kind.READING) as (now, _):
+        with self._transaction(Kind.READING, own=own) as (now, _):
             yield now
 
     def asking(self, asked: Callable[[datetime], Sequence[Question]]) -> tuple[datetime, list[Answer]]:
@@ -77,30 +77,33 @@ class Connection:
         return self._told + timedelta(seconds=monotonic()) if self._told else None
 
     @contextmanager
-    def writing(self, *, gate: bool = False) -> Iterator[datetime]:
+    def writing(self, *, gate: bool = False, own: bool = False) -> Iterator[datetime]:
         """One transaction that may write; yields the time, read after the lock.
 
         `gate`: no other such transaction runs meanwhile, in any process. A connection that may only read cannot write.
+        `own`: nothing is asked of the app's table, which may be out of reach then.
         """
-        with self.opening(gate=gate) as (now, _):
+        with self.opening(gate=gate, own=own) as (now, _):
             yield now
 
     @contextmanager
-    def opening(self, *questions: Question, gate: bool = False) -> Iterator[tuple[datetime, list[Answer]]]:
+    def opening(
+        self, *questions: Question, gate: bool = False, own: bool = False
+    ) -> Iterator[tuple[datetime, list[Answer]]]:
         """`writing`, of which the first questions are asked in the same message as it begins."""
         kind = Kind.READING if self._readonly else Kind.GATE if gate else Kind.WRITING
-        with self._transaction(kind, questions) as begun:
+        with self._transaction(kind, questions, own=own) as begun:
             yield begun
 
     @contextmanager
     def _transaction(
-        self, kind: Kind, first: Sequence[Question] = (), *, alone: bool = False
+        self, kind: Kind, first: Sequence[Question] = (), *, alone: bool = False, own: bool = False
     ) -> Iterator[tuple[datetime, list[Answer]]]:
         """`alone`: nothing is asked after the first questions."""
         with self.translating():
             self._revive()
             try:
-                begun = self._begin(kind, first, alone=alone)
+                begun = self._begin(kind, first, alone=alone, own=own)
                 self._in_transaction, self._is_over = True, alone
                 yield begun
                 if not self._is_over:
@@ -112,19 +115,19 @@ class Connection:
             finally:
                 self._in_transaction = False
 
-    def _begin(self, kind: Kind, first: Sequence[Question], *, alone: bool) -> tuple[datetime, list[Answer]]:
+    def _begin(self, kind: Kind, first: Sequence[Question], *, alone: bool, own: bool) -> tuple[datetime, list[Answer]]:
         try:
-            return self._begun(kind, first, alone=alone)
+            return self._begun(kind, first, alone=alone, own=own)
         except Exception as error:
             # Who was kept waiting once is not to wait twice.
             if not self.dialect.is_lost(self.db) or isinstance(error, TimeoutError):
                 raise
         self._revive()
-        return self._begun(kind, first, alone=alone)
+        return self._begun(kind, first, alone=alone, own=own)
 
-    def _begun(self, kind: Kind, first: Sequence[Question], *, alone: bool) -> tuple[datetime, list[Answer]]:
+    def _begun(self, kind: Kind, first: Sequence[Question], *, alone: bool, own: bool) -> tuple[datetime, list[Answer]]:
         asked = monotonic()
-        server, answers = self.dialect.begin(self.db, kind, _spelled(first), commit=alone)
+        server, answers = self.dialect.begin(self.db, kind, _spelled(first), commit=alone, own=own)
         if server is not None:
             came = monotonic()
             self._told = server - timedelta(seconds=came)

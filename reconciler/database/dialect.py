@@ -49,6 +49,8 @@ class Dialect(ABC):
     """Values are made to fit what they are compared with; else what does not fit is an error."""
     tells_time: bool
     """Leases and purchases go by the server's clock, which may differ from this machine's."""
+    locks_rows: bool
+    """Who writes locks rows or tables; else the whole database."""
     stretch: int
     """Rows that are looked through at once: where nobody can commit meanwhile, for some hundredths of a second; else
     for a few seconds, of the minute that a statement may take."""
@@ -56,9 +58,11 @@ class Dialect(ABC):
     # -- connections ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[datetime | None, Answers]:
+    def begin(
+        self, db: Any, kind: Kind, first: Questions, *, commit: bool = False, own: bool = False
+    ) -> tuple[datetime | None, Answers]:
         """Begin a transaction and ask, and commit if that is all. Also returns the server's time, read after the lock,
-        where it counts."""
+        where it counts. Unless only our `own` tables are asked, fails where rows of the app's are kept from us."""
 
     @abstractmethod
     def abandon(self, db: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
-from reconciler.database.errors import DatabaseDenied, RowRefused
+from reconciler.database.errors import DatabaseDenied, RowRefused, SchemaError
 from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Halts, Memories, callbacks_in, halts_in
@@ -21,7 +21,7 @@ from reconciler.domain.model import Callback, Memory, Outcome, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason
-from reconciler.ports import Change, Commit, DatabaseError, Ending, Held, Lease, RowWrite, Step
+from reconciler.ports import Change, Commit, DatabaseError, DatabaseLocked, Ending, Held, Lease, RowWrite, Step
 
 R = Remembered
 
@@ -36,8 +36,9 @@ MINE = (R.track_id == Slot("id")) & (R.lease_owner == Slot("owner")) & (R.genera
 """Nobody took the lease over. One that only ran out still holds: what was paid for must be saved."""
 
 
-OF_ONE_ROW = (RowRefused, DatabaseDenied, DatabaseError)
-"""By what the app's own rules and triggers may refuse a row. Of the last, no other kind."""
+OF_ONE_ROW = (RowRefused, DatabaseDenied, SchemaError, DatabaseError)
+"""By what the app's own rules and triggers may refuse a row, or its table is out of reach. Of the last, no other
+kind."""
 
 
 class _Known(NamedTuple):
@@ -211,20 +212,29 @@ class SqlLeases(Peek):
         except DatabaseError as error:
             # What the database refuses of one is not to cost the others theirs; other failures are everybody's.
             if type(error) not in OF_ONE_ROW:
-                return [error] * len(endings)
+                return self._apart(endings, error)
             if len(endings) > 1:
                 return [outcome for ending in endings for outcome in self.commit_all([ending])]
             lease, row = endings[0].lease, endings[0].row
             return [error] if row is None else self._unwritten(lease, _refused(row.otherwise, error))
+
+    def _apart(self, endings: Sequence[Ending], error: DatabaseError) -> Sequence[Commit | Lease | DatabaseError]:
+        """Who locks the app's table keeps only those waiting who write there."""
+        others = [ending for ending in endings if ending.row is None]
+        is_of_table = isinstance(error, DatabaseLocked) and self.connection.dialect.locks_rows
+        if not is_of_table or len(others) == len(endings):
+            return [error] * len(endings)
+        saved = iter(self.commit_all(others))
+        return [next(saved) if ending.row is None else error for ending in endings]
 
     def _unwritten(self, lease: Lease, otherwise: Change) -> Sequence[Commit | Lease | DatabaseError]:
         (outcome,) = self.commit_all([Ending(lease, otherwise)])
         return [Commit.REFUSED if outcome is Commit.COMMITTED else outcome]
 
     def _commit(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease]:
-        is_lifting = any(map(_may_be_lifted, endings))
+        is_lifting, own = any(map(_may_be_lifted, endings)), all(ending.row is None for ending in endings)
         first = self._asked_first(endings)
-        with self.connection.opening(*first.values(), gate=is_lifting) as (now, answers):
+        with self.connection.opening(*first.values(), gate=is_lifting, own=own) as (now, answers):
             before = self._before(dict(zip(first, answers, strict=True)))
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             left = [(e.lease.track_id, e.change, e.row) for e in endings if e.change is not None]

@@ -70,6 +70,7 @@ class PostgresDialect(Dialect):
     name = "postgres"
     has_affinity = False
     tells_time = True
+    locks_rows = True
     stretch = 2_000_000
 
     def __init__(self, schema: str, lock_timeout_s: float, limits: Limits = LIMITS) -> None:
@@ -88,8 +89,10 @@ class PostgresDialect(Dialect):
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[datetime, Answers]:
-        seen = f"clock_timestamp(), {self.hiding}"
+    def begin(
+        self, db: Any, kind: Kind, first: Questions, *, commit: bool = False, own: bool = False
+    ) -> tuple[datetime, Answers]:
+        seen = f"clock_timestamp(), {'false' if own else self.hiding}"
         locking = [self._settings, 'SELECT 1 FROM "reconciler_gate" FOR UPDATE', f"SELECT {seen}"]
         beginning = [_BEGIN[kind], *(locking if kind is Kind.GATE else [f"{self._settings}, {seen}"])]
         db.connection().silence_s = self._answers_within_s if commit else self._begins_within_s

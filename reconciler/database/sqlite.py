@@ -40,9 +40,18 @@ class SqliteDialect(Dialect):
     name = "sqlite"
     has_affinity = True
     tells_time = False
+    locks_rows = False
     stretch = 5000
 
-    def begin(self, db: Any, kind: Kind, first: Questions, *, commit: bool = False) -> tuple[None, Answers]:
+    def begin(
+        self,
+        db: Any,
+        kind: Kind,
+        first: Questions,
+        *,
+        commit: bool = False,
+        own: bool = False,  # noqa: ARG002
+    ) -> tuple[None, Answers]:
         db.begin(_BEGIN[kind])
         return None, self.ask(db, first, commit=commit)
 
