@@ -190,6 +190,8 @@ class Commit(StrEnum):
     """An operator paused writes since the row was looked at: nothing is saved, and the lease holds."""
     EXPIRED = "expired"
     """The lease ran out before the row was written: nothing is saved, and so far nobody took it over."""
+    LOCKED = "locked"
+    """Somebody else's transaction has the row locked: nothing is saved, and the lease holds."""
 
 
 @dataclass(frozen=True, slots=True)

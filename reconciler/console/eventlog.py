@@ -1,7 +1,7 @@
 """The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
 Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
-refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
+locked, refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
 """
 
 import time
@@ -73,7 +73,7 @@ class EventLog:
             case Moved(track_id=track_id, state=state, reason=reason):
                 say("DEBUG", "moved", track=track_id, state=state, reason=reason)
             case Wrote():
-                _wrote(event)
+                _wrote(event, self._said)
             case Unwritten(track_id=track_id):
                 say("WARNING", "unwritten", track=track_id, todo="Nothing: it is written when the database is back.")
             case Recognised(track_id=track_id):
@@ -153,7 +153,7 @@ def place_of(error: BaseException) -> str:
     return f"{ours[-1].filename.rpartition('reconciler/')[2]}:{ours[-1].lineno}" if ours else "unknown"
 
 
-def _wrote(event: Wrote) -> None:
+def _wrote(event: Wrote, said: Said) -> None:
     write = event.write
     url = urls.redact(write.url) if write.url is not None else None
     match event.outcome:
@@ -161,6 +161,9 @@ def _wrote(event: Wrote) -> None:
             say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
         case Commit.CONFLICT:
             say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
+        case Commit.LOCKED:
+            todo = "The row is written once the transaction that has it locked is over: end that if it stays open."
+            say("WARNING" if said.fresh("locked") else "INFO", "locked", track=event.track_id, todo=todo)
         case Commit.REFUSED:
             todo = "`reconciler explain` tells why: a rule or a trigger of the app's table, or a right, is in the way."
             say("WARNING", "refused", track=event.track_id, todo=todo)

@@ -99,7 +99,7 @@ def _did(result: Result) -> str:
         if number
     ]
     bought = " ".join([str(result.purchases), f"({', '.join(extra)})" if extra else ""]).strip()
-    kept = f" ({result.conflicts} left that others changed meanwhile)" if result.conflicts else ""
+    kept = f" ({result.conflicts} left that others changed or had locked)" if result.conflicts else ""
     return (
         f"Resolved: {resolved or 'none'}. Bought: {bought}, for {amount(result.credits_spent)} credits. "
         f"Rows written: {result.writes}{kept}."

@@ -47,6 +47,7 @@ class AppTracks:
         self._updated_at = Several(
             lambda ids: connection.statement(app.table.select(app.id, updated_at).where(app.id.in_(ids)), None, None)
         )
+        self._unheld = Several(self._spell_unheld)
         self._writing = cache(self._spell_write)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -67,6 +68,12 @@ class AppTracks:
         return _clean(row[0]) if row and isinstance(row[0], str) else None
 
     # -- writing -------------------------------------------------------------------------------------------------
+
+    def unheld(self, track_ids: Sequence[str]) -> list[Question]:
+        """Locks the rows that are to be written, but for those that somebody else has locked: to be asked before
+        `updated_at`, so that nobody is waited for. None where rows are not locked."""
+        ids = [self.app.parse_id(track_id) for track_id in track_ids]
+        return [self._unheld.given(ids)] if ids and self.app.dialect.locks_rows else []
 
     def updated_at(self, track_ids: Sequence[str]) -> Question:
         """To be asked before `writes`, which are told of the answer."""
@@ -111,6 +118,10 @@ class AppTracks:
     def _spell_rows(self, ids: list[Slot]) -> Statement:
         query = self.app.table.select(self.app.id, *self._columns)
         return self.connection.statement(query.where(self.app.id.in_(ids)), None, *(None for _ in self._columns))
+
+    def _spell_unheld(self, ids: list[Slot]) -> Statement:
+        rows = self.app.table.select(self.app.id).where(self.app.id.in_(ids))
+        return self.connection.statement(self.app.dialect.locked(rows, skip=True, key=False), None)
 
     def _spell_write(self, fields: tuple[str, ...], is_long: bool) -> Statement:
         dialect, image, status = self.app.dialect, self.app.column("image_url"), self.app.column("status")

@@ -50,7 +50,7 @@ class Dialect(ABC):
     tells_time: bool
     """Leases and purchases go by the server's clock, which may differ from this machine's."""
     locks_rows: bool
-    """Who writes locks rows or tables; else the whole database."""
+    """Who writes to the app's table locks rows of it, and we can too: it is neither a view nor locked as a whole."""
     stretch: int
     """Rows that are looked through at once: where nobody can commit meanwhile, for some hundredths of a second; else
     for a few seconds, of the minute that a statement may take."""
@@ -199,8 +199,9 @@ class Dialect(ABC):
         """`value` to be written to a column whose present value is `sample`."""
 
     @abstractmethod
-    def locked(self, query: Any, *, skip: bool = False) -> Any:
-        """The rows are locked until the transaction ends. `skip`: without those that somebody else has locked."""
+    def locked(self, query: Any, *, skip: bool = False, key: bool = True) -> Any:
+        """The rows are locked until the transaction ends. `skip`: without those that somebody else has locked. `key`:
+        nobody can refer to them either."""
 
     @abstractmethod
     def locked_first(self, key: Any, among: Any) -> Any:

@@ -91,6 +91,12 @@ def located(db: Any, schema: str | None, table: str) -> Located | None:
     return near[0] if near else far[0] if len(far) == 1 else None
 
 
+def is_plain(db: Any, schema: str, table: str) -> bool:
+    """It is no view, and not elsewhere."""
+    found = f"SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = {literal(quoted(schema, table))}::regclass"
+    return bool(one(db, found))
+
+
 COLUMNS = f"""
     SELECT attname, NOT attnotnull,
         CASE WHEN NOT has_column_privilege(attrelid, attnum, 'SELECT') THEN '{UNREADABLE}'

@@ -253,6 +253,7 @@ class SqlLeases(Peek):
         asked = {
             "holders": [self._holders.given(ids)],
             "halts": [self.memories.asks_halts],
+            "unheld": self.tracks.unheld(written),
             "samples": [self.tracks.updated_at(written)] if written else [],
             "newest": [self.history.newest(ids)] if any(map(_has_tried, endings)) else [],
             "callbacks": self.memories.callbacks_of(ids),
@@ -266,6 +267,7 @@ class SqlLeases(Peek):
             {track_id: _Holder(*row) for track_id, *row in found["holders"].rows},
             halts_in(found["halts"]),
             found.get("samples"),
+            _keys(found["samples"]) - _keys(found["unheld"]) if "unheld" in found else frozenset(),
             found.get("newest"),
             callbacks_in([found["callbacks"]] if "callbacks" in found else []),
             frozenset(track_id for (track_id,) in found["answered"].rows) if "answered" in found else frozenset(),
@@ -336,12 +338,13 @@ class _Holder(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What is found before leases are ended, as far as it matters. `samples`: when the rows to be written were changed;
-    `newest`: the tracks' newest attempts; `answered`: tracks with an order whose answer somebody else saved since they
-    were looked at."""
+    `locked`: those of them that somebody else has locked; `newest`: the tracks' newest attempts; `answered`: tracks
+    with an order whose answer somebody else saved since they were looked at."""
 
     holders: Mapping[str, _Holder]
     halts: Halts
     samples: Answer | None
+    locked: frozenset[str]
     newest: Answer | None
     callbacks: Mapping[str, Sequence[Callback]]
     answered: frozenset[str]
@@ -366,7 +369,11 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
         return _Verdict(Commit.PAUSED, None)
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
-    return None
+    return _Verdict(Commit.LOCKED, None) if lease.track_id in before.locked else None
+
+
+def _keys(answer: Answer) -> frozenset[str]:
+    return frozenset(str(key) for key, *_ in answer.rows)
 
 
 def _memories(endings: Sequence[Ending]) -> list[Memory]:

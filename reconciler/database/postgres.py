@@ -70,14 +70,13 @@ class PostgresDialect(Dialect):
     name = "postgres"
     has_affinity = False
     tells_time = True
-    locks_rows = True
     stretch = 2_000_000
 
     def __init__(self, schema: str, lock_timeout_s: float, limits: Limits = LIMITS) -> None:
         self.schema = schema
         self._begins_within_s = lock_timeout_s + limits.answer_s
         self._answers_within_s = limits.statement_s + limits.answer_s
-        self.table = ""
+        self.locks_rows, self.table = False, ""
         self.hiding = "false"
         """Whether row security keeps rows of the app's table from us, in SQL: such a read is refused."""
         self._settings = (
@@ -191,6 +190,8 @@ class PostgresDialect(Dialect):
         is_filtered = guests.one(db, f"SELECT {guests.filtered(str(home), table)}")
         hiding = guests.hiding if is_filtered else guests.filtered
         self.table, self.hiding = f"{home}.{table}", hiding(str(home), table)
+        # Of a view rows cannot always be locked, and not by everybody who may write them.
+        self.locks_rows = guests.is_plain(db, str(home), table)
 
     # -- expressions ---------------------------------------------------------------------------------------------
 
@@ -263,8 +264,8 @@ class PostgresDialect(Dialect):
         """A column without time zone leaves the offset out."""
         return datetimes.own(value)
 
-    def locked(self, query: Any, *, skip: bool = False) -> Any:
-        return query.for_update("FOR UPDATE SKIP LOCKED" if skip else "FOR UPDATE")
+    def locked(self, query: Any, *, skip: bool = False, key: bool = True) -> Any:
+        return query.for_update(f"FOR {'' if key else 'NO KEY '}UPDATE{' SKIP LOCKED' if skip else ''}")
 
     def locked_first(self, key: Any, among: Any) -> Any:
         """An array is made whole before it is compared with, whatever the plan. Were they locked by a statement before,

@@ -195,7 +195,7 @@ class SqliteDialect(Dialect):
     def like(self, value: datetime, sample: object, declared: str) -> str | int:
         return datetimes.like(value, sample, declared)
 
-    def locked(self, query: Any, *, skip: bool = False) -> Any:  # noqa: ARG002
+    def locked(self, query: Any, *, skip: bool = False, key: bool = True) -> Any:  # noqa: ARG002
         """The whole database is."""
         return query
 

@@ -71,8 +71,8 @@ _TROUBLE = {
     Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row, or have "
     "all tried once more with `reconciler retry`.",
     Reason.IMAGE_REJECTED: "The pictures that came were damaged, blank or of the wrong size.",
-    Reason.WRITE_CONFLICT: "Somebody else keeps changing the row, or the database refuses it: `reconciler explain` "
-    "tells which.",
+    Reason.WRITE_CONFLICT: "Somebody else keeps changing the row or has it locked, or the database refuses it: "
+    "`reconciler explain` tells which.",
     Reason.HOST_REFUSED: "Its picture lies where we may not ask: not https, a private address, or none of "
     "kie.file_hosts.",
     Reason.NO_PROMPT: "The row holds nothing that a picture could be asked for with: give it a title or an image "

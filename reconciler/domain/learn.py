@@ -17,6 +17,7 @@ from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, 
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import judged
 from reconciler.domain.states import Reason
+from reconciler.domain.writing import CONFLICTS
 
 Done = Measure | Fetch | AskTask | AskSong | ListStore | Purchase
 """What was done: an effect, or the purchase that was sent."""
@@ -85,5 +86,14 @@ def _own_key(case: Case) -> str | None:
 def after_conflict(case: Case) -> Memory:
     """Somebody changed the row between our look and our write: look again, later each time."""
     conflicts = case.memory.conflicts + 1
-    ailment = Ailment(retry_at=case.now + case.pause(conflicts), reason=Reason.WRITE_CONFLICT)
-    return replace(case.memory.with_ailment("write", ailment), conflicts=conflicts)
+    return _written_later(replace(case.memory, conflicts=conflicts), case, conflicts)
+
+
+def after_lock(case: Case) -> Memory:
+    """Somebody is about to change the row, or only keeps it locked: look again soon each time, and never give up."""
+    return _written_later(replace(case.memory, conflicts=min(case.memory.conflicts, CONFLICTS - 1)), case, 1)
+
+
+def _written_later(memory: Memory, case: Case, failures: int) -> Memory:
+    ailment = Ailment(retry_at=case.now + case.pause(failures), reason=Reason.WRITE_CONFLICT)
+    return memory.with_ailment("write", ailment)

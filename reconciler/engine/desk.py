@@ -10,7 +10,7 @@ from typing import assert_never
 from reconciler.domain.actions import Action, Fetch, Measure, Wait, Write
 from reconciler.domain.attempts import Attempt, Replaced, write_attempt
 from reconciler.domain.case import Case
-from reconciler.domain.learn import after_conflict, after_write
+from reconciler.domain.learn import after_conflict, after_lock, after_write
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Cell, Memory, Track
 from reconciler.domain.plan import farewell, plan_case
@@ -208,6 +208,12 @@ class Desk:
                     self._wrote(case, write, outcome, None)
                     at_once = replace(standing(case, write, self._purse.view()), due_at=case.now)
                     self.stand(lease, case.memory, at_once, tried, after)
+                    return
+                case Commit.LOCKED:
+                    self._wrote(case, write, outcome, None)
+                    locked = replace(case, memory=after_lock(case))
+                    later = self._change(locked, (*tried, write_attempt(write, outcome, replaced)))
+                    self.stand(lease, later.memory, later.standing, later.tried, after)
                     return
                 case Lease():  # pragma: no cover
                     raise AssertionError("a row is written by a step that nothing follows")

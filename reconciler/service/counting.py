@@ -33,6 +33,7 @@ OPERATIONS = ("create", "record", "suno_record", "credit")
 WRITES = {
     Commit.COMMITTED: "written",
     Commit.CONFLICT: "conflict",
+    Commit.LOCKED: "conflict",
     Commit.REFUSED: "failed",
     Commit.LEASE_LOST: "failed",
     Commit.EXPIRED: "failed",
@@ -83,7 +84,7 @@ class StepCounts:
         text = "Pictures asked for at other hosts, whole or their first bytes, by what came of it."
         self._downloads = make.counter("downloads_total", text, outcome=DOWNLOADS)
         self._rejected = make.counter("images_rejected_total", "Pictures that were not taken, by flaw.", reason=Flaw)
-        text = "Writes to the app's rows; conflict: the row was changed meanwhile and left as it is."
+        text = "Writes to the app's rows; conflict: somebody else changed the row or has it locked."
         self._writes = make.counter("writes_total", text, outcome=dict.fromkeys(WRITES.values()))
         self._overwritten = make.counter("write_overwritten_total", "Writes that were found undone by somebody else.")
 

@@ -107,6 +107,17 @@ def test_what_concerns_everybody_is_said_once_with_what_to_do(
     assert said[0]["todo"].endswith(".")
 
 
+def test_of_rows_that_are_locked_each_is_told_and_what_to_do_is_a_warning_once(
+    logged: Callable[..., list[dict[str, Any]]],
+) -> None:
+    lines = logged(*(Wrote(name, WRITTEN, Commit.LOCKED, None) for name in "ab"))
+    assert [(line["event"], line["track"], line["level"]) for line in lines] == [
+        ("locked", "a", "warning"),
+        ("locked", "b", "info"),
+    ]
+    assert "transaction" in lines[0]["todo"]
+
+
 def test_an_accepted_order_is_told_with_its_task(logged: Callable[..., list[dict[str, Any]]]) -> None:
     said = logged(Found("a", BOUGHT, Accepted("t1")))
     assert [(line["event"], line.get("task")) for line in said] == [("step", None), ("accepted", "t1")]

@@ -235,7 +235,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
 
 EVENTS: list[Event] = [
     *(Moved("a", State.MISSING, Reason.DUE), Recognised("a"), Overwritten("a"), Unwritten("a")),
-    *(Wrote("a", WRITTEN, outcome, None) for outcome in (Commit.COMMITTED, Commit.CONFLICT)),
+    *(Wrote("a", WRITTEN, outcome, None) for outcome in (Commit.COMMITTED, Commit.CONFLICT, Commit.LOCKED)),
     *(Wrote("a", WRITTEN, outcome, None) for outcome in (Commit.REFUSED, Commit.LEASE_LOST, Commit.EXPIRED)),
     *(Found("a", ListStore(), Listing(())), Ordered(BOUGHT), Found("a", BOUGHT, Accepted("t"))),
     *(Found("a", BOUGHT, AnswerLost(Call.TIMEOUT, "")), Found("a", AskTask("t"), Trouble(Call.TIMEOUT, ""))),

@@ -7,7 +7,7 @@ import pytest
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, SunoCover, Write
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.findings import Fault, Listing, Running, Sized, SongFinal, Stored
-from reconciler.domain.learn import after_conflict, after_write, learn, notice
+from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
 from reconciler.domain.model import Ailment, Cell, Sighting, Song, Verdict, Written
 from reconciler.domain.plan import plan_case
 from reconciler.domain.states import How, Reason
@@ -191,6 +191,15 @@ def test_conflicts_are_met_with_growing_pauses() -> None:
     assert NOW < first <= NOW + MINUTE < sixth
     spun = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
     assert once.ailments["write"] == Ailment(retry_at=NOW + spun, reason=Reason.WRITE_CONFLICT)
+
+
+@pytest.mark.parametrize("conflicts", [0, 5])
+def test_a_lock_is_met_with_the_same_short_pause_each_time(conflicts: int) -> None:
+    once = after_lock(case(track(), memory(conflicts=conflicts)))
+    assert once == after_lock(case(track(), once))
+    spun = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
+    assert once.ailments["write"] == Ailment(retry_at=NOW + spun, reason=Reason.WRITE_CONFLICT)
+    assert once.conflicts == conflicts
 
 
 def test_songs_are_told_apart_when_learning() -> None:

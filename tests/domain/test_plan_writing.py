@@ -8,6 +8,8 @@ import pytest
 
 from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, ListStore, StoredKey, Wait, Write
 from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.case import Case
+from reconciler.domain.learn import after_lock
 from reconciler.domain.model import Ailment, Kept, Memory, Song
 from reconciler.domain.policy import Fit, Target
 from reconciler.domain.states import Flaw, How, Reason, State
@@ -155,6 +157,13 @@ def test_a_write_that_met_a_conflict_waits_and_in_the_end_waits_a_week() -> None
     assert given_up == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + MINUTE + timedelta(days=7))
     week_old = {"write": Ailment(retry_at=NOW - timedelta(days=7), reason=Reason.WRITE_CONFLICT)}
     assert planned(track(), holding(kept(), conflicts=6, ailments=week_old)) == FRESH
+
+
+def test_a_locked_row_is_tried_again_soon_however_often_it_was_fought_for() -> None:
+    case = Case(track(), holding(kept(), conflicts=6), POLICY, NOW)
+    pause = delay(1, POLICY.retry_min, POLICY.retry_max, spin_of("t1", 1))
+    waits = planned(track(), after_lock(case))
+    assert waits == Wait(NOW + pause, State.BACKING_OFF, Reason.WRITE_CONFLICT)
 
 
 # -- interim -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
-from tests.engine.test_sweep import Around, each
+from tests.engine.test_sweep import Around, Refusing, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -133,6 +133,24 @@ def test_a_write_that_another_was_faster_than_is_a_conflict_and_made_later(make_
     assert (result.conflicts, result.writes) == (1, 1)
     assert result.states == {(State.OK, None): 1}
     assert len(world.kie.book.purchases) == 1
+
+
+def test_a_row_that_somebody_has_locked_is_written_soon_after(make_world: MakeWorld) -> None:
+    world = make_world(1)
+
+    def is_locked(ending: Ending) -> bool:
+        return ending.row is not None
+
+    def lock(name: str, port: Any) -> Any:
+        return Refusing(port, is_locked, Commit.LOCKED) if name == "leases" else port
+
+    result = world.run(HOUR, wrap=lock)
+    assert result.states == {(State.BACKING_OFF, Reason.WRITE_CONFLICT): 1}
+    assert result.conflicts >= 60, "it is tried about once a minute"
+    assert world.run(MINUTE).states == {(State.OK, None): 1}
+    assert len(world.kie.book.creations) == len(world.kie.book.visits_of("file")) == 1
+    (came,) = world.sql("SELECT DISTINCT came FROM reconciler_attempt WHERE step = 'write' AND came != 'committed'")
+    assert came == {"came": "locked"}
 
 
 def test_a_good_picture_that_nobody_had_measured_is_recognised_once(make_world: MakeWorld) -> None:

@@ -59,19 +59,21 @@ def each(before: Callable[..., None]) -> Callable[[Sequence[Ending]], None]:
     return of_all
 
 
-class Refusing:
-    """The leases, of which endings that `refuses` names cannot be saved."""
+LOCKED = DatabaseLocked("locked", "app.db", "Try again")
 
-    def __init__(self, leases: Any, refuses: Callable[[Ending], bool]) -> None:
-        self._leases, self._refuses = leases, refuses
+
+class Refusing:
+    """The leases, of which endings that `refuses` names cannot be saved; `told`: what becomes of these."""
+
+    def __init__(self, leases: Any, refuses: Callable[[Ending], bool], told: Commit | DatabaseError = LOCKED) -> None:
+        self._leases, self._refuses, self._told = leases, refuses, told
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._leases, name)
 
     def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | DatabaseError]:
-        locked = DatabaseLocked("locked", "app.db", "Try again")
         saved = iter(self._leases.commit_all([ending for ending in endings if not self._refuses(ending)]))
-        return [locked if self._refuses(ending) else next(saved) for ending in endings]
+        return [self._told if self._refuses(ending) else next(saved) for ending in endings]
 
 
 class _Guarded:

@@ -57,6 +57,7 @@ def test_orders_repeats_and_what_became_of_them() -> None:
         (WRITE, Commit.COMMITTED, (1, 0, {How.GENERATED: 1})),
         (Write(None, "2048x1152", None), Commit.COMMITTED, (1, 0, {})),
         (WRITE, Commit.CONFLICT, (0, 1, {})),
+        (WRITE, Commit.LOCKED, (0, 1, {})),
     ],
 )
 def test_writes(write: Write, outcome: Commit, expected: Any) -> None:

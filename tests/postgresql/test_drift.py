@@ -301,17 +301,33 @@ def test_names_in_other_letters_and_another_schema_are_configured(place: Home) -
     assert "app.reconciler_image_task" in place.tables()
 
 
+THROUGH_THE_VIEW = """
+CREATE FUNCTION through() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'INSERT' THEN INSERT INTO base SELECT new.*; RETURN new; END IF;
+    UPDATE base SET image_url = new.image_url, resolution = new.resolution, updated_at = new.updated_at
+    WHERE id = old.id;
+    RETURN new;
+END $$;
+CREATE TRIGGER through INSTEAD OF INSERT OR UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION through()
+"""
+
+
 @pytest.mark.parametrize(
     "statements",
     [
         [ddl(USUAL, "base"), "CREATE VIEW tracks AS SELECT * FROM base"],
+        [
+            f"{ddl(USUAL, 'base')}; CREATE TABLE other (id uuid)",
+            "CREATE VIEW tracks AS SELECT base.* FROM base LEFT JOIN other USING (id)",
+            THROUGH_THE_VIEW,
+        ],
         [
             ddl({**USUAL, "id": "uuid"}, "tracks") + " PARTITION BY HASH (id)",
             "ALTER TABLE tracks ADD PRIMARY KEY (id)",
             "CREATE TABLE part PARTITION OF tracks FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
         ],
     ],
-    ids=["view", "partitions"],
+    ids=["view", "joined view", "partitions"],
 )
 def test_what_is_no_plain_table_is_worked_too(place: Home, statements: list[str]) -> None:
     for statement in statements:

@@ -125,6 +125,7 @@ def test_a_write_of_the_resolution_alone_resolves_nothing(metrics: Metrics) -> N
     ("outcome", "counted"),
     [
         (Commit.CONFLICT, "writes_total{conflict}"),
+        (Commit.LOCKED, "writes_total{conflict}"),
         (Commit.REFUSED, "writes_total{failed}"),
         (Commit.LEASE_LOST, "writes_total{failed}"),
         (Commit.EXPIRED, "writes_total{failed}"),
