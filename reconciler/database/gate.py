@@ -91,7 +91,7 @@ class SqlGate:
 
     def balance(self, credits: float, asked_at: datetime) -> None:
         """An older answer that comes late is not taken."""
-        with self.connection.writing(gate=True):
+        with self.connection.writing(gate=True, own=True):
             newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
             self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
 
@@ -104,20 +104,20 @@ class SqlGate:
             Closed.detail: closure.detail,
             Closed.trial: closure.trial,
         }
-        with self.connection.writing(gate=True):
+        with self.connection.writing(gate=True, own=True):
             self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
-        with self.connection.writing(gate=True):
+        with self.connection.writing(gate=True, own=True):
             among = (Closed.name == name) & (Closed.shape == shape) if shape is not None else Closed.name == name
             self.connection.delete(Closed, among)
 
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Most calls change nothing, and then nothing is written."""
-        with self.connection.snapshot() as now:
+        with self.connection.snapshot(own=True) as now:
             if self._breaker_after(now, healthy=healthy, bought=bought) is None:
                 return
-        with self.connection.writing(gate=True) as now:
+        with self.connection.writing(gate=True, own=True) as now:
             doc = self._breaker_after(now, healthy=healthy, bought=bought)
             if doc is not None:
                 self.connection.run(GateRow.update(breaker=doc))
@@ -126,7 +126,7 @@ class SqlGate:
 
     def pause(self, *, paused: bool) -> bool:
         """Stop purchases and writes to rows, or let them go on. False: it was so already."""
-        with self.connection.writing(gate=True) as now:
+        with self.connection.writing(gate=True, own=True) as now:
             before = self.memories.paused()
             self.connection.run(GateRow.update(paused=paused))
             unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
@@ -138,14 +138,14 @@ class SqlGate:
 
     def grant(self, shape: str) -> None:
         """Allow one more try of a shape that was refused by verification."""
-        with self.connection.writing(gate=True):
+        with self.connection.writing(gate=True, own=True):
             row = {Shape.shape: shape, Shape.granted: 1}
             more = {Shape.granted: Shape.granted + 1}
             self.connection.run(Shape.insert(row).on_conflict(conflict_target=[Shape.shape], update=more))
 
     def try_once(self, shape: str) -> bool:
         """Let one order of a shape through whose request Kie called wrong. False: it did not."""
-        with self.connection.writing(gate=True):
+        with self.connection.writing(gate=True, own=True):
             rejected = (Closed.name == GateName.REQUEST_REJECTED) & (Closed.shape == shape)
             return self.connection.run(Closed.update({Closed.trial: True}).where(rejected)) > 0
 

@@ -16,7 +16,7 @@ SUSPECT = H.lost > SUSPECT_AFTER
 
 def count_lost(connection: Connection, host: str, period: timedelta) -> None:
     """A count that stayed harmless begins anew after `period`; a suspicion stays until it is lifted."""
-    with connection.writing(gate=True) as now:
+    with connection.writing(gate=True, own=True) as now:
         over = (H.since < now - period) & ~SUSPECT
         connection.delete(H, (H.host == host) & over)
         first = {H.host: host, H.since: now, H.lost: 1}
@@ -25,7 +25,7 @@ def count_lost(connection: Connection, host: str, period: timedelta) -> None:
 
 def release_suspects(connection: Connection) -> int:
     """Lift every suspicion: what is dead there may be replaced. How many tracks waited for that."""
-    with connection.writing(gate=True) as now:
+    with connection.writing(gate=True, own=True) as now:
         connection.delete(H, SUSPECT)
         again = {Remembered.due_at: now, Remembered.stands_until: now}
         return change(connection, Remembered.reason == Reason.HOST_SUSPECT, again)

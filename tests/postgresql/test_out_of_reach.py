@@ -11,6 +11,8 @@ import pytest
 
 from reconciler.database import Database, DatabaseError, DatabaseLocked, Where, open_database
 from reconciler.domain.actions import Buy
+from reconciler.domain.breaker import Stage
+from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Callback, Outcome, Purchase
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import State
@@ -99,6 +101,25 @@ def test_what_writes_no_row_is_saved_together_with_what_does(home: Home, outage:
         assert [purchase.task_id for purchase in database.leases.peek(TRACK).memory.purchases] == ["task"]
     assert home.sql("SELECT image_url FROM tracks") == [(None,), (None,)]
     assert home.sql("SELECT gone_since FROM reconciler.reconciler_memory") == [(None,), (None,)]
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_what_an_answer_tells_of_the_account_is_saved(home: Home, outage: str) -> None:
+    gone, back = OUTAGES[outage]
+    home.put()
+    with closing(home.database(home.guest())) as database:
+        now, gate = held_by(database).now, database.gate
+        home.sql(gone)
+        gate.close(Closure(GateName.CREDITS, now, now + timedelta(hours=1), "Kie: none left"))
+        gate.balance(7, now)
+        for _ in range(9):
+            gate.heard(healthy=False, bought=False)
+        assert gate.pause(paused=True)
+        database.leases.host_lost("cdn.example")
+        home.sql(back)
+        view = gate.view()
+    assert [closure.name for closure in view.closures] == [GateName.CREDITS]
+    assert (view.balance, view.paused, view.breaker.stage) == (7, True, Stage.OPEN)
 
 
 def test_who_holds_the_whole_table_keeps_only_those_waiting_who_write_there(home: Home) -> None:
