@@ -409,9 +409,9 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
     """What that keeps out, and whom it does not, is asked of a server: in a file, any two writers wait."""
     writing, locks = till.gate.connection.writing, []
 
-    def told(*, gate: bool = False) -> Any:
+    def told(*, gate: bool = False, own: bool = False) -> Any:
         locks.append(gate)
-        return writing(gate=gate)
+        return writing(gate=gate, own=own)
 
     held = till.lease()
     monkeypatch.setattr(till.gate.connection, "writing", told)

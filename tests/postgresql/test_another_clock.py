@@ -72,5 +72,6 @@ def test_a_daemons_first_sweep_ends_within_its_time(install: PostgresInstall, mo
         monkeypatch.setattr(jobs._sweeping, "run", run)
         began = server_time(install)
         jobs.sweep()
+        jobs._working.drop()
     (until,) = untils
     assert began <= until - given <= server_time(install) + SECOND

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
@@ -274,22 +274,24 @@ def test_of_two_who_wait_for_each_other_one_is_told_and_may_try_again(way: Way) 
     connection = way.connect()
     say(connection, "a")
     say(connection, "b")
-    both_hold_one = Barrier(2)
+    both_hold_one, other_is_done = Barrier(2), Event()
     with ThreadPoolExecutor(2) as threads:
-        crossing = [threads.submit(crossed, way, words, both_hold_one) for words in ("ab", "ba")]
+        crossing = [threads.submit(crossed, way, words, both_hold_one, other_is_done) for words in ("ab", "ba")]
     (told,) = [error for each in crossing if (error := each.result()) is not None]
     assert "deadlock" in str(told)
     assert way.words() == ["a", "b", "crossed", "crossed"]
 
 
-def crossed(way: Way, words: str, both_hold_one: Barrier) -> DatabaseLocked | None:
-    """Locks two words, one after the other; tries again if that is refused, and returns how it was."""
+def crossed(way: Way, words: str, both_hold_one: Barrier, other_is_done: Event) -> DatabaseLocked | None:
+    """Locks two words, one after the other. If that is refused, tries again once it is free, and returns how it was."""
     with closing(connect(way.url, None)) as connection:
         try:
             lock(connection, words, both_hold_one.wait)
         except DatabaseLocked as error:
+            assert other_is_done.wait(60)
             lock(connection, words)
             return error
+        other_is_done.set()
         return None
 
 
