@@ -8,9 +8,9 @@ export PIP_NO_INPUT := 1
 # Else each worker would compile all tests, and each process that is started the program.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Where packages are for the Python that is asked for, or else for that of the environment. It is another one, for which
-# nothing is installed, when an upgrade of the distribution has put it under the old one's name.
-PACKAGES := $(shell $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
+# Where packages are for the Python that is asked for, or else for that of the environment, if that can still be run. It
+# is another one, for which nothing is installed, when an upgrade of the distribution has put it under the old one's name.
+PACKAGES := $(shell $(BIN)/python -c pass && $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
 	'import sysconfig; print(sysconfig.get_path("purelib", "venv", {"base": ".venv"}))' 2> /dev/null)
 
 .PHONY: help install demo test test-fast mutation bench check format readme lock clean another-python
@@ -88,7 +88,7 @@ clean:
 # versions of pip do for extras (coverage[toml]) and then refuse a release that is newer than the locked one.
 .venv/.program: requirements.lock pyproject.toml $(if $(wildcard $(PACKAGES)),,another-python)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=…")'
-	@test -d '$(PACKAGES)' || { echo 'Making .venv'; $(PYTHON) -m venv --clear .venv; }
+	@test -d '$(PACKAGES)' && $(PIP) --version > /dev/null 2>&1 || { echo 'Making .venv'; $(PYTHON) -m venv --clear .venv; }
 	@echo 'Installing the locked requirements'
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .

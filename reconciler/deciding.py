@@ -10,7 +10,7 @@ from reconciler.database import Database
 from reconciler.domain.amending import REOPENS_GATE, reopened
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
 from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan_case
@@ -66,7 +66,7 @@ class Decisions:
         held = self.database.leases.peek(track_id)
         if held.track is None:
             return None
-        case = Case(held.track, notice(held.memory, held.track, self.policy, held.now), self.policy, held.now)
+        case = noticed(held.track, held.memory, self.policy, held.now)
         return standing(case, plan_case(case), self.database.gate.view())
 
     def given_up(self, track_ids: Sequence[str]) -> int:

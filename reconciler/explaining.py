@@ -11,7 +11,7 @@ from reconciler.domain.actions import Buy
 from reconciler.domain.advice import advice
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView, refusal
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, shown
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
 from reconciler.domain.models import MODELS
@@ -45,7 +45,7 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
     if track is None:
         return head | {"row": "gone; nothing is written or bought for it any more"} | _remembered(held.memory) | history
     policy = policy_of(settings)
-    case = Case(track, notice(held.memory, track, policy, held.now), policy, held.now)
+    case = noticed(track, held.memory, policy, held.now)
     return {
         **head,
         "title": track.title,

@@ -140,8 +140,6 @@ class Step(StrEnum):
     """What is done under a lease. A death in a picture step counts as an interruption of the track."""
 
     LOOK = "look"
-    ASK = "ask"
-    BUY = "buy"
     PICTURE = "picture"
 
 

@@ -67,8 +67,18 @@ def test_another_python_under_the_same_name_gets_an_environment_of_its_own(proje
     assert built_for(project) == ["python3.13"]
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(project: Path) -> None:
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_environment_whose_python_is_gone_is_made_anew(project: Path, is_named: bool) -> None:
     (project / ".venv" / "bin" / "python").unlink()
+    named = [f"PYTHON={project.parent}/bin/python3"] if is_named else []
+    assert install(project, *named).stdout.startswith("Making .venv\n")
+
+
+def test_an_environment_without_pip_is_made_anew(project: Path) -> None:
+    """What Debian leaves that lacks python3-venv, which is installed then."""
+    (project / ".venv" / ".program").unlink()
+    lacking = PYTHON.format(version="3.11").removesuffix("esac\n") + '    "-m pip "*) exit 1 ;;\nesac\n'
+    (project / ".venv" / "bin" / "python").write_text(lacking, encoding="utf-8")
     assert install(project).stdout.startswith("Making .venv\n")
 
 

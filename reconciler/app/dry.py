@@ -12,10 +12,9 @@ from reconciler.app.once import Narrowed
 from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import MARKER, Reader
-from reconciler.domain.case import Case
 from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateView
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.effects import Eyes
@@ -67,9 +66,9 @@ def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Su
             if isinstance(held, Exception):
                 raise held
             if held.track is not None:
-                memory = notice(held.memory, held.track, policy, held.now)
+                case = noticed(held.track, held.memory, policy, held.now)
                 inline = reader.inline_image(track_id) if held.track.image.digest is not None else None
-                yield Subject(Case(held.track, memory, policy, held.now), inline)
+                yield Subject(case, inline)
 
 
 def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str]:

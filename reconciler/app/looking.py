@@ -6,8 +6,7 @@ from datetime import datetime
 from reconciler.database import Ordered, Reader, WroteLast
 from reconciler.domain.actions import GiveUp, Wait
 from reconciler.domain.attempts import written
-from reconciler.domain.case import Case
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory, Outcome, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
@@ -59,7 +58,7 @@ def _examples(reader: Reader, overview: Overview, policy: Policy) -> Iterator[Ex
     for ids in found[:IN_ALL]:
         for held in reader.peek_all(ids[:each]).values():
             if isinstance(held, Held) and held.track is not None:
-                case = Case(held.track, notice(held.memory, held.track, policy, held.now), policy, held.now)
+                case = noticed(held.track, held.memory, policy, held.now)
                 yield from _example(forecast(case, overview.gate))
 
 

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -78,8 +79,9 @@ def complain(lines: Iterable[str], code: int) -> int:
     from reconciler.domain.texts import plain
 
     error = "<3>" if in_journal() else ""
-    for line in lines:
-        sys.stderr.write(f"{error}reconciler: {plain(line, 2000)}\n")
+    with suppress(OSError):
+        for line in lines:
+            sys.stderr.write(f"{error}reconciler: {plain(line, 2000)}\n")
     return code
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -72,5 +72,10 @@ def living(console: Console, text: Text) -> Iterator[None]:
         return
     row = Table.grid(padding=(0, 1))
     row.add_row(Spinner("dots"), text)
-    with Live(row, console=console, transient=True, refresh_per_second=8):
+    live = Live(row, console=console, transient=True, refresh_per_second=8)
+    live.start()
+    try:
         yield
+    finally:
+        with suppress(OSError):  # the terminal may be gone, the result is to be told all the same
+            live.stop()

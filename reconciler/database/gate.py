@@ -125,16 +125,30 @@ class SqlGate:
     # -- an operator's word --------------------------------------------------------------------------------------
 
     def pause(self, *, paused: bool) -> bool:
-        """Stop purchases and writes to rows, or let them go on. False: it was so already."""
+        """Stop purchases and writes to rows, or let them go on. False: it was so already.
+
+        To stop comes first and alone: it holds though the rest takes long or fails, which is done when said again.
+        """
         with self.connection.writing(gate=True, own=True) as now:
-            before = self.memories.paused()
-            self.connection.run(GateRow.update(paused=paused))
-            unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
-            change(self.connection, unwritten, {Remembered.stands_until: now})
+            before = self._flagged(paused=paused)
             if not paused:
+                self._stand_anew(now)
                 again = {Remembered.due_at: now, Remembered.held: None}
                 change(self.connection, Remembered.held == GateName.PAUSED, again)
-            return before != paused
+        if paused:
+            with self.connection.writing(gate=True, own=True) as now:
+                self._stand_anew(now)
+        return before != paused
+
+    def _flagged(self, *, paused: bool) -> bool:
+        """How it was before."""
+        before = self.memories.paused()
+        self.connection.run(GateRow.update(paused=paused))
+        return before
+
+    def _stand_anew(self, now: datetime) -> None:
+        unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
+        change(self.connection, unwritten, {Remembered.stands_until: now})
 
     def grant(self, shape: str) -> None:
         """Allow one more try of a shape that was refused by verification."""

@@ -191,18 +191,10 @@ class SqlLeases(Peek):
 
     def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
         """One alone. Raises DatabaseError."""
-        outcome = self._commit_one(Ending(lease, change, row))
-        return outcome if isinstance(outcome, Commit) else Commit.COMMITTED
-
-    def begin(self, lease: Lease, step: Step) -> bool:
-        """Name what is done from now on under one lease. False: it is lost. Raises DatabaseError."""
-        return isinstance(self._commit_one(Ending(lease, None, then=step)), Lease)
-
-    def _commit_one(self, ending: Ending) -> Commit | Lease:
-        (outcome,) = self.commit_all([ending])
+        (outcome,) = self.commit_all([Ending(lease, change, row)])
         if isinstance(outcome, DatabaseError):
             raise outcome
-        return outcome
+        return outcome if isinstance(outcome, Commit) else Commit.COMMITTED
 
     def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease | DatabaseError]:
         if not endings:

@@ -28,9 +28,8 @@ from reconciler.database.schema import AppTable, Key
 from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
-from reconciler.domain.case import Case as TrackCase
 from reconciler.domain.gate import GateView
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
 from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
@@ -196,7 +195,7 @@ class SqlOverview:
             raise held
         if held.track is None:
             return
-        case = TrackCase(held.track, notice(held.memory, held.track, self.policy, held.now), self.policy, held.now)
+        case = noticed(held.track, held.memory, self.policy, held.now)
         where = standing(case, plan_case(case), gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)

@@ -91,7 +91,14 @@ class Case:
         A stand-in counts where one is wanted. What was fitted to a smaller target does not: the source may have more.
         """
         copies = (kept for kept in self.kept if source.name in kept.origins and self.intact(kept))
-        return any((interim and kept.interim) or self.policy.target.usable(kept.width, kept.height) for kept in copies)
+        return any((interim and kept.interim) or self.meets(kept) for kept in copies)
+
+    def meets(self, kept: Kept) -> bool:
+        """The target of today, as it is or once it is fitted, whatever it was kept as."""
+        return self.policy.target.usable(kept.width, kept.height)
+
+    def is_stand_in(self, kept: Kept) -> bool:
+        return kept.interim and not self.meets(kept)
 
     def intact(self, kept: Kept) -> bool:
         ailment = self.memory.ailing(StoredKey(kept.key).name)

@@ -59,6 +59,11 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     return judged(altered(memory, needy_since=needy_since), now)
 
 
+def noticed(track: Track, memory: Memory, policy: Policy, now: datetime) -> Case:
+    """The case after a look at the row."""
+    return Case(track, notice(memory, track, policy, now), policy, now)
+
+
 def after_write(case: Case, write: Write) -> Memory:
     """The memory once the write is committed together with it."""
     memory = replace(case.memory.without_ailments("write"), conflicts=0)

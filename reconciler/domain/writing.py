@@ -18,7 +18,7 @@ CONFLICTS = 6
 
 def write_own_copy(case: Case, source: Place) -> Action | None:
     """The row's own picture lies in our store already, and only the row still names the old place."""
-    mine = (k for k in copies(case) if not k.interim and source.name in (*k.origins, f"store:{k.key}"))
+    mine = (k for k in copies(case) if not case.is_stand_in(k) and source.name in (*k.origins, f"store:{k.key}"))
     copy = next((k for k in mine if _fits(case, k)), None)
     if copy is None:
         return None
@@ -29,9 +29,9 @@ def write_own_copy(case: Case, source: Place) -> Action | None:
 
 def write_stored(case: Case) -> Action | None:
     for kept in copies(case):
-        if not kept.interim and _fits(case, kept):
+        if not case.is_stand_in(kept) and _fits(case, kept):
             return _restore(case, kept) if kept.was_written else _write(case, kept, kept.how, restore=False)
-        if not kept.interim and case.policy.target.usable(kept.width, kept.height):
+        if case.meets(kept):
             return case.pursue(StoredKey(kept.key, kept.song))
     return _write_interim(case)
 
@@ -53,9 +53,9 @@ def _fits(case: Case, kept: Kept) -> bool:
 def _write_interim(case: Case) -> Action | None:
     """Only over nothing, and once for a song: a stand-in that was removed does not come back, nor does another."""
     wanted = case.policy.interim_thumbnail and isinstance(case.look, Absent) and case.settles_at is None
-    if not wanted or any(kept.interim and kept.was_written for kept in case.memory.kept):
+    if not wanted or any(case.is_stand_in(kept) and kept.was_written for kept in case.memory.kept):
         return None
-    kept = next((k for k in copies(case) if k.interim), None)
+    kept = next((k for k in copies(case) if case.is_stand_in(k)), None)
     return _write(case, kept, None, restore=False) if kept is not None else None
 
 
@@ -93,7 +93,7 @@ def _write(case: Case, kept: Kept, how: How | None, *, restore: bool) -> Action:
         return case.hopeless(ailment) or case.later(ailment) or Fetch(source)
     return Write(
         case.policy.url_of(kept.key),
-        None if kept.interim else f"{kept.width}x{kept.height}",
+        None if case.is_stand_in(kept) else f"{kept.width}x{kept.height}",
         how,
         key=kept.key,
         revive=is_revived(case.track, case.policy),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from reconciler.domain.case import Case
-from reconciler.domain.learn import notice
+from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
 from reconciler.domain.plan import plan_case
 from reconciler.domain.policy import Policy
@@ -45,7 +45,7 @@ def amend(
     if held.track is None:
         leases.commit(held.lease, Change(held.memory, Standing(None, None, held.now)))
         return None
-    case = Case(held.track, notice(held.memory, held.track, policy, held.now), policy, held.now)
+    case = noticed(held.track, held.memory, policy, held.now)
     view = gate.view()
     before = standing(case, plan_case(case), view)
     try:

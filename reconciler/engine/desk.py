@@ -14,15 +14,16 @@ from reconciler.domain.learn import after_conflict, after_lock, after_write
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Cell, Memory, Track
 from reconciler.domain.plan import farewell, plan_case
-from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import abandoned
 from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason, State
 from reconciler.engine.effects import Job
 from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
+from reconciler.engine.lines import Lines
+from reconciler.engine.parts import Parts
 from reconciler.engine.purse import Purse
-from reconciler.ports import Change, Clock, Commit, DatabaseError, DatabaseLocked, Ending, Lease, Leases, RowWrite, Step
+from reconciler.ports import Change, Commit, DatabaseError, DatabaseLocked, Ending, Lease, RowWrite, Step
 
 Attempts = tuple[Attempt, ...]
 
@@ -53,19 +54,26 @@ class Parting:
 class Desk:
     """Endings are collected, and saved together by `flush`; so is what is begun under leases that go on.
 
-    `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due. `entered` is told of
-    each line for the gate that somebody was put in. `next_step`: what a track is leased anew for as its step ends, to
-    be taken at once by `goes_on`.
+    `ready`: tracks whose next step can be taken at once. `soonest`: when another one may be due. `next_step`: what
+    a track is leased anew for as its step ends, to be taken at once by `goes_on`.
     """
 
-    def __init__(self, leases: Leases, purse: Purse, policy: Policy, clock: Clock, listener: Listener) -> None:
-        self._leases, self._purse, self._policy, self._clock, self._tell = leases, purse, policy, clock, listener
+    def __init__(
+        self,
+        parts: Parts,
+        purse: Purse,
+        lines: Lines,
+        listener: Listener,
+        *,
+        next_step: Callable[[Case, Action], Step | None],
+        goes_on: Callable[[Lease, Case, Action], None],
+    ) -> None:
+        self._leases, self._policy, self._clock = parts.leases, parts.policy, parts.clock
+        self._purse, self._lines, self._tell = purse, lines, listener
+        self._next_step, self._goes_on = next_step, goes_on
         self._partings: list[Parting] = []
         self.ready: deque[str] = deque()
-        self.soonest: datetime | None = clock()
-        self.entered: Callable[[str], None] = lambda _: None
-        self.next_step: Callable[[Case, Action], Step | None] = lambda *_: None
-        self.goes_on: Callable[[Lease, Case, Action], None] = lambda *_: None
+        self.soonest: datetime | None = parts.clock()
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -135,7 +143,7 @@ class Desk:
 
     def _due(self, where: Standing) -> None:
         if where.held is not None:
-            self.entered(where.held)
+            self._lines.entered(where.held)
         if where.due_at is not None:
             self.soonest = min(self.soonest or where.due_at, where.due_at)
 
@@ -169,12 +177,12 @@ class Desk:
             if outcome is not Commit.LEASE_LOST:
                 self._tell(Moved(case.track.id, where.state, where.reason))
             if isinstance(outcome, Lease):
-                self.goes_on(outcome, case, action)
+                self._goes_on(outcome, case, action)
             elif outcome is Commit.COMMITTED:
                 self._go_on(case, where)
             after.saved()
 
-        change, then = Change(case.memory, where, tried), self.next_step(case, action)
+        change, then = Change(case.memory, where, tried), self._next_step(case, action)
         self._partings.append(Parting(Ending(lease, change, then=then), saved, after.failed))
 
     def _go_on(self, case: Case, where: Standing) -> None:

@@ -26,7 +26,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateName, Refusal
-from reconciler.domain.learn import learn, notice
+from reconciler.domain.learn import learn, notice, noticed
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan_case
@@ -36,6 +36,7 @@ from reconciler.domain.states import Reason
 from reconciler.engine.desk import After, Attempts, Desk
 from reconciler.engine.effects import Job, whole
 from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
+from reconciler.engine.lines import Lines
 from reconciler.engine.parts import Parts
 from reconciler.engine.purse import Purse
 from reconciler.ports import (
@@ -67,21 +68,21 @@ class Flight:
 
 class Steps:
     """`flights`: what the crew is at. `unsaved`: what came back while the database failed. `alone`: tracks to be taken
-    while nothing else is. `called`: those whose turn to buy has come; `others_wait` tells whether anybody else waits
-    for a shape's gate; `may_go_on`, whether anything more may be begun.
+    while nothing else is. `called`: those whose turn to buy has come. `may_go_on` tells whether anything more may
+    be begun.
     """
 
-    def __init__(self, parts: Parts, purse: Purse, listener: Listener) -> None:
+    def __init__(
+        self, parts: Parts, purse: Purse, lines: Lines, listener: Listener, may_go_on: Callable[[], bool]
+    ) -> None:
         self._leases, self._hands, self._crew, self._lately = parts.leases, parts.hands, parts.crew, parts.lately
         self._policy, self._clock, self._purse, self._tell = parts.policy, parts.clock, purse, listener
-        self.desk = Desk(parts.leases, purse, parts.policy, parts.clock, listener)
+        self._lines, self._may_go_on = lines, may_go_on
+        self.desk = Desk(parts, purse, lines, listener, next_step=self._next_step, goes_on=self._go_on)
         self.flights: dict[str, Flight] = {}
         self.unsaved: deque[tuple[Flight, Finding]] = deque()
         self.alone: deque[str] = deque()
         self.called: set[str] = set()
-        self.others_wait: Callable[[str], bool] = lambda _: False
-        self.may_go_on: Callable[[], bool] = lambda: True
-        self.desk.next_step, self.desk.goes_on = self._next_step, self._go_on
         self._waiting_for_task: dict[str, list[str]] = {}
         self._pictures: list[Flight] = []
         self._undecided: dict[str, Held | Exception] = {}
@@ -172,7 +173,7 @@ class Steps:
         """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
         in_turn = order.repeat_of is not None or case.track.id in self.called
         is_open = self._purse.refusal(order.shape, order.price) is None
-        if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self.others_wait(order.shape)):
+        if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self._lines.waits(order.shape)):
             where = standing(case, order, self._purse.view())
             self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None), tried)
             return
@@ -249,11 +250,15 @@ class Steps:
     # -- finishing ---------------------------------------------------------------------------------------------
 
     def can_wait(self, came: Sequence[str]) -> bool:
-        """What came back for these tracks may be learned a little later: no order is among them, and most hands have a
-        picture."""
+        """What came back for these tracks may be learned a little later: no order is among them, and there are pictures
+        enough."""
         orders = any(isinstance(flight.job, Purchase) for tag, flight in self.flights.items() if tag in came)
+        return not orders and self.pictures_suffice(came)
+
+    def pictures_suffice(self, came: Sequence[str] = ()) -> bool:
+        """Half of all hands have one that has not come back, which is more than there are processors."""
         pictures = sum(isinstance(flight.job, Fetch) for tag, flight in self.flights.items() if tag not in came)
-        return not orders and 3 * pictures >= 2 * self._crew.size
+        return 2 * pictures >= self._crew.size
 
     def finish(self, answers: Sequence[tuple[str, Finding | Exception]]) -> None:
         """Learn from what came back. Raises DatabaseError when something could not be saved: it is kept."""
@@ -337,7 +342,7 @@ class Steps:
 
     def _may_go_on_under(self, lease: Lease) -> bool:
         """While it lasts for a whole step more, and what was learned cost nothing: it is saved with what comes next."""
-        return lease.until - self._clock() >= self._policy.step_deadline and self.may_go_on()
+        return lease.until - self._clock() >= self._policy.step_deadline and self._may_go_on()
 
     def _is_open(self, order: Buy) -> bool:
         return self._purse.refusal(order.shape, order.price) is None
@@ -345,16 +350,16 @@ class Steps:
     def _next_step(self, case: Case, action: Action) -> Step | None:
         """What the track is to be leased anew for as its step ends, None if it is not."""
         match action:
-            case Measure() | Fetch() if self.may_go_on() and case.memory.interruptions == 0:
+            case Measure() | Fetch() if self._may_go_on() and case.memory.interruptions == 0:
                 return Step.PICTURE
-            case AskTask() | AskSong() | ListStore() if self.may_go_on():
+            case AskTask() | AskSong() | ListStore() if self._may_go_on():
                 return Step.LOOK
             case _:
                 return None
 
     def _go_on(self, lease: Lease, case: Case, action: Action) -> None:
         try:
-            if not self.may_go_on():
+            if not self._may_go_on():
                 self.desk.settle(lease, case, action)
             elif isinstance(action, Measure | Fetch):
                 self._dispatch(Flight(lease, case, action))
@@ -398,7 +403,7 @@ def _nothing() -> None:
 
 
 def _planned(track: Track, held: Held, policy: Policy) -> tuple[Case, Action]:
-    case = Case(track, notice(held.memory, track, policy, held.now), policy, held.now)
+    case = noticed(track, held.memory, policy, held.now)
     return case, plan_case(case)
 
 

@@ -83,12 +83,10 @@ class Sweep:
             tries_key=bounds.tries_key,
             lately=parts.lately,
         )
-        self._steps = Steps(parts, self._purse, self._tally)
-        self._desk = self._steps.desk
         lines = GateName.KEY, *(shape for shape, _ in shapes(parts.policy))
         self._lines = Lines(parts.finder, parts.clock, self._only, lines)
-        self._steps.others_wait, self._desk.entered = self._lines.waits, self._lines.entered
-        self._steps.may_go_on = lambda: not (self._winding_down or self._over())
+        self._steps = Steps(parts, self._purse, self._lines, self._tally, self._may_go_on)
+        self._desk = self._steps.desk
         self._queue: deque[str] = deque()
         self._due_meanwhile: deque[str] = deque()
         self._turns = [self._due_meanwhile, self._queue]
@@ -146,14 +144,19 @@ class Sweep:
     def _over(self) -> bool:
         return self._stop or self._clock() >= self._bounds.until
 
+    def _may_go_on(self) -> bool:
+        return not (self._winding_down or self._over())
+
     def _busy(self) -> bool:
         return bool(self._steps.flights) or self._credit_asked_at is not None
 
     def _has_room(self) -> bool:
-        """A picture that once took the process down with it is worked while nothing else is."""
+        """For several at once while there are pictures enough: what is begun together is saved together. A picture that
+        once took the process down with it is worked while nothing else is."""
         flights = self._steps.flights
         risky = self._steps.alone or any(flight.risky for flight in flights.values())
-        return not flights or (len(flights) < self._crew.size and not risky)
+        several = max(1, self._crew.size // 3) if self._steps.pictures_suffice() else 1
+        return not flights or (len(flights) + several <= self._crew.size and not risky)
 
     def _fill(self) -> bool:
         """Begin what can be begun, most urgent first. True: there may be more."""
@@ -231,8 +234,6 @@ class Sweep:
             return
         known = {*self._due_meanwhile, *self._queue}
         found = self._due(now, new=not self._queue and self._lately.looks_for_new(now))
-        if not self._queue:
-            self._resume_at = self._walked_to
         (self._due_meanwhile if self._queue else self._queue).extend(one for one in found if one not in known)
 
     def _in_turn(self) -> str | None:

@@ -12,14 +12,12 @@ from time import monotonic
 from reconciler.images import marker
 from reconciler.images.disk import explained, sync, write_new
 from reconciler.images.keys import folder_of, is_key, key_of
-from reconciler.images.proof import Proof
+from reconciler.images.proof import LARGE, Proof
 from reconciler.ports import Prepared, StoreError
 
 _LEFTOVER_AGE = timedelta(days=1)
 _PART = ".part"
 CLEANING_S = 30.0
-_TRIAL = 4 << 20
-"""Bytes; more than nearly all pictures have."""
 
 
 class LocalReader:
@@ -91,13 +89,13 @@ class LocalStore(LocalReader):
     def prove(self) -> None:
         self._proof.renew(self._try)
 
-    def _try(self, size: int) -> None:
+    def _try(self, _size: int) -> None:
         """A file as pictures are, of bytes that no file system makes smaller."""
         self.check()
         part = self.root / "tracks" / f".{token_hex(8)}{_PART}"
         with explained("write a probe", part):
             self._make_tracks()
-            _write(part, token_bytes(max(_TRIAL, size)))
+            _write(part, token_bytes(LARGE))
             part.unlink()
 
     def _make_tracks(self) -> None:

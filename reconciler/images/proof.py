@@ -6,6 +6,9 @@ from threading import Lock
 
 from reconciler.ports import StoreError
 
+LARGE = 4 << 20
+"""Bytes; more than nearly all pictures have."""
+
 
 class Proof:
     """Given by a trial, it holds until it lapses or storing a picture fails, also where that happens during the trial.
@@ -23,7 +26,7 @@ class Proof:
 
     def renew(self, trial: Callable[[int], object]) -> None:
         """Raises the StoreError of `trial`, which is called only where nothing is proven, with the size in bytes of the
-        largest picture that could not be stored: a store may take small files and not large ones."""
+        largest picture that could not be stored since one was: a store may take small files and not large ones."""
         before = self._trials
         with self._trying:
             if self._proven is self._failure:
@@ -49,9 +52,10 @@ class Proof:
 
     @contextmanager
     def needed(self, size: int) -> Iterator[None]:
-        """Around what stores a picture of so many bytes."""
+        """Around what stores a picture of so many bytes. One that is stored tells that others of its size can be."""
         try:
             yield
         except Exception:
             self._failure, self._largest_failed = object(), max(self._largest_failed, size)
             raise
+        self._largest_failed = min(self._largest_failed, size)

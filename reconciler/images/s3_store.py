@@ -23,7 +23,7 @@ from reconciler.images import marker
 from reconciler.images.disk import Absent
 from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, is_key, key_of
-from reconciler.images.proof import Proof
+from reconciler.images.proof import LARGE, Proof
 from reconciler.images.s3_asking import Access, Asking, Heard, S3Error, unheard
 from reconciler.images.s3_errors import Operation
 from reconciler.ports import Prepared, StoreError
@@ -136,7 +136,7 @@ class S3Store(S3Reader):
         """A small file, but once a picture was refused one as large: a bucket may be full, or take no large ones."""
         call = self._asking()
         self._check(call)
-        self._write(call, "write a probe", PROBE, token_bytes(size or 1), "image/png")
+        self._write(call, "write a probe", PROBE, token_bytes(min(size, LARGE) or 1), "image/png")
 
     def _put(self, call: Asking, key: str, picture: Prepared) -> None:
         self._check(call)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from rich.console import Console
+from rich.live import Live
 
+from reconciler.cli.face import complain
 from reconciler.console import log, outline, output, progress, summary
 from reconciler.console.eventlog import EventLog
 from reconciler.console.stopping import Stopping
@@ -185,6 +190,28 @@ def test_an_outline_leaves_out_what_is_empty() -> None:
 
 
 # -- progress ------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_that_is_gone_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its result is still to be told, to a file maybe."""
+    stop = Live.stop
+
+    def gone(live: Live) -> None:
+        stop(live)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Live, "stop", gone)
+    with progress.progress(Console(file=io.StringIO(), force_terminal=True, width=200)):
+        pass
+
+
+def test_a_complaint_that_nobody_hears_is_made_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert complain(["locked"], 1) == 1
 
 
 def test_the_line_counts_what_was_seen() -> None:

@@ -426,7 +426,7 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
     till.gate.heard(healthy=False, bought=True)
     app.clock.on(seconds=-1)
     till.gate.view()
-    assert locks == [True] * 9
+    assert locks == [True] * 10
 
 
 @pytest.mark.sqlite

@@ -219,6 +219,11 @@ def test_while_it_cannot_be_asked_nothing_is_repeated_for_seven_days() -> None:
     assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 8 * DAY)), Buy)
 
 
+def test_two_vain_questions_a_week_apart_are_no_week_of_them() -> None:
+    known = confirmed(OUTAGE, confirmed(OUTAGE, called(purchases=(lost(),))), 8 * DAY)
+    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 8 * DAY)), Wait)
+
+
 def test_what_was_in_the_way_is_forgotten_with_the_answer() -> None:
     assert confirmed(Running(call_back_url=URL), confirmed(OUTAGE)).ailments == {}
 

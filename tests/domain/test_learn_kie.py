@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain import purchases
 from reconciler.domain.actions import AskSong, AskTask
 from reconciler.domain.backoff import delay, poll_after, spin_of
 from reconciler.domain.case import Case
@@ -135,8 +136,17 @@ def test_after_trouble_each_waits_a_while_of_its_own() -> None:
 
 def test_time_in_which_nobody_asked_is_not_counted_as_trouble() -> None:
     for idle, since in ((POLICY.lull, NOW), (POLICY.lull + SECOND, NOW + POLICY.lull + SECOND)):
-        assert ask(OUTAGE, task(faults=1, first_fault=NOW, next_poll=NOW), NOW + idle).first_fault == since
         assert sing(OUTAGE, Song(SONG, faults=1, first_fault=NOW, next_ask=NOW), NOW + idle).first_fault == since
+
+
+@pytest.mark.parametrize("answer", [OUTAGE, NotFound()])
+@pytest.mark.parametrize("before", [{}, {"faults": 1, "first_fault": NOW}, {"not_found": 1, "first_not_found": NOW}])
+def test_time_in_which_nobody_asked_is_not_added_to_a_tasks(answer: TaskAnswer, before: dict[str, Any]) -> None:
+    """It has ended meanwhile, most likely; another is not bought because that cannot be read just now."""
+    later = NOW + POLICY.task_timeout + DAY
+    known = task(created_at=NOW, next_poll=NOW + MINUTE, **before)
+    assert not purchases.overdue(ask(answer, known, later), POLICY, later)
+    assert purchases.overdue(ask(Running(NOW), known, later), POLICY, later)
 
 
 def test_trouble_may_say_when_to_come_back() -> None:

@@ -160,6 +160,14 @@ def test_a_stand_in_does_not_hide_the_better_picture_that_is_at_its_address_by_n
     assert isinstance(planned(track(COVER), replace(known, ailments={COVER: Ailment(flaw=Flaw.TOO_SMALL)})), Buy)
 
 
+def test_what_was_a_stand_in_under_a_larger_target_is_none_under_todays() -> None:
+    whole = kept(interim=True)
+    assert planned(track(), memory(kept=(whole,))) == Write(OURS, "2048x1152", How.GENERATED, key=KEY)
+    assert planned(track(), memory(kept=(replace(whole, **BIG),))) == Fetch(StoredKey(KEY, SONG))
+    known = memory(sighting=seen(RESULT), kept=(replace(whole, origin=RESULT),))
+    assert planned(track(RESULT), known) == Write(OURS, "2048x1152", How.REHOSTED, key=KEY)
+
+
 def test_our_own_pictures_are_fitted_anew_when_the_target_shrinks() -> None:
     known = memory(sighting=seen(OURS, **BIG), kept=(kept(**BIG, was_written=True),))
     assert planned(track(OURS), known) == Fetch(StoredKey(KEY, known.song_id))

@@ -259,7 +259,7 @@ def test_interrupted_pictures_are_worked_one_after_the_other_and_with_nobody_els
         database = world.open("dead")
         held = database.leases.lease(name)
         assert held is not None
-        database.leases.begin(held.lease, Step.PICTURE)
+        database.leases.commit_all([Ending(held.lease, None, then=Step.PICTURE)])
         database.close()
     world.pass_time(world.policy.lease)
     crew = slow_crew(world, 4)

@@ -1,11 +1,12 @@
 """What the app did meanwhile is looked for now and then: to look takes time for each row that is stuck."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from reconciler.domain.actions import AskTask, ListStore
+from reconciler.domain.actions import AskTask, Fetch, ListStore, StoredKey
 from reconciler.domain.states import State
 from reconciler.engine import sweep as engine
 from reconciler.engine.events import Found, Ordered
@@ -177,6 +178,34 @@ def test_what_is_new_is_looked_for_once_the_queue_is_empty_though_many_are_due(m
         sweep._due_meanwhile.extend(["t000", "t001", "t002"])
         world.clock.time += engine.TOGETHER
         assert [sweep._next() for _ in range(6)] == ["t000", "t003", "t001", "t004", "t002", "t005"]
+
+
+def test_a_walked_row_in_hand_is_found_again_though_others_are_begun_with_it(make_world: MakeWorld) -> None:
+    """As long as it is not begun, the walk resumes before it."""
+    world = make_world(4)
+    with sweeping(world, HOUR) as sweep:
+        sweep._resume_at, sweep._walked_to = "t000", "t001"
+        sweep._queue.append("t001")
+        sweep._due_meanwhile.extend(["t002", "t003"])
+        world.clock.time += engine.TOGETHER
+        assert sweep._several()[:3] == ["t002", "t001", "t003"]
+        assert sweep._resume_at == "t000"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "others", "has_room"),
+    [(0, 11, True), (0, 12, False), (5, 6, True), (6, 2, True), (6, 3, False), (8, 0, True), (9, 0, False)],
+)
+def test_several_are_begun_at_once_while_half_of_all_hands_have_a_picture(
+    make_world: MakeWorld, pictures: int, others: int, has_room: bool
+) -> None:
+    world = make_world()
+    slow_crew(world, size=12)
+    jobs = [*[Fetch(StoredKey("key"))] * pictures, *[ListStore()] * others]
+    with sweeping(world, HOUR) as sweep:
+        flights: Any = {f"t{n}": SimpleNamespace(job=job, risky=False) for n, job in enumerate(jobs)}
+        sweep._steps.flights = flights
+        assert sweep._has_room() is has_room
 
 
 def test_a_run_for_some_tracks_does_not_tell_that_nothing_else_is_new(make_world: MakeWorld) -> None:

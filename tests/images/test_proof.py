@@ -53,6 +53,16 @@ def test_what_lapsed_is_tried_with_what_could_not_be_stored_once() -> None:
     assert trials == [20, 20]
 
 
+def test_a_picture_that_is_stored_tells_that_others_of_its_size_can_be() -> None:
+    """One that is too large for the store stops nobody else."""
+    proof, trials = Proof(), list[int]()
+    not_stored(proof, 12 << 20)
+    for size in (500, 700):
+        stored(proof, size=size)
+    proof.renew(trials.append)
+    assert trials == [500]
+
+
 class Announcing:
     """A lock that tells who comes to wait for it."""
 

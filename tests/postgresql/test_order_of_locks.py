@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.database import Database, Where, open_database
+from reconciler.database import Database, DatabaseLocked, Where, open_database
 from reconciler.domain.policy import Policy
 from tests.postgres import Server, eventually
 from tests.postgresql.ways import database_on
@@ -69,6 +69,17 @@ def test_nor_for_who_works_one_that_is_to_be_paused_since(postgres: Server, name
         lock(other, "z")
         other.commit()
         doing.result()
+
+
+def test_a_pause_holds_though_the_rest_of_it_has_to_wait_too_long(postgres: Server, name: str) -> None:
+    where = Where(postgres.url(name))
+    with closing(open_database(where, POLICY, busy_timeout_s=0.1)) as database, psycopg.connect(where.url) as worker:
+        lock(worker, "a")
+        with pytest.raises(DatabaseLocked):
+            database.gate.pause(paused=True)
+        worker.rollback()
+        assert database.gate.view().paused
+        assert not database.gate.pause(paused=True), "it was so already"
 
 
 def done(where: Where, deed: Callable[[Database], object]) -> None:

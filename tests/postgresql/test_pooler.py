@@ -19,7 +19,7 @@ from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, RowWrite, Step
+from reconciler.ports import Change, Commit, Ending, Lease, RowWrite, Step
 from tests.postgres import Bouncer, Server
 from tests.postgresql.ways import database_on
 
@@ -82,7 +82,8 @@ def work(database: Database, track_id: str) -> Commit:
     assert held.track is not None
     bought = database.gate.reserve(held, ORDER)
     assert isinstance(bought, Purchase)
-    assert database.leases.begin(held.lease, Step.PICTURE)
+    (begun,) = database.leases.commit_all([Ending(held.lease, None, then=Step.PICTURE)])
+    assert isinstance(begun, Lease)
     database.gate.heard(healthy=False, bought=True)
     memory = replace(held.memory, purchases=(bought,))
     write = Write("https://covers.example/new.jpg", "2048x1152", How.GENERATED)
