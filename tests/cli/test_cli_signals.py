@@ -14,9 +14,19 @@ from reconciler.kie.simulated import Break, Fault, Stall
 from tests.cli.conftest import PROGRAM, clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cli.conftest import Install
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _hears_of_its_terminal() -> Iterator[None]:
+    """Also where nohup began the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def started(install: Install, until: str, *by: str) -> subprocess.Popen[str]:
