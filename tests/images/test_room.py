@@ -6,8 +6,10 @@ from contextlib import ExitStack, contextmanager
 from threading import Event, Thread, get_ident
 
 import pytest
+from PIL import Image
+from PIL import _imaging as pillow
 
-from reconciler.images.room import Room
+from reconciler.images.room import KEPT, Room
 
 
 @contextmanager
@@ -88,3 +90,28 @@ def test_a_copied_process_has_a_room_of_its_own() -> None:
         signal.alarm(20)
         os._exit(room.work(1, lambda: 7))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def pixels_of_a_picture() -> None:
+    Image.new("RGB", (1024, 1024))
+
+
+def test_memory_goes_from_one_picture_to_the_next_and_back_to_the_system_when_nobody_is_left() -> None:
+    room = Room(100, 2)
+    with comer(room, 10) as somebody:
+        assert somebody.wait(60)
+        room.work(10, pixels_of_a_picture)
+        assert pillow.get_stats()["blocks_cached"] > 0
+        pillow.reset_stats()
+        room.work(10, pixels_of_a_picture)
+        assert pillow.get_stats()["reused_blocks"] > 0
+        assert pillow.get_stats()["allocated_blocks"] == 0
+    assert pillow.get_stats()["blocks_cached"] == 0
+
+
+def test_what_is_kept_is_bounded() -> None:
+    room = Room(100, 2)
+    with comer(room, 10) as somebody:
+        assert somebody.wait(60)
+        room.work(10, lambda: Image.new("RGB", (4096, 4096)).close())
+        assert pillow.get_stats()["blocks_cached"] == 2 * KEPT
