@@ -13,7 +13,7 @@ from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
 from reconciler.domain.models import shapes
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason, State
@@ -67,7 +67,7 @@ class Decisions:
         if held.track is None:
             return None
         case = noticed(held.track, held.memory, self.policy, held.now)
-        return standing(case, plan_case(case), self.database.gate.view())
+        return standing(case, plan(case), self.database.gate.view())
 
     def given_up(self, track_ids: Sequence[str]) -> int:
         """How many of them."""

@@ -31,7 +31,7 @@ from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembere
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood, newcomer, standing
 from reconciler.domain.states import Reason, State
@@ -196,7 +196,7 @@ class SqlOverview:
         if held.track is None:
             return
         case = noticed(held.track, held.memory, self.policy, held.now)
-        where = standing(case, plan_case(case), gate)
+        where = standing(case, plan(case), gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
 

@@ -15,8 +15,7 @@ from reconciler.domain.buying import buy, look_again
 from reconciler.domain.case import Case
 from reconciler.domain.following import confirm_callbacks, follow_music, follow_tasks, late_results, list_store, polls
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
-from reconciler.domain.model import Memory, Track
-from reconciler.domain.policy import Policy
+from reconciler.domain.model import Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
 from reconciler.domain.writing import write_own_copy, write_resolution, write_stored
@@ -27,11 +26,7 @@ INTERRUPTIONS = 3
 Rung = Callable[[Case], Action | None]
 
 
-def plan(track: Track, memory: Memory, policy: Policy, now: datetime) -> Action:
-    return plan_case(Case(track, memory, policy, now))
-
-
-def plan_case(case: Case) -> Action:
+def plan(case: Case) -> Action:
     if case.memory.interruptions >= INTERRUPTIONS:
         return GiveUp(Reason.IMAGE_REJECTED) if case.in_scope and case.track.flaw is None else _stay_away(case)
     if not case.in_scope or case.track.flaw is not None:

@@ -24,7 +24,7 @@ from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.models import shapes
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
 from reconciler.domain.states import Reason, State
@@ -54,7 +54,7 @@ def classify(
     track: Track, memory: Memory, policy: Policy, gate: GateView, now: datetime
 ) -> tuple[State | None, Reason | None]:
     case = Case(track, memory, policy, now)
-    where = standing(case, plan_case(case), gate)
+    where = standing(case, plan(case), gate)
     return where.state, where.reason
 
 

@@ -13,7 +13,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.learn import after_conflict, after_lock, after_write
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Cell, Memory, Track
-from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.plan import farewell, plan
 from reconciler.domain.purchases import abandoned
 from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, standing
@@ -210,7 +210,7 @@ class Desk:
                     self._wrote(case, write, outcome, None)
                 case Commit.PAUSED:
                     paused = replace(case, memory=replace(case.memory, paused=True))
-                    self.conclude(lease, paused, plan_case(paused), tried, after)
+                    self.conclude(lease, paused, plan(paused), tried, after)
                     return
                 case Commit.EXPIRED:
                     self._wrote(case, write, outcome, None)
@@ -244,7 +244,7 @@ class Desk:
             self._go_on(case, where)
 
     def _change(self, case: Case, tried: Attempts) -> Change:
-        return Change(case.memory, standing(case, plan_case(case), self._purse.view()), tried)
+        return Change(case.memory, standing(case, plan(case), self._purse.view()), tried)
 
     def watch_host(self, case: Case, job: Job, after: Memory) -> None:
         host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None

@@ -31,7 +31,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import learn, notice
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import State
 from reconciler.engine.effects import Asking, Eyes, whole
@@ -90,7 +90,7 @@ def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) ->
 def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
     case = subject.case
     for _ in range(QUESTIONS_PER_TRACK):
-        action = plan_case(case)
+        action = plan(case)
         if isinstance(action, Buy):
             action = list_before_buying(case) or action
         if not isinstance(action, Measure | AskTask | AskSong | ListStore):
@@ -106,7 +106,7 @@ def _asked(case: Case, action: Asking, eyes: Eyes) -> Case:
 
 def forecast(case: Case, gate: GateView) -> Forecast:
     """Without asking anything."""
-    action = plan_case(case)
+    action = plan(case)
     return Forecast(case, action, standing(case, action, gate))
 
 

@@ -29,7 +29,7 @@ from reconciler.domain.gate import GateName, Refusal
 from reconciler.domain.learn import learn, notice, noticed
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
-from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.plan import farewell, plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
@@ -234,7 +234,7 @@ class Steps:
 
     def _put_off(self, flight: Flight) -> None:
         case = flight.case
-        self.desk.put_off(flight.lease, case, plan_case(case), case.now + self._policy.lease)
+        self.desk.put_off(flight.lease, case, plan(case), case.now + self._policy.lease)
 
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
@@ -322,7 +322,7 @@ class Steps:
             self.desk.part(flight.lease, memory, case.now, tried, after)
             return
         case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
-        action = plan_case(case)
+        action = plan(case)
         match flight.job, action:
             case ListStore(), Buy() if self._may_go_on_under(flight.lease) and self._is_open(action):
                 self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
@@ -379,13 +379,13 @@ class Steps:
             self.desk.begin(flight.lease, Step.LOOK, _nothing, _nothing)
         self.desk.flush()
         for flight in (*self.flights.values(), *self._pictures):
-            self.desk.settle(flight.lease, flight.case, plan_case(flight.case), flight.tried)
+            self.desk.settle(flight.lease, flight.case, plan(flight.case), flight.tried)
         self.flights.clear()
         put_off = (*self.alone, *chain(*self._waiting_for_task.values()))
         for held in (*self._undecided.values(), *self._leases.lease_all(put_off).values()):
             if isinstance(held, Held) and held.track is not None:
                 case = Case(held.track, held.memory, self._policy, held.now)
-                self.desk.settle(held.lease, case, plan_case(case))
+                self.desk.settle(held.lease, case, plan(case))
         self.desk.flush()
 
     def _teach_gate(self, job: Job, finding: Finding) -> None:
@@ -404,7 +404,7 @@ def _nothing() -> None:
 
 def _planned(track: Track, held: Held, policy: Policy) -> tuple[Case, Action]:
     case = noticed(track, held.memory, policy, held.now)
-    return case, plan_case(case)
+    return case, plan(case)
 
 
 def _whole(held: Held | Exception) -> Held:

@@ -143,4 +143,4 @@ def case(the_track: Track | None = None, the_memory: Memory | None = None, **pol
 
 
 def planned(the_track: Track | None = None, the_memory: Memory | None = None, **policy: Any) -> Action:
-    return plan(the_track or track(), the_memory or memory(), replace(POLICY, **policy), NOW)
+    return plan(case(the_track, the_memory, **policy))

@@ -12,7 +12,7 @@ from reconciler.domain.amending import created, lost_orders, not_created, reopen
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Small
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, TaskState, Track, Verdict
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder
 from reconciler.domain.purchases import judged
@@ -167,11 +167,11 @@ GIVEN_UP: dict[str, tuple[Reason, Case]] = {
 
 @pytest.mark.parametrize(("reason", "one"), GIVEN_UP.values(), ids=GIVEN_UP)
 def test_whatever_was_given_up_goes_on(reason: Reason, one: Case) -> None:
-    before = plan_case(one)
+    before = plan(one)
     assert isinstance(before, GiveUp)
     assert before.reason is reason
-    assert isinstance(plan_case(replace(one, memory=reopened(one))), Buy | Fetch | Measure | Write)
-    assert isinstance(plan_case(after(one)), Buy | Fetch | Measure | Write)
+    assert isinstance(plan(replace(one, memory=reopened(one))), Buy | Fetch | Measure | Write)
+    assert isinstance(plan(after(one)), Buy | Fetch | Measure | Write)
 
 
 def test_every_reason_to_give_up_is_tried_here() -> None:
@@ -185,8 +185,8 @@ def test_every_reason_to_give_up_is_tried_here() -> None:
 
 def test_without_any_words_it_stays_given_up_until_the_row_has_some() -> None:
     one = case(SILENT)
-    assert plan_case(one) == plan_case(after(one)) == GiveUp(Reason.NO_PROMPT)
-    assert isinstance(plan_case(replace(after(one), track=track())), Buy)
+    assert plan(one) == plan(after(one)) == GiveUp(Reason.NO_PROMPT)
+    assert isinstance(plan(replace(after(one), track=track())), Buy)
 
 
 @pytest.mark.slow
@@ -194,8 +194,8 @@ def test_without_any_words_it_stays_given_up_until_the_row_has_some() -> None:
 @given(known())
 def test_whatever_is_known_of_it(given_: tuple[Track, Memory, Policy]) -> None:
     one = Case(*given_, NOW)
-    event(str(type(plan_case(one)).__name__))
-    action = plan_case(after(one))
+    event(str(type(plan(one)).__name__))
+    action = plan(after(one))
     assert not isinstance(action, GiveUp) or action.reason is Reason.NO_PROMPT
     assert [p.token for p in after(one).memory.purchases] == [p.token for p in one.memory.purchases]
 
@@ -205,7 +205,7 @@ def test_whatever_is_known_of_it(given_: tuple[Track, Memory, Policy]) -> None:
 
 def bought(one: Case, verdict: Verdict) -> Case:
     """It buys, and the result is judged so."""
-    action = plan_case(one)
+    action = plan(one)
     assert isinstance(action, Buy)
     number = len(one.memory.purchases)
     another = failed(f"q{number}", verdict, one.now + MINUTE, model=action.model, prompt=action.prompt)
@@ -216,7 +216,7 @@ def bought(one: Case, verdict: Verdict) -> Case:
 def purchases_left(one: Case, verdict: Verdict) -> int:
     """How many it makes until it is given up."""
     made = 0
-    while not isinstance(plan_case(one), GiveUp):
+    while not isinstance(plan(one), GiveUp):
         one, made = bought(one, verdict), made + 1
     return made
 
@@ -234,7 +234,7 @@ def purchases_left(one: Case, verdict: Verdict) -> int:
 )
 def test_exactly_one_purchase_beyond_the_limits(verdict: Verdict, others: int, policy: dict[str, Any]) -> None:
     one = case(track(), spent(verdict, others), **policy)
-    assert isinstance(plan_case(one), GiveUp)
+    assert isinstance(plan(one), GiveUp)
     once = after(one)
     assert purchases_left(once, verdict) == 1
     twice = after(once)
@@ -252,12 +252,12 @@ def test_where_the_limits_leave_room_nothing_is_granted() -> None:
 
 def test_prompts_refused_before_may_be_asked_for_once_more_and_failures_before_need_no_pause() -> None:
     one = case(track(), memory(purchases=REFUSED))
-    action = plan_case(after(one))
+    action = plan(after(one))
     assert isinstance(action, Buy)
     assert (action.model, action.prompt) == ladder(track(), POLICY)[0]
     paused = case(track(), memory(purchases=(nothing("p1", Reason.PROVIDER_FAILED, NOW),)))
-    assert isinstance(plan_case(paused), Wait)
-    assert isinstance(plan_case(after(paused)), Buy)
+    assert isinstance(plan(paused), Wait)
+    assert isinstance(plan(after(paused)), Buy)
 
 
 def test_a_picture_that_killed_the_process_may_do_so_three_times_again() -> None:
@@ -268,11 +268,11 @@ def test_what_is_refused_and_fails_afterwards_counts_again() -> None:
     later = replace(after(case(track(), memory(purchases=REFUSED))), now=NOW + MINUTE)
     model, prompt = ladder(track(), POLICY)[0]
     no = replace(nothing("q1", Reason.CONTENT_REJECTED, NOW + MINUTE), model=model, prompt=prompt)
-    action = plan_case(replace(later, memory=later.memory.with_purchase(no)))
+    action = plan(replace(later, memory=later.memory.with_purchase(no)))
     assert isinstance(action, Buy)
     assert (action.model, action.prompt) == ladder(track(), POLICY)[1]
     outage = nothing("q2", Reason.PROVIDER_FAILED, NOW + MINUTE)
-    assert isinstance(plan_case(replace(later, memory=later.memory.with_purchase(outage))), Wait)
+    assert isinstance(plan(replace(later, memory=later.memory.with_purchase(outage))), Wait)
 
 
 # -- dead and lost -------------------------------------------------------------------------------------------------
@@ -329,8 +329,8 @@ def test_a_lost_order_is_lost_for_good_and_one_that_may_be_answered_is_left_alon
 def test_a_row_that_others_change_is_written_at_once_and_may_be_fought_over_anew() -> None:
     fought = {"write": Ailment(retry_at=NOW + MINUTE, reason=Reason.WRITE_CONFLICT)}
     one = case(track(), memory(kept=(kept(),), conflicts=5, ailments=fought))
-    assert isinstance(plan_case(one), Wait)
-    assert isinstance(plan_case(after(one)), Write)
+    assert isinstance(plan(one), Wait)
+    assert isinstance(plan(after(one)), Write)
     assert after(one).memory.conflicts == 0
 
 
@@ -352,7 +352,7 @@ def test_orders_of_which_nothing_was_created_count_against_no_limit() -> None:
     assert found.purchases == tuple(closed)
     assert purchases.attempts(found.purchases) == 0
     assert lost_orders(found, NOW) == ()
-    action = plan_case(case(track(), found))
+    action = plan(case(track(), found))
     assert isinstance(action, Buy)
     assert action.repeat_of is None
 
@@ -366,7 +366,7 @@ def test_the_oldest_lost_order_is_the_task_that_is_named() -> None:
     known_task = done_task(RESULT)
     known_ = created(memory(purchases=BOTH, tasks=tasks(known_task)), TASK, NOW)
     assert known_.tasks == tasks(known_task)
-    assert isinstance(plan_case(case(track(), known_)), Fetch)
+    assert isinstance(plan(case(track(), known_)), Fetch)
 
 
 @pytest.mark.parametrize(

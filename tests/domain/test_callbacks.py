@@ -16,7 +16,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.findings import Accepted, Call, Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.model import Callback, Memory, Outcome, TaskState, Track, Verdict
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.runs import Runs
 from reconciler.domain.states import How, Reason, State
 from tests.domain.builders import (
@@ -196,7 +196,7 @@ def test_one_that_is_not_found_is_asked_for_ten_minutes_and_nothing_is_repeated_
     known, age, asked = called(purchases=(lost(),)), 0 * SECOND, 0
     while unheeded(known):
         now = Case(track(), known, POLICY, NOW + age)
-        match plan_case(now):
+        match plan(now):
             case Wait(until=until, state=State.UNKNOWN, reason=Reason.UNKNOWN_PURCHASE):
                 assert until is not None
                 age = until - NOW
@@ -204,7 +204,7 @@ def test_one_that_is_not_found_is_asked_for_ten_minutes_and_nothing_is_repeated_
                 assert action == CONFIRM
                 asked, known = asked + 1, confirmed(ABSENT, known, age)
     assert (asked >= 3, age >= 10 * MINUTE, age < 20 * MINUTE) == (True, True, True)
-    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + age)), Buy)
+    assert isinstance(plan(Case(track(), known, POLICY, NOW + age)), Buy)
 
 
 def test_while_it_cannot_be_asked_nothing_is_repeated_for_seven_days() -> None:
@@ -212,16 +212,16 @@ def test_while_it_cannot_be_asked_nothing_is_repeated_for_seven_days() -> None:
     ailment = known.ailments[name_of(TASK)]
     assert (ailment.faults, ailment.first_fault) == (1, NOW)
     assert planned(track(), known) == Wait(ailment.retry_at, State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
-    assert plan_case(Case(track(), known, POLICY, NOW + HOUR)) == CONFIRM
-    assert plan_case(Case(track(), known, POLICY, NOW + 9 * DAY)) == CONFIRM, "since then nobody asked"
+    assert plan(Case(track(), known, POLICY, NOW + HOUR)) == CONFIRM
+    assert plan(Case(track(), known, POLICY, NOW + 9 * DAY)) == CONFIRM, "since then nobody asked"
     for day in range(1, 8):
         known = confirmed(OUTAGE, known, day * DAY)
-    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 8 * DAY)), Buy)
+    assert isinstance(plan(Case(track(), known, POLICY, NOW + 8 * DAY)), Buy)
 
 
 def test_two_vain_questions_a_week_apart_are_no_week_of_them() -> None:
     known = confirmed(OUTAGE, confirmed(OUTAGE, called(purchases=(lost(),))), 8 * DAY)
-    assert isinstance(plan_case(Case(track(), known, POLICY, NOW + 8 * DAY)), Wait)
+    assert isinstance(plan(Case(track(), known, POLICY, NOW + 8 * DAY)), Wait)
 
 
 def test_what_was_in_the_way_is_forgotten_with_the_answer() -> None:

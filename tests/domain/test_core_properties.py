@@ -13,7 +13,7 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.learn import after_conflict, after_write, notice
 from reconciler.domain.look import Absent, Dying, Good, Larger
 from reconciler.domain.model import Memory, Outcome, TaskState, Track
-from reconciler.domain.plan import farewell, plan_case
+from reconciler.domain.plan import farewell, plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import judged
 from reconciler.domain.sources import task_results
@@ -61,7 +61,7 @@ def case_of(given_: Known) -> Case:
 
 def planned(given_: Known) -> tuple[Case, Action]:
     case = case_of(given_)
-    action = plan_case(case)
+    action = plan(case)
     event(type(action).__name__)
     return case, action
 
@@ -73,7 +73,7 @@ def planned(given_: Known) -> tuple[Case, Action]:
 @given(known())
 def test_plan_is_total_and_pure(given_: Known) -> None:
     case, action = planned(given_)
-    assert plan_case(case_of(given_)) == action
+    assert plan(case_of(given_)) == action
     assert isinstance(farewell(case.memory, NOW), AskTask | Wait)
 
 

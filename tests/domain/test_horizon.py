@@ -15,7 +15,7 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import SECOND_LOOK
 from reconciler.domain.model import Memory, Song, Track
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import classify
 from reconciler.domain.states import Reason
@@ -52,7 +52,7 @@ FAR = NOW + 400 * DAY
 
 
 def until(one: Case) -> datetime | None:
-    return stands_until(one, plan_case(one))
+    return stands_until(one, plan(one))
 
 
 # -- whatever is known --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.findings import Fault, Listing, Running, Sized, SongFinal, Stored
 from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
 from reconciler.domain.model import Ailment, Cell, Sighting, Song, Verdict, Written
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.states import How, Reason
 from tests.domain.builders import (
     COVER,
@@ -148,9 +148,9 @@ def test_a_written_picture_that_is_kept_no_more_was_written_all_the_same() -> No
 def test_what_was_written_is_good_and_measured_again_a_day_later() -> None:
     after = after_write(case(track(), memory(kept=(kept(),))), FRESH)
     row = track(OURS, resolution="2048x1152", updated_at=NOW)
-    assert plan_case(case(row, after)) == plan_case(replace(case(row, after), memory=notice(after, row, POLICY, NOW)))
+    assert plan(case(row, after)) == plan(replace(case(row, after), memory=notice(after, row, POLICY, NOW)))
     assert case(row, after).settles_at is None
-    assert getattr(plan_case(case(row, after)), "until", None) == NOW + DAY
+    assert getattr(plan(case(row, after)), "until", None) == NOW + DAY
 
 
 def test_a_restore_is_remembered() -> None:

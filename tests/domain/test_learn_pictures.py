@@ -22,7 +22,7 @@ from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused,
 from reconciler.domain.learn import learn
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Ailment, Kept, Memory
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
     COVER,
@@ -111,10 +111,10 @@ def test_faults_are_counted_and_back_off_and_kill_nothing() -> None:
 def test_a_picture_that_nobody_tried_again_for_long_is_not_given_up() -> None:
     after = measure(TIMED_OUT)
     again = Measure(RowImage(DURABLE, identity=DURABLE))
-    assert plan_case(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == again
+    assert plan(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == again
     for day in range(1, 9):
         after = measure(TIMED_OUT, after, NOW + day * DAY)
-    assert plan_case(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == GiveUp(Reason.DOWNLOAD_FAILED)
+    assert plan(Case(track(DURABLE), after, POLICY, NOW + 9 * DAY)) == GiveUp(Reason.DOWNLOAD_FAILED)
 
 
 def test_time_in_which_nobody_tried_is_not_counted_as_failure() -> None:

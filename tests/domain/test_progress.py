@@ -52,7 +52,7 @@ from reconciler.domain.findings import (
 from reconciler.domain.learn import Done, after_conflict, after_write, learn, notice
 from reconciler.domain.look import Dying, Good
 from reconciler.domain.model import Cell, Memory, Outcome, Purchase, Track
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, Reason
 from tests.domain.builders import COVER, DAY, DURABLE, INLINE, NOW, RESULT, SECOND, SONG, track
@@ -110,14 +110,14 @@ class World:
     def run(self, steps: int) -> Wait | GiveUp:
         """Until nothing more is to be done; so many steps must be enough."""
         end = self.walk(steps)
-        assert end is not None, f"still at work: {plan_case(self.case())}"
+        assert end is not None, f"still at work: {plan(self.case())}"
         return end
 
     def walk(self, steps: int) -> Wait | GiveUp | None:
         """So many steps, or fewer where nothing more is to be done for a day: then what is waited for."""
         for _ in range(steps):
             case = self.case()
-            action = plan_case(case)
+            action = plan(case)
             if isinstance(action, Wait | GiveUp):
                 until = action.until if isinstance(action, Wait) else action.recheck
                 if until is None or (sound(case) and until - self.now >= DAY / 2):

@@ -10,7 +10,7 @@ from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Proof
 from reconciler.domain.look import is_picture
 from reconciler.domain.model import Ailment, Memory, Song, Track
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.standing import Standing, Stood, classify, newcomer, reason_at, standing
 from reconciler.domain.states import AT_REST, Reason, State
 from tests.domain.builders import (
@@ -54,7 +54,7 @@ def place(the_track: Track, the_memory: Memory | None = None, gate: GateView = G
 
 def stands(the_track: Track, the_memory: Memory | None = None, gate: GateView = GATE) -> Standing:
     one = case(the_track, the_memory)
-    return standing(one, plan_case(one), gate)
+    return standing(one, plan(one), gate)
 
 
 GOOD = memory(sighting=seen(DURABLE))

@@ -10,7 +10,7 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.learn import after_write, learn
 from reconciler.domain.look import Dying, Good
 from reconciler.domain.model import Ailment, Kept, Memory, Track, Written
-from reconciler.domain.plan import plan_case
+from reconciler.domain.plan import plan
 from reconciler.domain.policy import Fit, Policy, Target
 from reconciler.domain.standing import classify, standing
 from reconciler.domain.states import Flaw, How, Reason, State
@@ -69,36 +69,36 @@ def bought(**changes: Any) -> Memory:
 
 def test_a_result_is_verified_where_it_lies_and_its_own_url_is_written() -> None:
     here = case(track(), bought(kept=(), sighting=None, written=None, seen=None))
-    fetch = plan_case(here)
+    fetch = plan(here)
     assert isinstance(fetch, Fetch)
     assert fetch.source == TaskResult(RESULT, TASK, How.GENERATED, SONG)
     found = learn(here, fetch, Stored(RESULT, 2560, 1440, "aa" * 32))
-    write = plan_case(case(track(), found))
+    write = plan(case(track(), found))
     assert write == Write(RESULT, "2560x1440", How.GENERATED, key=RESULT)
     after = after_write(case(track(), found), write)
-    assert plan_case(case(shown(), after)) == Wait(after.sighting.at + 23 * HOUR if after.sighting else None)
+    assert plan(case(shown(), after)) == Wait(after.sighting.at + 23 * HOUR if after.sighting else None)
 
 
 def test_it_stands_as_expiring_and_is_measured_every_day_and_when_it_is_said_to_end() -> None:
     here = case(shown(updated_at=NOW - DAY + MINUTE), bought())
     assert here.look == Dying(here.look.source, NOW + MINUTE, here.look.good)  # type: ignore[union-attr]
-    where = standing(here, plan_case(here), READY)
+    where = standing(here, plan(here), READY)
     assert (where.state, where.expires_at, where.due_at) == (State.EXPIRING, NOW + MINUTE, NOW + MINUTE)
     ended = case(shown(updated_at=NOW - DAY - HOUR), bought(sighting=seen(RESULT, 2560, 1440, first_at=NOW - DAY)))
-    assert plan_case(ended) == Wait(NOW - HOUR + DAY), "it did not end when it was said to"
+    assert plan(ended) == Wait(NOW - HOUR + DAY), "it did not end when it was said to"
     later = case(
         shown(updated_at=LONG_AGO), bought(sighting=seen(RESULT, 2560, 1440, at=NOW - DAY + MINUTE, first_at=LONG_AGO))
     )
-    assert plan_case(later) == Wait(NOW + MINUTE)
+    assert plan(later) == Wait(NOW + MINUTE)
     due = case(shown(updated_at=LONG_AGO), bought(sighting=seen(RESULT, 2560, 1440, at=NOW - DAY, first_at=LONG_AGO)))
-    assert isinstance(plan_case(due), Measure)
+    assert isinstance(plan(due), Measure)
 
 
 def test_a_wrong_resolution_is_set_right_and_a_larger_picture_left() -> None:
     here = case(shown(resolution="2048x1152", updated_at=LONG_AGO), bought())
-    assert plan_case(here) == Write(None, "2560x1440", None)
+    assert plan(here) == Write(None, "2560x1440", None)
     inline = case(track(INLINE, resolution="2048x1152"), memory(sighting=seen(INLINE), seen=INLINE))
-    assert plan_case(inline) == Wait(NOW - HOUR + DAY)
+    assert plan(inline) == Wait(NOW - HOUR + DAY)
 
 
 def test_faults_are_waited_out_for_a_week() -> None:
@@ -112,21 +112,21 @@ def test_faults_are_waited_out_for_a_week() -> None:
 def test_when_it_died_the_next_is_bought() -> None:
     old = bought(sighting=seen(RESULT, 2560, 1440, at=NOW - 2 * DAY, first_at=LONG_AGO))
     here = case(shown(updated_at=LONG_AGO), old)
-    measure = plan_case(here)
+    measure = plan(here)
     assert isinstance(measure, Measure)
     dead = learn(here, measure, Refused("404"))
-    assert isinstance(plan_case(case(shown(updated_at=LONG_AGO), dead)), Buy)
+    assert isinstance(plan(case(shown(updated_at=LONG_AGO), dead)), Buy)
     cleared = track(updated_at=LONG_AGO)
-    assert isinstance(plan_case(case(cleared, dead)), Buy), "what a row told to be dead is not put back"
+    assert isinstance(plan(case(cleared, dead)), Buy), "what a row told to be dead is not put back"
 
 
 def test_a_row_that_lost_it_gets_it_back_if_it_still_lives() -> None:
     stale = replace(LEFT, checked_at=NOW - HOUR, was_written=True)
     here = case(track(updated_at=LONG_AGO), bought(kept=(stale,)))
-    look = plan_case(here)
+    look = plan(here)
     assert look == Fetch(StoredKey(RESULT, SONG))
     again = learn(here, look, Stored(RESULT, 2560, 1440, "aa" * 32))
-    assert plan_case(case(here.track, again)) == Write(RESULT, "2560x1440", How.RESTORED, key=RESULT, restore=True)
+    assert plan(case(here.track, again)) == Write(RESULT, "2560x1440", How.RESTORED, key=RESULT, restore=True)
 
 
 def test_one_that_died_past_its_known_life_is_not_waited_for() -> None:
@@ -135,7 +135,7 @@ def test_one_that_died_past_its_known_life_is_not_waited_for() -> None:
     refused = learn(here, Fetch(StoredKey(RESULT, SONG)), Refused("404"))
     ailment = refused.ailing(RESULT)
     assert (ailment.dead, ailment.reason) == (True, Reason.DOWNLOAD_FAILED)
-    assert isinstance(plan_case(case(here.track, refused)), Buy)
+    assert isinstance(plan(case(here.track, refused)), Buy)
     young = case(here.track, bought(kept=(replace(stale, at=NOW - DAY),)))
     for living in (young, case(here.track, bought(kept=()))):
         assert not learn(living, Fetch(StoredKey(RESULT, SONG)), Refused("404")).ailing(RESULT).dead
@@ -145,9 +145,9 @@ def test_one_that_is_damaged_is_given_up() -> None:
     stale = replace(LEFT, checked_at=NOW - HOUR)
     here = case(track(updated_at=LONG_AGO), bought(kept=(stale,)))
     flawed = learn(here, Fetch(StoredKey(RESULT, SONG)), Flawed(Flaw.TOO_SMALL, ""))
-    assert isinstance(plan_case(case(here.track, flawed)), Buy)
+    assert isinstance(plan(case(here.track, flawed)), Buy)
     faulty = learn(here, Fetch(StoredKey(RESULT, SONG)), Fault(Reason.DOWNLOAD_FAILED, "time-out"))
-    assert isinstance(plan_case(case(here.track, faulty)), Wait)
+    assert isinstance(plan(case(here.track, faulty)), Wait)
 
 
 # -- changing one's mind -------------------------------------------------------------------------------------------
@@ -156,16 +156,16 @@ def test_one_that_is_damaged_is_given_up() -> None:
 def test_with_a_store_again_the_rows_picture_is_taken_into_it_while_it_lives() -> None:
     """The URL that was left is no key of the store, and nothing is bought for that."""
     here = case(shown(updated_at=NOW - HOUR), bought(), POLICY)
-    action = plan_case(here)
+    action = plan(here)
     assert isinstance(action, Fetch)
     assert action.source.name == RESULT
-    assert plan_case(case(track(), bought(seen=None), POLICY)) == Fetch(TaskResult(RESULT, TASK, How.GENERATED, SONG))
+    assert plan(case(track(), bought(seen=None), POLICY)) == Fetch(TaskResult(RESULT, TASK, How.GENERATED, SONG))
 
 
 def test_what_lies_in_a_store_that_is_no_more_used_is_neither_read_nor_written() -> None:
     stored: Kept = kept(origin=OTHER_RESULT, was_written=True)
     here = case(track(), memory(kept=(stored,)))
-    assert isinstance(plan_case(here), Buy)
+    assert isinstance(plan(here), Buy)
     ours = case(track(DURABLE), memory(kept=(stored,), written=Written(DURABLE, KEY, NOW, NOW), sighting=seen(DURABLE)))
     assert isinstance(ours.look, Good)
     assert ours.look.source.name == DURABLE
@@ -175,7 +175,7 @@ def test_what_lies_in_a_store_that_is_no_more_used_is_neither_read_nor_written()
 def test_a_measurement_keeps_it_as_it_is() -> None:
     old = bought(sighting=seen(RESULT, 2560, 1440, at=NOW - 2 * DAY, first_at=LONG_AGO))
     here = case(shown(updated_at=LONG_AGO), old)
-    measure = plan_case(here)
+    measure = plan(here)
     assert isinstance(measure, Measure)
     again = learn(here, measure, Sized(2560, 1440))
-    assert plan_case(case(here.track, again)) == Wait(NOW + DAY)
+    assert plan(case(here.track, again)) == Wait(NOW + DAY)
