@@ -118,7 +118,7 @@ def _picture(case: Case) -> dict[str, Any]:
     place = shown(case.track, case.memory, case.policy)
     current = sighting if sighting is not None and sighting.identity == case.track.image.identity else None
     return {
-        "kind": urls.classify(case.track.image.text, case.policy),
+        "kind": urls.kind_of(case.track.image.text, case.policy),
         "judged": LOOKS[type(look)],
         "size": f"{current.width}x{current.height}" if current else None,
         "measured_at": moment(current.at) if current else None,

@@ -70,7 +70,7 @@ class Gallery:
 
     def _fetched(self, url: str) -> bytes | Flawed | str | None:
         """Over the web, once: where it cannot be had now, words have to do."""
-        kind = urls.classify(url, self._policy)
+        kind = urls.kind_of(url, self._policy)
         ours = self._policy.key_of(url) if kind is urls.Kind.OURS else None
         if ours is not None and self._policy.keeps:
             return self._store().get(ours)

@@ -233,7 +233,7 @@ def _named(track: Track | None, policy: Policy) -> tuple[str, ...]:
     if track is None:
         return ()
     text = track.image.text or ""
-    bare = (text,) if urls.classify(text, policy) is urls.Kind.TASK_ID else ()
+    bare = (text,) if urls.kind_of(text, policy) is urls.Kind.TASK_ID else ()
     return (*bare, *urls.image_task_ids(track.extended_prompt))
 
 

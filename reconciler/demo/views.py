@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from PIL import Image, UnidentifiedImageError
 
 from reconciler.domain.policy import Policy
-from reconciler.domain.urls import Kind, classify
+from reconciler.domain.urls import Kind, kind_of
 from reconciler.kie.simulated import Request, SimulatedKie
 
 _BROWSER = {"user-agent": "reconciler-demo"}
@@ -32,7 +32,7 @@ def viewer(kie: SimulatedKie, images: Path, policy: Policy) -> Viewer:
     """Looks at any `image_url` of the demo: in the store, at the simulated hosts, inline."""
 
     def view(url: str | None) -> View:
-        kind = classify(url, policy)
+        kind = kind_of(url, policy)
         if url is None or kind is Kind.NOTHING:
             return View(None, "no picture")
         if kind is Kind.TASK_ID:

@@ -42,7 +42,7 @@ class Replaced:
     @classmethod
     def of(cls, case: Case) -> Self:
         image, sighting = case.track.image, case.memory.sighting
-        kind = urls.classify(image.text, case.policy)
+        kind = urls.kind_of(image.text, case.policy)
         if kind is urls.Kind.NOTHING:
             return cls()
         size = f"{sighting.width}x{sighting.height}" if sighting and sighting.identity == image.identity else ""

@@ -48,7 +48,7 @@ class Case:
         """Every image task that may hold a picture for this track: handed over, named in the row, our own."""
         named = urls.image_task_ids(self.track.extended_prompt)
         text = self.track.image.text
-        bare = (text,) if text and urls.classify(text, self.policy) is urls.Kind.TASK_ID else ()
+        bare = (text,) if text and urls.kind_of(text, self.policy) is urls.Kind.TASK_ID else ()
         names = (*self.own_tasks, *bare, *self.memory.handed, *named)
         fresh = (self.memory.tasks.get(name) or Task(name, first_seen=self.now) for name in dict.fromkeys(names))
         return tuple(fresh)

@@ -163,4 +163,4 @@ def _known_life(case: Case, source: Source) -> datetime | None:
             since = case.track.newest()
         case _:  # pragma: no cover
             assert_never(source)
-    return urls.known_life(urls.classify(url, case.policy), url, since)
+    return urls.known_life(urls.kind_of(url, case.policy), url, since)

@@ -67,11 +67,11 @@ _NO_PICTURE = (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE)
 
 def is_picture(text: str, policy: Policy) -> bool:
     """An `image_url` that may name or hold a picture."""
-    return urls.classify(text, policy) not in _NO_PICTURE
+    return urls.kind_of(text, policy) not in _NO_PICTURE
 
 
 def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
-    kind = urls.classify(track.image.text, policy)
+    kind = urls.kind_of(track.image.text, policy)
     source = shown(track, memory, policy)
     if source is None or memory.ailing(source.name).dead:
         return Absent()
@@ -92,7 +92,7 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
 
 def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
     """Where the row's picture is, if it names or holds one."""
-    kind, text = urls.classify(track.image.text, policy), track.image.text or ""
+    kind, text = urls.kind_of(track.image.text, policy), track.image.text or ""
     ours = policy.key_of(text) if kind is urls.Kind.OURS else None
     key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
     if key is not None and policy.keeps and policy.knows(key):

@@ -44,7 +44,7 @@ _DYING = frozenset({Kind.SUNO_COVER, Kind.KIE_FILE, Kind.PRESIGNED})
 _END = datetime.max.replace(tzinfo=UTC)
 
 
-def classify(text: str | None, policy: Policy) -> Kind:
+def kind_of(text: str | None, policy: Policy) -> Kind:
     if not text:
         return Kind.NOTHING
     if text[:5].lower() == "data:":

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from reconciler.domain.findings import Fault, Flawed, Refused
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, Reason
-from reconciler.domain.urls import Kind, classify, host_of, under
+from reconciler.domain.urls import Kind, host_of, kind_of, under
 from reconciler.images.formats import is_image
 from reconciler.transport import Forbidden, Reply, Request, Transport, TransportError
 
@@ -87,7 +87,7 @@ class Downloader:
 
     def _refusal(self, url: str, *, bound: bool) -> Fault | None:
         """By its spelling alone; the address is vetted when connecting."""
-        kind, host = classify(url, self._policy), host_of(url)
+        kind, host = kind_of(url, self._policy), host_of(url)
         if kind not in _REMOTE:
             return Fault(Reason.HOST_REFUSED, f"{host or 'the URL'}: not an https URL of a public host")
         if bound and not self._is_file_host(url, host):

@@ -10,7 +10,7 @@ from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, Flawed,
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, How, Reason
-from reconciler.domain.urls import Kind, classify
+from reconciler.domain.urls import Kind, kind_of
 from reconciler.engine.events import (
     BreakerMoved,
     CreditsRead,
@@ -141,7 +141,7 @@ class StepCounts:
     def _looked(self, source: Source, finding: Finding) -> None:
         if isinstance(finding, Flawed):
             self._rejected.labels(finding.flaw).inc()
-        if not isinstance(source, StoredKey) and classify(source.url, self._policy) is not Kind.INLINE:
+        if not isinstance(source, StoredKey) and kind_of(source.url, self._policy) is not Kind.INLINE:
             self._downloads.labels(_download(finding)).inc()
 
 

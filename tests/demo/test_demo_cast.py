@@ -14,7 +14,7 @@ from reconciler.domain.model import Cell, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder
 from reconciler.domain.states import How, State
-from reconciler.domain.urls import Kind, classify, host_of
+from reconciler.domain.urls import Kind, host_of, kind_of
 from reconciler.kie.simulated import SimulatedKie
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ def test_every_way_to_a_picture_and_the_main_ways_to_none_are_shown(stories: lis
 
 
 def test_every_kind_of_image_url_is_shown(rows: dict[str, dict[str, str | None]]) -> None:
-    kinds = {classify(row["image_url"], POLICY) for row in rows.values()}
+    kinds = {kind_of(row["image_url"], POLICY) for row in rows.values()}
     assert kinds == {Kind.NOTHING, Kind.INLINE, Kind.TASK_ID, Kind.KIE_FILE, Kind.PRESIGNED, Kind.PUBLIC}
 
 

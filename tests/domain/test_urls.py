@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from reconciler.domain.policy import Policy
 from reconciler.domain.urls import (
     Kind,
-    classify,
     dies,
     expires_at,
     host_of,
     image_task_ids,
+    kind_of,
     known_life,
     redact,
     under,
@@ -126,7 +126,7 @@ KINDS: list[tuple[str | None, Kind]] = [
 
 @pytest.mark.parametrize(("text", "kind"), KINDS)
 def test_every_kind_of_value(text: str | None, kind: Kind) -> None:
-    assert classify(text, POLICY) is kind
+    assert kind_of(text, POLICY) is kind
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_every_kind_of_value(text: str | None, kind: Kind) -> None:
     ],
 )
 def test_insecure_hosts_are_exempt_for_http_and_loopback_only(text: str, kind: Kind) -> None:
-    assert classify(text, LOCAL) is kind
+    assert kind_of(text, LOCAL) is kind
 
 
 def test_file_hosts_alone_decide_what_dies() -> None:
     simulated = "http://127.0.0.1:8080/result/1.png"
-    assert classify(simulated, replace(LOCAL, file_hosts=("127.0.0.1",))) is Kind.KIE_FILE
-    assert classify("https://cdn1.suno.ai/image_1.jpeg", replace(LOCAL, file_hosts=())) is Kind.PUBLIC
+    assert kind_of(simulated, replace(LOCAL, file_hosts=("127.0.0.1",))) is Kind.KIE_FILE
+    assert kind_of("https://cdn1.suno.ai/image_1.jpeg", replace(LOCAL, file_hosts=())) is Kind.PUBLIC
 
 
 def test_every_kind_occurs_above() -> None:
@@ -327,7 +327,7 @@ odd = st.one_of(
 
 @given(odd)
 def test_no_text_is_too_odd(text: str) -> None:
-    kind = classify(text, POLICY)
+    kind = kind_of(text, POLICY)
     assert kind is Kind.NOTHING or host_of(text) or kind in {Kind.UNUSABLE, Kind.TASK_ID, Kind.INLINE}
     known_life(kind, text, NOON)
     expires_at(text)
@@ -350,4 +350,4 @@ def test_no_secret_is_shown(secret: str, place: str) -> None:
 
 @given(st.text(st.characters(exclude_characters="/\\?#@:[]"), min_size=1))
 def test_nothing_before_the_at_sign_makes_a_kie_file(user: str) -> None:
-    assert classify(f"https://{user}aiquickdraw.com@evil.org/a.png", POLICY) is Kind.UNUSABLE
+    assert kind_of(f"https://{user}aiquickdraw.com@evil.org/a.png", POLICY) is Kind.UNUSABLE
