@@ -13,9 +13,8 @@ from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
 from reconciler.domain.models import shapes
-from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Standing, standing
+from reconciler.domain.standing import Standing, classify
 from reconciler.domain.states import Reason, State
 from reconciler.engine.amend import Amended, amend
 
@@ -66,8 +65,7 @@ class Decisions:
         held = self.database.leases.peek(track_id)
         if held.track is None:
             return None
-        case = noticed(held.track, held.memory, self.policy, held.now)
-        return standing(case, plan(case), self.database.gate.view())
+        return classify(noticed(held.track, held.memory, self.policy, held.now), self.database.gate.view())
 
     def given_up(self, track_ids: Sequence[str]) -> int:
         """How many of them."""

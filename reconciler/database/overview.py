@@ -31,9 +31,8 @@ from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembere
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
-from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Stood, newcomer, standing
+from reconciler.domain.standing import Stood, classify, newcomer
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Held, Overview, Working
 
@@ -196,7 +195,7 @@ class SqlOverview:
         if held.track is None:
             return
         case = noticed(held.track, held.memory, self.policy, held.now)
-        where = standing(case, plan(case), gate)
+        where = classify(case, gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
 

@@ -9,6 +9,7 @@ from reconciler.config import Settings, policy_of
 from reconciler.database import Reader
 from reconciler.demo.story import Ending, Story
 from reconciler.demo.views import View, Viewer
+from reconciler.domain.case import Case
 from reconciler.domain.model import Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder
@@ -61,9 +62,9 @@ def _outcome(story: Story, reader: Reader, policy: Policy, evidence: Evidence) -
     orders = tuple(order for order in evidence.book.purchases if order.prompt in prompts)
     state, reason = (None, None)
     if held.track is not None:
-        state, reason = classify(
-            held.track, held.memory, policy, reader.view(), evidence.moved_at.get(story.id, held.now)
-        )
+        case = Case(held.track, held.memory, policy, evidence.moved_at.get(story.id, held.now))
+        where = classify(case, reader.view())
+        state, reason = where.state, where.reason
     found = Ending(state, reason, evidence.how.get(story.id), len(orders))
     before, after = evidence.view(row["image_url"]), evidence.view(now_row["image_url"])
     differences = (*_told(story.ending, found), *_changed(row, now_row, found))

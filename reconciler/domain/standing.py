@@ -22,7 +22,6 @@ from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
-from reconciler.domain.model import Memory, Track
 from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
@@ -50,12 +49,9 @@ class Standing:
     repeats: bool = False
 
 
-def classify(
-    track: Track, memory: Memory, policy: Policy, gate: GateView, now: datetime
-) -> tuple[State | None, Reason | None]:
-    case = Case(track, memory, policy, now)
-    where = standing(case, plan(case), gate)
-    return where.state, where.reason
+def classify(case: Case, gate: GateView) -> Standing:
+    """Where the track stands, by what is planned for it."""
+    return standing(case, plan(case), gate)
 
 
 def standing(case: Case, action: Action, gate: GateView) -> Standing:

@@ -8,9 +8,8 @@ from datetime import timedelta
 from reconciler.domain.case import Case
 from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
-from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Standing, standing
+from reconciler.domain.standing import Standing, classify
 from reconciler.ports import Change, Commit, Gate, Held, Leases
 
 AGAIN_S = 0.2
@@ -47,13 +46,13 @@ def amend(
         return None
     case = noticed(held.track, held.memory, policy, held.now)
     view = gate.view()
-    before = standing(case, plan(case), view)
+    before = classify(case, view)
     try:
         case = replace(case, memory=change(case, before))
     except BaseException:
         leases.commit(held.lease, Change(case.memory, before))
         raise
-    after = standing(case, plan(case), view)
+    after = classify(case, view)
     if leases.commit(held.lease, Change(case.memory, after)) is not Commit.COMMITTED:
         raise Busy(f"track {track_id} was taken over by another process; say it again")
     return Amended(case, before, after)

@@ -16,7 +16,7 @@ from reconciler.domain.model import Cell, Memory, Track
 from reconciler.domain.plan import farewell, plan
 from reconciler.domain.purchases import abandoned
 from reconciler.domain.scope import COMPLETED
-from reconciler.domain.standing import Standing, standing
+from reconciler.domain.standing import Standing, classify, standing
 from reconciler.domain.states import Reason, State
 from reconciler.engine.effects import Job
 from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
@@ -244,7 +244,7 @@ class Desk:
             self._go_on(case, where)
 
     def _change(self, case: Case, tried: Attempts) -> Change:
-        return Change(case.memory, standing(case, plan(case), self._purse.view()), tried)
+        return Change(case.memory, classify(case, self._purse.view()), tried)
 
     def watch_host(self, case: Case, job: Job, after: Memory) -> None:
         host = lost_on(case, job.source, after) if isinstance(job, Measure | Fetch) else None

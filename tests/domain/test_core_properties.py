@@ -197,7 +197,8 @@ def test_what_is_restored_is_restored_three_times_a_week(given_: Known) -> None:
 @given(known(), gates)
 def test_every_track_in_scope_has_one_state_and_a_stuck_one_one_reason(given_: Known, gate: GateView) -> None:
     case = case_of(given_)
-    state, reason = classify(case.track, case.memory, case.policy, gate, NOW)
+    where = classify(case, gate)
+    state, reason = where.state, where.reason
     event(f"{state} {reason}")
     assert (state is None) == (not case.in_scope)
     if state is None or not state.stuck:
@@ -210,8 +211,7 @@ def test_every_track_in_scope_has_one_state_and_a_stuck_one_one_reason(given_: K
 @given(known(), gates)
 def test_classify_agrees_with_plan(given_: Known, gate: GateView) -> None:
     case, action = planned(given_)
-    where = standing(case, action, gate)
-    assert (where.state, where.reason) == classify(case.track, case.memory, case.policy, gate, NOW)
+    where = classify(case, gate)
     if not case.in_scope:
         return
     assert (where.state is State.FAILED) == isinstance(action, GiveUp)

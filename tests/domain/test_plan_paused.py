@@ -7,8 +7,7 @@ import pytest
 from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, ListStore, Measure, Wait, Write
 from reconciler.domain.gate import GateName
 from reconciler.domain.model import Memory, Track
-from reconciler.domain.plan import plan
-from reconciler.domain.standing import standing
+from reconciler.domain.standing import classify
 from reconciler.domain.states import Reason, State
 from tests.domain.builders import (
     COVER,
@@ -55,7 +54,7 @@ def test_what_would_be_written_waits_for_the_end_of_the_pause(
     assert isinstance(planned(the_track, memory(**known)), Write)
     assert planned(the_track, paused(**known)) == HELD
     one = case(the_track, paused(**known))
-    where = standing(one, plan(one), GATE)
+    where = classify(one, GATE)
     assert (where.state, where.reason) == place
     assert (where.due_at, where.held, where.wants) == (None, GateName.PAUSED, None)
 
@@ -87,5 +86,5 @@ def test_a_track_whose_write_is_held_still_asks_what_was_paid_for() -> None:
     assert planned(track(), paused(**late(NOW))) == AskTask(TASK)
     assert planned(track(), paused(**late(NOW + MINUTE))) == Wait(NOW + MINUTE, None, Reason.PAUSED)
     one = case(track(), paused(**late(NOW + MINUTE)))
-    where = standing(one, plan(one), GATE)
+    where = classify(one, GATE)
     assert (where.due_at, where.held) == (NOW + MINUTE, GateName.PAUSED)

@@ -10,8 +10,7 @@ from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, GateView, Proof
 from reconciler.domain.look import is_picture
 from reconciler.domain.model import Ailment, Memory, Song, Track
-from reconciler.domain.plan import plan
-from reconciler.domain.standing import Standing, Stood, classify, newcomer, reason_at, standing
+from reconciler.domain.standing import Standing, Stood, classify, newcomer, reason_at
 from reconciler.domain.states import AT_REST, Reason, State
 from tests.domain.builders import (
     COVER,
@@ -49,12 +48,12 @@ GRACE: dict[str, Any] = {"updated_at": NOW}
 
 
 def place(the_track: Track, the_memory: Memory | None = None, gate: GateView = GATE) -> tuple[object, object]:
-    return classify(the_track, the_memory or memory(), POLICY, gate, NOW)
+    where = stands(the_track, the_memory, gate)
+    return where.state, where.reason
 
 
 def stands(the_track: Track, the_memory: Memory | None = None, gate: GateView = GATE) -> Standing:
-    one = case(the_track, the_memory)
-    return standing(one, plan(one), gate)
+    return classify(case(the_track, the_memory), gate)
 
 
 GOOD = memory(sighting=seen(DURABLE))

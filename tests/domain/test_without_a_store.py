@@ -12,7 +12,7 @@ from reconciler.domain.look import Dying, Good
 from reconciler.domain.model import Ailment, Kept, Memory, Track, Written
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Fit, Policy, Target
-from reconciler.domain.standing import classify, standing
+from reconciler.domain.standing import classify
 from reconciler.domain.states import Flaw, How, Reason, State
 from tests.domain.builders import (
     DAY,
@@ -82,7 +82,7 @@ def test_a_result_is_verified_where_it_lies_and_its_own_url_is_written() -> None
 def test_it_stands_as_expiring_and_is_measured_every_day_and_when_it_is_said_to_end() -> None:
     here = case(shown(updated_at=NOW - DAY + MINUTE), bought())
     assert here.look == Dying(here.look.source, NOW + MINUTE, here.look.good)  # type: ignore[union-attr]
-    where = standing(here, plan(here), READY)
+    where = classify(here, READY)
     assert (where.state, where.expires_at, where.due_at) == (State.EXPIRING, NOW + MINUTE, NOW + MINUTE)
     ended = case(shown(updated_at=NOW - DAY - HOUR), bought(sighting=seen(RESULT, 2560, 1440, first_at=NOW - DAY)))
     assert plan(ended) == Wait(NOW - HOUR + DAY), "it did not end when it was said to"
@@ -106,7 +106,7 @@ def test_faults_are_waited_out_for_a_week() -> None:
     for since, expected in ((DAY, State.EXPIRING), (7 * DAY, State.FAILED)):
         ill = {RESULT: Ailment(faults=9, first_fault=NOW - since, retry_at=NOW + HOUR, reason=Reason.DOWNLOAD_FAILED)}
         known = bought(sighting=old, ailments=ill)
-        assert classify(shown(updated_at=LONG_AGO), known, NONE, READY, NOW)[0] is expected
+        assert classify(case(shown(updated_at=LONG_AGO), known), READY).state is expected
 
 
 def test_when_it_died_the_next_is_bought() -> None:

@@ -8,9 +8,8 @@ from reconciler.database import Reader
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import notice
-from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Standing, classify, standing
+from reconciler.domain.standing import Standing, classify
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Overview
 from reconciler.testing.world import World
@@ -50,9 +49,7 @@ def stands(reader: Reader, track_id: str, policy: Policy, gate: GateView) -> tup
     assert held.track is not None
     memory = notice(held.memory, held.track, policy, held.now)
     case = Case(held.track, memory, policy, held.now)
-    where = standing(case, plan(case), gate)
-    assert classify(held.track, memory, policy, gate, held.now) == (where.state, where.reason)
-    return where, memory.needy_since or held.now
+    return classify(case, gate), memory.needy_since or held.now
 
 
 def agreed(world: World, reader: Reader) -> Overview:
