@@ -1,6 +1,6 @@
 """The status page: jobs bring what it shows, and a request finds it made already, or makes it of what is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from threading import Lock
@@ -25,8 +25,8 @@ _Known = tuple[Seen | None, Shown, Health]
 class Status:
     """`swept_at`: when the last sweep that went well ended. `called_at`: when the last callback was taken."""
 
-    def __init__(self, outside: Provider, clock: Callable[[], datetime] = utc_now) -> None:
-        self._settings, self._policy, self._clock = outside.settings, outside.policy, clock
+    def __init__(self, outside: Provider) -> None:
+        self._settings, self._policy = outside.settings, outside.policy
         self.gallery = Gallery(cache(lambda: reader_of(outside.settings)), outside.pictures, outside.policy)
         self._seen: Seen | None = None
         self._made: tuple[_Known, datetime, bytes] | None = None
@@ -47,7 +47,7 @@ class Status:
         """HTML, and the policy that goes with it. Asks neither the database nor the network."""
         from reconciler.page.rendering import content_policy  # noqa: PLC0415 - takes a while, and few ask for it
 
-        known, now = (self._seen, self.gallery.shown, self._health(hangs, fails)), self._clock()
+        known, now = (self._seen, self.gallery.shown, self._health(hangs, fails)), utc_now()
         with self._making:
             if self._made is None or not self._is_fresh(known, now):
                 self._made = known, now, self._rendered(known, now)

@@ -4,18 +4,16 @@ from reconciler.config.durations import format_duration, parse_duration
 from reconciler.config.loading import Loaded, load
 from reconciler.config.policy import policy_of
 from reconciler.config.problems import ConfigError, Problem
-from reconciler.config.reference import Key, keys, literal, reference
+from reconciler.config.reference import keys, reference
 from reconciler.config.settings import Settings
 
 __all__ = [
     "ConfigError",
-    "Key",
     "Loaded",
     "Problem",
     "Settings",
     "format_duration",
     "keys",
-    "literal",
     "load",
     "parse_duration",
     "policy_of",

@@ -13,6 +13,7 @@ from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.callbacks import Callbacks
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Heard, Now, connect
 from reconciler.database.decisions import look_again_if_changed
+from reconciler.database.dialect import Key
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseDenied,
@@ -35,7 +36,7 @@ from reconciler.database.memories import usable_task_id
 from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
-from reconciler.database.schema import AppTable, Key, probe, refuse_missing_rights
+from reconciler.database.schema import AppTable, probe, refuse_missing_rights
 from reconciler.database.showing import Ordered, Showing, WroteLast
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
@@ -45,7 +46,6 @@ __all__ = [
     "AUDIT_BEGAN",
     "AUDIT_REACHED",
     "MARKER",
-    "AppTable",
     "Database",
     "DatabaseBroken",
     "DatabaseDenied",
@@ -58,19 +58,16 @@ __all__ = [
     "Handing",
     "Heard",
     "Key",
-    "Notes",
     "Ordered",
     "Pruned",
     "Reader",
     "SchemaError",
-    "Showing",
     "Told",
     "Where",
     "WroteLast",
     "open_database",
     "open_reader",
     "printed_schema",
-    "prune",
     "usable_task_id",
 ]
 

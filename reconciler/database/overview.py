@@ -19,12 +19,12 @@ from peewee import JOIN, SQL, Case, Field, Select, fn
 
 from reconciler.database.app_tracks import stamp_differs
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import bindable, flag
+from reconciler.database.dialect import Key, bindable, flag
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate_view import GateReader
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
-from reconciler.database.schema import AppTable, Key
+from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope
 from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered

@@ -15,8 +15,6 @@ from reconciler.database.errors import DatabaseDenied, SchemaError
 from reconciler.database.guests import GENERATED, UNREADABLE
 from reconciler.database.postgres import ASK_CHECK
 
-__all__ = ["OPTIONAL", "REQUIRED", "AppTable", "Key", "probe"]
-
 REQUIRED = ("id", "status", "image_url")
 OPTIONAL = (
     "task_id",

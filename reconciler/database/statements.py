@@ -91,9 +91,6 @@ class Statement:
     def rows(self, **given: Any) -> list[tuple[Any, ...]]:
         return self._ask(given).rows
 
-    def dicts(self, **given: Any) -> list[dict[Any, Any]]:
-        return [self.named(row) for row in self.rows(**given)]
-
     def named(self, row: tuple[Any, ...]) -> dict[Any, Any]:
         return dict(zip(self._names, row, strict=True))
 

@@ -8,8 +8,6 @@ from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.wording import collapse, fit_length, said
 
-__all__ = ["fit_length", "ladder", "original", "rungs"]
-
 _VISUAL = re.compile(
     r"(?:^|\|) ?visual ?: ?(.*?) ?(?=\|? ?image_task_id ?:|\| ?visual ?:|\| ?music ?:|$)", re.IGNORECASE
 )

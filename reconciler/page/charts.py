@@ -72,9 +72,9 @@ def state_bar(tracks: Mapping[State, int]) -> Markup:
     return figure("statebar", "Tracks by where they stand", told, *drawn, height=28)
 
 
-def _widths(shares: Sequence[float], least: float = 0.012) -> list[float]:
+def _widths(shares: Sequence[float]) -> list[float]:
     """So that none is too thin to be seen."""
-    wide = [max(part, least) for part in shares]
+    wide = [max(part, 0.012) for part in shares]
     return [part / sum(wide) for part in wide]
 
 

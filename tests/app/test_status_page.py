@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.app import status as module
+from reconciler.app.inside import utc_now
 from reconciler.app.status import Status
 from reconciler.kie.simulated import AnswerPicture
 from reconciler.service.events import JobFailed
@@ -107,8 +108,8 @@ def test_it_is_made_once_for_each_thing_to_tell(daemon: Inside, monkeypatch: Pat
 
     monkeypatch.setattr(Status, "_rendered", counted)
     monkeypatch.setattr(status, "look", lambda *_: None)
-    now = status._clock()
-    monkeypatch.setattr(status, "_clock", lambda: now)
+    now = utc_now()
+    monkeypatch.setattr("reconciler.app.status.utc_now", lambda: now)
     monkeypatch.setattr(status, "illustrate", lambda: None)
     status.swept_at = None
     pages = {status.page((), ()) for _ in range(3)}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from reconciler.domain.model import Cell, Track
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
-from reconciler.domain.prompts import fit_length, ladder, original
+from reconciler.domain.prompts import ladder, original
 from reconciler.domain.soften import neutral, soften
-from reconciler.domain.wording import collapse, said
+from reconciler.domain.wording import collapse, fit_length, said
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "prompts.json").read_text(encoding="utf-8"))
 EMPTY = Track(id="1", image=Cell(None))

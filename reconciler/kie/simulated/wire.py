@@ -81,11 +81,11 @@ def envelope(code: int, message: str, data: object = None, *, status: int = 200)
     return json_response(body, status)
 
 
-def html_page(status: int, headers: Mapping[str, str] | None = None) -> Response:
+def html_page(status: int) -> Response:
     """An edge's error page."""
     title = f"{status} {HTTPStatus(status).phrase}"
     body = f"<html><head><title>{title}</title></head><body>cloudflare</body></html>"
-    return Response(status, {"content-type": HTML_TYPE, **(headers or {})}, body.encode())
+    return Response(status, {"content-type": HTML_TYPE}, body.encode())
 
 
 def spring_not_found(path: str, now: datetime) -> Response:
