@@ -144,16 +144,6 @@ class Decisions:
 GATES = REOPENS_GATE | {Reason.HOST_SUSPECT}
 """Reasons that hold tracks back without giving them up: an operator lets them through, and grants nothing."""
 
-GIVEN_UP = frozenset(
-    {
-        *(Reason.CONTENT_REJECTED, Reason.PROVIDER_FAILED, Reason.IMAGE_REJECTED, Reason.DOWNLOAD_FAILED),
-        *(Reason.HOST_REFUSED, Reason.UNKNOWN_PURCHASE, Reason.NO_PROMPT, Reason.WRITE_CONFLICT),
-        Reason.ATTEMPTS_SPENT,
-    }
-)
-"""Reasons for which a track may be given up."""
-
-
 _NOT_GIVEN_UP = "not given up, so nothing was changed"
 _GONE = Standing(None, None, None)
 

@@ -21,9 +21,8 @@ class Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Amended:
-    """Where the track stood and stands now. `case`: as it is now."""
+    """Where the track stood and stands now."""
 
-    case: Case
     before: Standing
     after: Standing
 
@@ -55,7 +54,7 @@ def amend(
     after = classify(case, view)
     if leases.commit(held.lease, Change(case.memory, after)) is not Commit.COMMITTED:
         raise Busy(f"track {track_id} was taken over by another process; say it again")
-    return Amended(case, before, after)
+    return Amended(before, after)
 
 
 def _leased(leases: Leases, track_id: str, patience: timedelta, sleep: Callable[[float], None]) -> Held:

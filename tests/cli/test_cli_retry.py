@@ -16,11 +16,12 @@ from reconciler.cli import app
 from reconciler.cli import deciding as command
 from reconciler.cli.deciding import Retried
 from reconciler.database.datetimes import own
-from reconciler.deciding import GATES, GIVEN_UP, Decisions
+from reconciler.deciding import GATES, Decisions
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, AnswerPicture, Refuse, Stall, Succeed
 from reconciler.ports import DatabaseLocked
 from tests.cli.conftest import PROGRAM, clean_environment
+from tests.domain.test_core_properties import REASONS
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -91,9 +92,10 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_reasons_it_takes_are_those_that_tracks_are_given_up_or_held_back_for() -> None:
-    assert {str(reason) for reason in Retried} == {str(reason) for reason in GIVEN_UP | GATES}
+    given_up = REASONS[State.FAILED]
+    assert {str(reason) for reason in Retried} == {str(reason) for reason in given_up | GATES}
     assert [reason.name for reason in Retried] == sorted(reason.name for reason in Retried)
-    assert not GIVEN_UP & GATES
+    assert not given_up & GATES
 
 
 @pytest.mark.parametrize("words", [(), ("a", "--reason", "no_prompt"), ("a", "--reason", "no_prompt", "--yes")])
