@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
 
 
@@ -141,4 +142,7 @@ class GiveUp:
 
 
 Effect = Measure | Fetch | AskTask | AskSong | ListStore | Buy
+Job = Measure | Fetch | AskTask | AskSong | ListStore | Purchase
+"""What is carried out: an effect, an order as the purchase that the gate let through."""
+
 Action = Effect | Wait | Write | GiveUp

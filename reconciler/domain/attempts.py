@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Self, assert_never
 
 from reconciler.domain import urls
-from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, Write
+from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, Write
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Accepted, Finding, Flawed, NothingMade, Sized, Stored
-from reconciler.domain.learn import Done
 from reconciler.domain.model import Purchase
 
 
@@ -22,8 +21,8 @@ class Attempt:
     detail: str = ""
 
 
-def attempt(done: Done, finding: Finding) -> Attempt:
-    return Attempt(*_tried(done), _word(finding), _detail(finding)[:300])
+def attempt(job: Job, finding: Finding) -> Attempt:
+    return Attempt(*_tried(job), _word(finding), _detail(finding)[:300])
 
 
 _INSTEAD, _NOTHING, _INLINE, _DEAD = ", in place of ", "nothing", "an inline picture", "dead"
@@ -88,10 +87,10 @@ def written(detail: str) -> tuple[str, Replaced | None]:
     return how, Replaced.read(replaced) if noted else None
 
 
-def _tried(done: Done) -> tuple[str, str]:
-    match done:
+def _tried(job: Job) -> tuple[str, str]:
+    match job:
         case Measure(source=source) | Fetch(source=source):
-            return _word(done), urls.redact(source.name)
+            return _word(job), urls.redact(source.name)
         case AskTask(task_id=task_id, order=order):
             return "ask_task" if order is None else "confirm_task", task_id
         case AskSong(song_id=song_id):
@@ -101,7 +100,7 @@ def _tried(done: Done) -> tuple[str, str]:
         case Purchase(model=model):
             return "buy", model
         case _:  # pragma: no cover
-            assert_never(done)
+            assert_never(job)
 
 
 def _word(value: object) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, StoredKey, Write
+from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, StoredKey, Write
 from reconciler.domain.ahead import not_ahead
 from reconciler.domain.altered import altered
 from reconciler.domain.callbacks import woken
@@ -19,12 +19,9 @@ from reconciler.domain.purchases import judged
 from reconciler.domain.states import Reason
 from reconciler.domain.writing import CONFLICTS
 
-Done = Measure | Fetch | AskTask | AskSong | ListStore | Purchase
-"""What was done: an effect, or the purchase that was sent."""
 
-
-def learn(case: Case, done: Done, finding: Finding) -> Memory:
-    match done:
+def learn(case: Case, job: Job, finding: Finding) -> Memory:
+    match job:
         case Measure(source=source) | Fetch(source=source):
             memory = altered(learn_picture(case, source, finding), interruptions=0)
         case AskTask(task_id=task_id, order=token) if token is not None:
@@ -36,9 +33,9 @@ def learn(case: Case, done: Done, finding: Finding) -> Memory:
         case ListStore():
             memory = learn_listing(case, finding)
         case Purchase():
-            memory = learn_creation(case, done, finding)
+            memory = learn_creation(case, job, finding)
         case _:  # pragma: no cover
-            assert_never(done)
+            assert_never(job)
     return judged(memory, case.now)
 
 

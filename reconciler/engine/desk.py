@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import Action, Fetch, Measure, Wait, Write
+from reconciler.domain.actions import Action, Fetch, Job, Measure, Wait, Write
 from reconciler.domain.attempts import Attempt, Replaced, write_attempt
 from reconciler.domain.case import Case
 from reconciler.domain.learn import after_conflict, after_lock, after_write
@@ -18,7 +18,6 @@ from reconciler.domain.purchases import abandoned
 from reconciler.domain.scope import COMPLETED
 from reconciler.domain.standing import Standing, classify, standing
 from reconciler.domain.states import Reason, State
-from reconciler.engine.effects import Job
 from reconciler.engine.events import Listener, Mistake, Moved, Unwritten, Wrote
 from reconciler.engine.lines import Lines
 from reconciler.engine.parts import Parts

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar, assert_never
 
-from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, StoredKey
+from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey
 from reconciler.domain.findings import (
     Call,
     Creation,
@@ -29,9 +29,6 @@ from reconciler.ports import Clock, Kie, Order, Pictures, Store, StoreError, Sto
 
 Asking = Measure | AskTask | AskSong | ListStore
 """Effects that cost nothing and change nothing."""
-
-Job = Asking | Fetch | Purchase
-
 
 J = TypeVar("J", Asking, Job)
 

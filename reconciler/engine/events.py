@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from reconciler.domain.actions import Write
+from reconciler.domain.actions import Job, Write
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.findings import Finding
 from reconciler.domain.gate import Closure
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
-from reconciler.engine.effects import Job
 from reconciler.ports import Commit
 
 

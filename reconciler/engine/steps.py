@@ -14,6 +14,7 @@ from reconciler.domain.actions import (
     Buy,
     Fetch,
     GiveUp,
+    Job,
     ListStore,
     Measure,
     RowImage,
@@ -34,7 +35,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, standing
 from reconciler.domain.states import Reason
 from reconciler.engine.desk import After, Attempts, Desk
-from reconciler.engine.effects import Job, whole
+from reconciler.engine.effects import whole
 from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwritten, Recognised
 from reconciler.engine.lines import Lines
 from reconciler.engine.parts import Parts

@@ -8,6 +8,7 @@ from reconciler.domain.actions import (
     AskSong,
     AskTask,
     Fetch,
+    Job,
     ListStore,
     Measure,
     RowImage,
@@ -36,7 +37,6 @@ from reconciler.domain.findings import (
     Succeeded,
     Trouble,
 )
-from reconciler.domain.learn import Done
 from reconciler.domain.model import Ailment, Track
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
@@ -85,7 +85,7 @@ ASK, BUY = AskTask(TASK), purchase()
         ),
     ],
 )
-def test_every_step_is_told_with_what_came_of_it(done: Done, finding: Finding, told: Attempt) -> None:
+def test_every_step_is_told_with_what_came_of_it(done: Job, finding: Finding, told: Attempt) -> None:
     assert attempt(done, finding) == told
 
 

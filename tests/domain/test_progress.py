@@ -20,6 +20,7 @@ from reconciler.domain.actions import (
     Buy,
     Fetch,
     GiveUp,
+    Job,
     ListStore,
     Measure,
     StoredKey,
@@ -49,7 +50,7 @@ from reconciler.domain.findings import (
     Succeeded,
     Trouble,
 )
-from reconciler.domain.learn import Done, after_conflict, after_write, learn, notice
+from reconciler.domain.learn import after_conflict, after_write, learn, notice
 from reconciler.domain.look import Dying, Good
 from reconciler.domain.model import Cell, Memory, Outcome, Purchase, Track
 from reconciler.domain.plan import plan
@@ -142,7 +143,7 @@ class World:
         )
 
     def perform(self, case: Case, action: Measure | Fetch | AskTask | AskSong | ListStore | Buy) -> None:
-        done: Done
+        done: Job
         if isinstance(action, Buy):
             done = self.intend(action)
             case = replace(case, memory=case.memory.with_purchase(done))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain.actions import Job
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
-from reconciler.domain.learn import Done, learn
+from reconciler.domain.learn import learn
 from reconciler.domain.model import Memory
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
@@ -174,7 +175,7 @@ def test_a_mistake_in_what_is_made_of_an_answer_is_told_and_the_others_finish(
 ) -> None:
     world = proven(make_world)
 
-    def learned(case: Case, done: Done, finding: Finding) -> Memory:
+    def learned(case: Case, done: Job, finding: Finding) -> Memory:
         if case.track.id.startswith("bad-"):
             raise ValueError("bad")
         return learn(case, done, finding)
