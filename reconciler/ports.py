@@ -19,7 +19,7 @@ from reconciler.domain.findings import (
     TaskAnswer,
     Trouble,
 )
-from reconciler.domain.gate import Closure, GateName, GateView, Refusal
+from reconciler.domain.gate import Closure, GateName, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import Reason, State
@@ -353,7 +353,7 @@ class Leases(Protocol):
 class Gate(Protocol):
     """The only door to money."""
 
-    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
+    def reserve(self, held: Held, order: Buy) -> Purchase | NotNow:
         """One transaction under the gate's lock: check everything, insert the intent, commit.
 
         Refused too where the row or what was handed over for the track changed since it was `held`.

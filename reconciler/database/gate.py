@@ -18,7 +18,7 @@ from reconciler.database.tables import Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import heard
-from reconciler.domain.gate import Closure, GateName, GateView, Refusal, refusal
+from reconciler.domain.gate import Closure, GateName, GateView, NotNow, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
@@ -41,11 +41,11 @@ class SqlGate:
         self._know_shape = connection.statement(shape.on_conflict(conflict_target=[Shape.shape], action="NOTHING"))
         self._breaker = connection.statement(GateRow.select(GateRow.breaker), GateRow.breaker)
 
-    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
+    def reserve(self, held: Held, order: Buy) -> Purchase | NotNow:
         with self.connection.writing(gate=True) as now:
             view, found = self._look(held.lease, now)
             if found is None:
-                return Refusal(Reason.IN_FLIGHT, None, "somebody else works this track now")
+                return NotNow(Reason.IN_FLIGHT, None, "somebody else works this track now")
             refused = (
                 _changed(held, found)
                 or _track_refuses(found.memory, order, self.policy, now)
@@ -197,11 +197,11 @@ def _held(lease: Lease, now: datetime) -> dict[str, Any]:
     return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation, "now": now}
 
 
-def _changed(before: Held, found: Held) -> Refusal | None:
+def _changed(before: Held, found: Held) -> NotNow | None:
     """What the order was decided on is no more."""
     if found.track is not None and _told(found) == _told(before):
         return None
-    return Refusal(Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
+    return NotNow(Reason.IN_FLIGHT, None, "the row was changed since it was looked at")
 
 
 def _told(held: Held) -> tuple[object, ...]:
@@ -209,40 +209,40 @@ def _told(held: Held) -> tuple[object, ...]:
     return held.track, held.memory.handed, held.memory.callbacks
 
 
-def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:
+def _track_refuses(memory: Memory, order: Buy, policy: Policy, now: datetime) -> NotNow | None:
     """What the plan should have seen, checked again where it cannot be stale."""
     waiting = purchases.unanswered(memory.purchases, now)
     if waiting is not None:
-        return Refusal(Reason.IN_FLIGHT, waiting.deadline, "a purchase for this track waits for its answer")
+        return NotNow(Reason.IN_FLIGHT, waiting.deadline, "a purchase for this track waits for its answer")
     return _running(memory, policy, now) or _lost(memory, order, policy, now) or _spent(memory, order, policy)
 
 
-def _running(memory: Memory, policy: Policy, now: datetime) -> Refusal | None:
+def _running(memory: Memory, policy: Policy, now: datetime) -> NotNow | None:
     own = (memory.tasks.get(p.task_id or "") for p in memory.purchases if p.outcome is Outcome.ACCEPTED)
     live = (t for t in own if t is not None and t.state is TaskState.RUNNING and not purchases.overdue(t, policy, now))
     task = next(live, None)
-    return None if task is None else Refusal(Reason.IN_FLIGHT, task.next_poll, f"task {task.id} of this track runs")
+    return None if task is None else NotNow(Reason.IN_FLIGHT, task.next_poll, f"task {task.id} of this track runs")
 
 
-def _lost(memory: Memory, order: Buy, policy: Policy, now: datetime) -> Refusal | None:
+def _lost(memory: Memory, order: Buy, policy: Policy, now: datetime) -> NotNow | None:
     lost = purchases.lost_attempt(memory.purchases, now)
     if not lost:
-        return Refusal(Reason.IN_FLIGHT, now, "there is nothing to repeat") if order.repeat_of else None
+        return NotNow(Reason.IN_FLIGHT, now, "there is nothing to repeat") if order.repeat_of else None
     until = lost[0].held_until(policy.hold_unknown)
     repeated = purchases.repeated(memory.purchases)
     if not repeated and order.repeat_of == lost[0].token and until <= now:
         return None
     text = "the answer to a purchase of this track was lost"
-    return Refusal(Reason.UNKNOWN_PURCHASE, until if until > now and not repeated else None, text)
+    return NotNow(Reason.UNKNOWN_PURCHASE, until if until > now and not repeated else None, text)
 
 
-def _spent(memory: Memory, order: Buy, policy: Policy) -> Refusal | None:
+def _spent(memory: Memory, order: Buy, policy: Policy) -> NotNow | None:
     """A repeat is no new attempt."""
     if order.repeat_of is not None:
         return None
-    mine_, granted = memory.purchases, memory.granted
-    if purchases.spent(mine_) >= policy.per_track + granted:
-        return Refusal(Reason.ATTEMPTS_SPENT, None, f"budget.per_track = {policy.per_track} is spent")
-    if purchases.attempts(mine_) >= policy.attempts_per_track + granted:
-        return Refusal(Reason.ATTEMPTS_SPENT, None, f"budget.attempts_per_track = {policy.attempts_per_track} is spent")
+    mine, granted = memory.purchases, memory.granted
+    if purchases.spent(mine) >= policy.per_track + granted:
+        return NotNow(Reason.ATTEMPTS_SPENT, None, f"budget.per_track = {policy.per_track} is spent")
+    if purchases.attempts(mine) >= policy.attempts_per_track + granted:
+        return NotNow(Reason.ATTEMPTS_SPENT, None, f"budget.attempts_per_track = {policy.attempts_per_track} is spent")
     return None

@@ -48,8 +48,8 @@ class Closure:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Not now. `until` None: not before the world changes."""
+class NotNow:
+    """Why no order is let through. `until` None: not before the world changes."""
 
     reason: Reason
     until: datetime | None
@@ -148,10 +148,10 @@ def closed(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) 
     return frozenset([*names, *(r.gate for r in refused if r is not None and r.gate is not None)])
 
 
-def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> Refusal | None:
+def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> NotNow | None:
     """Why one more purchase of `shape` (credits `price`) may not be made now, or None."""
     if policy.per_day == 0:
-        return Refusal(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
+        return NotNow(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
     return (
         _closed(view, shape)
         or _unproven(view, shape)
@@ -182,36 +182,36 @@ _REASONS = {
 }
 
 
-def _closed(view: GateView, shape: str) -> Refusal | None:
+def _closed(view: GateView, shape: str) -> NotNow | None:
     if view.paused:
-        return Refusal(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED)
+        return NotNow(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED)
     for closure in view.closures:
         if closure.active(view.now) and closure.shape in (None, shape):
-            return Refusal(_REASONS[closure.name], closure.until, closure.detail, closure.name)
+            return NotNow(_REASONS[closure.name], closure.until, closure.detail, closure.name)
     return None
 
 
-def _unproven(view: GateView, shape: str) -> Refusal | None:
+def _unproven(view: GateView, shape: str) -> NotNow | None:
     proof = view.proofs.get(shape, Proof())
     if proof.proven or proof.out + proof.refused < PROOF_LIMIT + proof.granted:
         return None
     if proof.exhausted:
         text = f"{proof.refused} results of {shape} were refused by verification and none was good"
-        return Refusal(Reason.MODEL_UNPROVEN, None, text, GateName.MODEL_UNPROVEN)
-    return Refusal(Reason.GATE_CLOSED, None, f"waiting for the first good result of {shape}")
+        return NotNow(Reason.MODEL_UNPROVEN, None, text, GateName.MODEL_UNPROVEN)
+    return NotNow(Reason.GATE_CLOSED, None, f"waiting for the first good result of {shape}")
 
 
-def _poor(view: GateView, price: float, policy: Policy) -> Refusal | None:
+def _poor(view: GateView, price: float, policy: Policy) -> NotNow | None:
     left = view.credits_left()
     if left is None:
-        return Refusal(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS)
+        return NotNow(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS)
     if left < max(policy.min_credits, price):
         text = f"{left:g} credits left, budget.min_credits = {policy.min_credits:g}"
-        return Refusal(Reason.OUT_OF_CREDITS, None, text, GateName.CREDITS)
+        return NotNow(Reason.OUT_OF_CREDITS, None, text, GateName.CREDITS)
     return None
 
 
-def _broken(view: GateView, policy: Policy, *, repeat: bool) -> Refusal | None:
+def _broken(view: GateView, policy: Policy, *, repeat: bool) -> NotNow | None:
     breaker, now = view.breaker, view.now
     if breaker.stage is Stage.CLOSED:
         return None
@@ -221,23 +221,23 @@ def _broken(view: GateView, policy: Policy, *, repeat: bool) -> Refusal | None:
         soon = now + policy.purchase_window
         waits_for = breaker.retry_at if too_soon or breaker.stage is Stage.OPEN else None
         text = f"the provider failed; breaker {breaker.stage}"
-        return Refusal(Reason.GATE_CLOSED, max(waits_for or soon, soon), text, GateName.BREAKER)
+        return NotNow(Reason.GATE_CLOSED, max(waits_for or soon, soon), text, GateName.BREAKER)
     return None
 
 
-def _over_budget(view: GateView, policy: Policy) -> Refusal | None:
+def _over_budget(view: GateView, policy: Policy) -> NotNow | None:
     if view.day.used >= policy.per_day:
-        return Refusal(Reason.BUDGET, view.day.frees_at, f"budget.per_day = {policy.per_day} is spent")
+        return NotNow(Reason.BUDGET, view.day.frees_at, f"budget.per_day = {policy.per_day} is spent")
     if view.hour.used >= policy.per_hour:
-        return Refusal(Reason.BUDGET, view.hour.frees_at, f"budget.per_hour = {policy.per_hour} is spent")
+        return NotNow(Reason.BUDGET, view.hour.frees_at, f"budget.per_hour = {policy.per_hour} is spent")
     return None
 
 
-def _crowded(view: GateView, policy: Policy) -> Refusal | None:
+def _crowded(view: GateView, policy: Policy) -> NotNow | None:
     if view.running >= policy.max_concurrent_tasks:
         text = f"{view.running} tasks run, kie.max_concurrent_tasks = {policy.max_concurrent_tasks}"
-        return Refusal(Reason.GATE_CLOSED, None, text)
+        return NotNow(Reason.GATE_CLOSED, None, text)
     excess = len(view.window) - policy.purchase_limit
     if excess >= 0:
-        return Refusal(Reason.GATE_CLOSED, view.window[excess], f"{policy.purchase_limit} purchases per window")
+        return NotNow(Reason.GATE_CLOSED, view.window[excess], f"{policy.purchase_limit} purchases per window")
     return None

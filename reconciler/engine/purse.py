@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
-from reconciler.domain.findings import Refusal as Refused
-from reconciler.domain.gate import GateName, GateView, Refusal, places, refusal
+from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Refusal, Trouble
+from reconciler.domain.gate import GateName, GateView, NotNow, places, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
 from reconciler.domain.policy import Policy
@@ -68,7 +67,7 @@ class Purse:
         if self._view is not None:
             self._view = gate_after(self._view, before, after, self._policy)
 
-    def refusal(self, shape: str, price: float) -> Refusal | None:
+    def refusal(self, shape: str, price: float) -> NotNow | None:
         """A refusal that has run out since the gate was looked at does not count."""
         now = self._clock()
         refused = self._spent() or refusal(self.view().later(now), shape, price, self._policy, repeat=False)
@@ -106,7 +105,7 @@ class Purse:
         times = (self._lately.no_credit_call_until, breaker.retry_at if breaker.stage is Stage.OPEN else None)
         return max((at for at in times if at is not None and at > now), default=None)
 
-    def reserve(self, held: Held, order: Buy) -> Purchase | Refusal:
+    def reserve(self, held: Held, order: Buy) -> Purchase | NotNow:
         spent = self._spent()
         if spent is not None:
             return spent
@@ -121,10 +120,10 @@ class Purse:
     def spent(self) -> bool:
         return self._left == 0
 
-    def _spent(self) -> Refusal | None:
+    def _spent(self) -> NotNow | None:
         if self._left is None or self._left > 0:
             return None
-        return Refusal(Reason.BUDGET, None, "--max-purchases is spent")
+        return NotNow(Reason.BUDGET, None, "--max-purchases is spent")
 
     @property
     def key_refused_until(self) -> datetime | None:
@@ -182,7 +181,7 @@ class Purse:
             self._view = None
             self._gate.close(closure)
             self._tell(GateClosed(closure))
-        if isinstance(finding, NothingMade) and finding.refusal is Refused.STORE:
+        if isinstance(finding, NothingMade) and finding.refusal is Refusal.STORE:
             return
         if isinstance(finding, Accepted):
             self._trial_passed(shape)

@@ -26,7 +26,7 @@ from reconciler.domain.callbacks import announced
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.following import list_before_buying
-from reconciler.domain.gate import GateName, Refusal
+from reconciler.domain.gate import GateName, NotNow
 from reconciler.domain.learn import learn, notice, noticed
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
@@ -194,7 +194,7 @@ class Steps:
         else:
             self.desk.stand(lease, case.memory, self._not_yet(case, order, reserved), tried)
 
-    def _not_yet(self, case: Case, order: Buy, refused: Refusal) -> Standing:
+    def _not_yet(self, case: Case, order: Buy, refused: NotNow) -> Standing:
         """Where the gate is shut the track waits for it; where it is open, and only this order refused, by itself."""
         where = standing(case, order, self._purse.view())
         if where.due_at != case.now:

@@ -13,7 +13,7 @@ from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
-from reconciler.domain.gate import Closure, GateName, Proof, Refusal, Usage
+from reconciler.domain.gate import Closure, GateName, NotNow, Proof, Usage
 from reconciler.domain.model import Callback, Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
@@ -40,7 +40,7 @@ class Till:
         assert held is not None
         return held
 
-    def order(self, track_id: str = "a", **changes: Any) -> Purchase | Refusal:
+    def order(self, track_id: str = "a", **changes: Any) -> Purchase | NotNow:
         """Reserve and leave the answer open."""
         held = self.lease(track_id)
         answer = self.gate.reserve(held, replace(ORDER, **changes))
@@ -74,9 +74,9 @@ def till(app: Any) -> Till:
 
 
 def refused(
-    answer: Purchase | Refusal, reason: Reason, until: datetime | None = None, detail: str | None = None
+    answer: Purchase | NotNow, reason: Reason, until: datetime | None = None, detail: str | None = None
 ) -> None:
-    assert isinstance(answer, Refusal), answer
+    assert isinstance(answer, NotNow), answer
     assert (answer.reason, answer.until) == (reason, until)
     assert answer.detail == (answer.detail if detail is None else detail)
 
@@ -462,7 +462,7 @@ def test_a_clock_set_back_neither_blocks_nor_empties_the_window(app: Any) -> Non
     now = app.clock()
     assert view.window == (now + 10 * SECOND, now + 55 * SECOND)
     assert (view.hour.used, view.balance_at) == (2, now)
-    assert isinstance(till.order("c"), Refusal)
+    assert isinstance(till.order("c"), NotNow)
     app.clock.on(seconds=56)
     till.bought("c")
 

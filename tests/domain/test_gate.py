@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.gate import Closure, GateName, GateView, Proof, Refusal, Usage, closed, places, refusal
+from reconciler.domain.gate import Closure, GateName, GateView, NotNow, Proof, Usage, closed, places, refusal
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE, purchase
@@ -19,7 +19,7 @@ PROVEN = {SHAPE: Proof(proven=True)}
 READY = GateView(NOW, balance=1000, balance_at=NOW, proofs=PROVEN)
 
 
-def refused(view: GateView = READY, *, repeat: bool = False, price: float = 5, **policy: Any) -> Refusal | None:
+def refused(view: GateView = READY, *, repeat: bool = False, price: float = 5, **policy: Any) -> NotNow | None:
     return refusal(view, SHAPE, price, replace(POLICY, **policy), repeat=repeat)
 
 
@@ -38,11 +38,11 @@ def test_nothing_stands_in_the_way() -> None:
     [
         (
             {"paused": True},
-            Refusal(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED),
+            NotNow(Reason.PAUSED, None, "paused by an operator; `reconciler resume` ends it", GateName.PAUSED),
         ),
         (
             {"proofs": {SHAPE: Proof(out=1, refused=4)}},
-            Refusal(
+            NotNow(
                 Reason.MODEL_UNPROVEN,
                 None,
                 f"4 results of {SHAPE} were refused by verification and none was good",
@@ -51,28 +51,28 @@ def test_nothing_stands_in_the_way() -> None:
         ),
         (
             {"proofs": {SHAPE: Proof(out=3)}},
-            Refusal(Reason.GATE_CLOSED, None, f"waiting for the first good result of {SHAPE}"),
+            NotNow(Reason.GATE_CLOSED, None, f"waiting for the first good result of {SHAPE}"),
         ),
         (
             {"balance": None},
-            Refusal(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS),
+            NotNow(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS),
         ),
         (
             {"balance": 49.5},
-            Refusal(Reason.OUT_OF_CREDITS, None, "49.5 credits left, budget.min_credits = 50", GateName.CREDITS),
+            NotNow(Reason.OUT_OF_CREDITS, None, "49.5 credits left, budget.min_credits = 50", GateName.CREDITS),
         ),
         (
             {"breaker": Breaker(Stage.OPEN, retry_at=NOW + HOUR)},
-            Refusal(Reason.GATE_CLOSED, NOW + HOUR, "the provider failed; breaker open", GateName.BREAKER),
+            NotNow(Reason.GATE_CLOSED, NOW + HOUR, "the provider failed; breaker open", GateName.BREAKER),
         ),
-        ({"running": 50}, Refusal(Reason.GATE_CLOSED, None, "50 tasks run, kie.max_concurrent_tasks = 50")),
+        ({"running": 50}, NotNow(Reason.GATE_CLOSED, None, "50 tasks run, kie.max_concurrent_tasks = 50")),
         (
             {"window": (NOW + SECOND,) * 10},
-            Refusal(Reason.GATE_CLOSED, NOW + SECOND, "10 purchases per window"),
+            NotNow(Reason.GATE_CLOSED, NOW + SECOND, "10 purchases per window"),
         ),
     ],
 )
-def test_a_refusal_says_why_and_until_when(changes: dict[str, Any], refusal_: Refusal) -> None:
+def test_a_refusal_says_why_and_until_when(changes: dict[str, Any], refusal_: NotNow) -> None:
     assert refused(replace(READY, **changes)) == refusal_
 
 
@@ -141,7 +141,7 @@ def test_paused() -> None:
 )
 def test_each_closure_has_its_reason_until_it_ends(name: GateName, reason: Reason) -> None:
     closed = replace(READY, closures=(Closure(name, NOW, NOW + MINUTE, "why"),))
-    assert refused(closed) == Refusal(reason, NOW + MINUTE, "why", name)
+    assert refused(closed) == NotNow(reason, NOW + MINUTE, "why", name)
     assert refused(replace(closed, now=NOW + MINUTE)) is None
 
 
@@ -262,15 +262,15 @@ def test_when_the_balance_is_asked_for(balance: float | None, age: timedelta | N
 
 
 def test_per_day_0_never_buys() -> None:
-    assert refused(per_day=0) == Refusal(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
+    assert refused(per_day=0) == NotNow(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
     assert why(replace(READY, paused=True), per_day=0) is Reason.BUDGET
 
 
 def test_hourly_and_daily_budgets() -> None:
     full_hour = replace(READY, hour=Usage(30, NOW + MINUTE))
     full_day = replace(full_hour, day=Usage(100, NOW + HOUR))
-    assert refused(full_hour) == Refusal(Reason.BUDGET, NOW + MINUTE, "budget.per_hour = 30 is spent")
-    assert refused(full_day) == Refusal(Reason.BUDGET, NOW + HOUR, "budget.per_day = 100 is spent")
+    assert refused(full_hour) == NotNow(Reason.BUDGET, NOW + MINUTE, "budget.per_hour = 30 is spent")
+    assert refused(full_day) == NotNow(Reason.BUDGET, NOW + HOUR, "budget.per_day = 100 is spent")
     assert refused(replace(READY, hour=Usage(29), day=Usage(99))) is None
 
 

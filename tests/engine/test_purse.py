@@ -15,11 +15,11 @@ from reconciler.domain.findings import (
     Call,
     Credits,
     NothingMade,
+    Refusal,
     Running,
     Trouble,
 )
-from reconciler.domain.findings import Refusal as Refused
-from reconciler.domain.gate import Closure, GateName, Refusal
+from reconciler.domain.gate import Closure, GateName, NotNow
 from reconciler.domain.model import Purchase
 from reconciler.domain.models import shapes
 from reconciler.domain.standing import Stood
@@ -56,7 +56,7 @@ def shape(world: World) -> tuple[str, float]:
     return shapes(world.policy)[0]
 
 
-def order(world: World, database: Database, one: Purse, track_id: str = "t000") -> Purchase | Refusal:
+def order(world: World, database: Database, one: Purse, track_id: str = "t000") -> Purchase | NotNow:
     from reconciler.domain.actions import Buy
 
     held = database.leases.lease(track_id)
@@ -68,7 +68,7 @@ def order(world: World, database: Database, one: Purse, track_id: str = "t000") 
 def test_nothing_is_bought_before_the_balance_is_known(world: World, database: Database) -> None:
     one = purse(world, database)
     refused = order(world, database, one)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, NotNow)
     assert refused.reason is Reason.OUT_OF_CREDITS
     assert one.wants_credit_call()
     assert one.opens_at(*shape(world)) is None, "the call that is due comes first"
@@ -79,7 +79,7 @@ def test_a_run_spends_what_it_may_and_not_more(world: World, database: Database)
     one.credit_answer(Credits(1000), world.clock())
     assert [one.spent, isinstance(order(world, database, one), Purchase), one.spent] == [False, True, True]
     refused = order(world, database, one, "t001")
-    assert refused == Refusal(Reason.BUDGET, None, "--max-purchases is spent")
+    assert refused == NotNow(Reason.BUDGET, None, "--max-purchases is spent")
     assert one.opens_at(*shape(world)) is None
 
 
@@ -102,14 +102,14 @@ def test_a_place_that_was_taken_is_none_any_more(world: World, database: Databas
 
 def test_a_refused_order_costs_the_run_nothing(world: World, database: Database) -> None:
     one = purse(world, database, spend=1)
-    assert isinstance(order(world, database, one), Refusal)
+    assert isinstance(order(world, database, one), NotNow)
     assert not one.spent
 
 
 def test_a_refusal_that_ran_out_does_not_count(world: World, database: Database) -> None:
     one = purse(world, database)
     one.credit_answer(Credits(1000), world.clock())
-    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"), shape(world)[0])
+    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), shape(world)[0])
     until = one.opens_at(*shape(world))
     assert until == world.clock() + world.policy.purchase_window
     world.pass_time(world.policy.purchase_window - timedelta(milliseconds=100))
@@ -123,8 +123,8 @@ def test_what_is_refused_by_shape_is_so_for_this_shape(world: World, database: D
     one, (name, price) = purse(world, database), shape(world)
     one.credit_answer(Credits(1000), world.clock())
     one.credit_answer(Trouble(Call.TIMEOUT, "silent"), world.clock())
-    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"), name)
-    one.heard(NothingMade(Refused.REQUEST, Call.REJECTED, "no such field"), name)
+    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), name)
+    one.heard(NothingMade(Refusal.REQUEST, Call.REJECTED, "no such field"), name)
     one.view()
     world.pass_time(world.policy.purchase_window - SECOND / 2)
     assert [refused and refused.reason for refused in (one.refusal(name, price),)] == [Reason.GATE_CLOSED]
@@ -143,7 +143,7 @@ def test_who_asks_for_a_refusal_asks_for_an_order_that_is_no_repeat(world: World
     database.gate.heard(healthy=True, bought=False)
     assert one.view().breaker.stage is Stage.PROBING
     assert one.refusal(*shape(world)) is None
-    one.heard(NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down"))
+    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"))
     world.pass_time(world.policy.purchase_window - SECOND / 2)
     assert one.refusal(*shape(world)) is not None
     world.pass_time(SECOND / 2)
@@ -244,7 +244,7 @@ def test_when_the_free_call_is_due(world: World, database: Database) -> None:
         (1000, [], -MINUTE, True),
         (1, [], MINUTE, True),
         (1, [], MINUTE - SECOND, False),
-        (1000, [Trouble(Call.UNAUTHORIZED, "no", Refused.KEY)], MINUTE, True),
+        (1000, [Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY)], MINUTE, True),
         (1000, [Trouble(Call.TIMEOUT, "silent")] * FAULTS_TO_OPEN, MINUTE, True),
         (1000, [Trouble(Call.TIMEOUT, "silent")] * (FAULTS_TO_OPEN - 1), MINUTE, False),
     ],
@@ -314,9 +314,9 @@ def test_while_the_breaker_is_open_nothing_is_asked_before_its_time(world: World
 def test_a_balance_is_told_and_opens_a_gate_closed_for_the_key(world: World, database: Database) -> None:
     told: list[Event] = []
     one = purse(world, database, told)
-    one.heard(Trouble(Call.RATE_LIMITED, "slow down", Refused.RATE))
+    one.heard(Trouble(Call.RATE_LIMITED, "slow down", Refusal.RATE))
     assert one.key_refused_until is None
-    one.heard(Trouble(Call.UNAUTHORIZED, "no", Refused.KEY))
+    one.heard(Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY))
     before = one.key_refused_until
     one.credit_answer(Credits(7), world.clock())
     assert (before is None, one.key_refused_until) == (False, None)
@@ -325,7 +325,7 @@ def test_a_balance_is_told_and_opens_a_gate_closed_for_the_key(world: World, dat
 
 def test_a_refused_key_is_tried_once_a_run(world: World, database: Database) -> None:
     one = purse(world, database)
-    refused = Trouble(Call.UNAUTHORIZED, "no", Refused.KEY)
+    refused = Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY)
     one.heard(refused)
     assert one.wants_credit_call()
     assert not Purse(database.gate, world.policy, world.clock, print, tries_key=False).wants_credit_call()
@@ -341,11 +341,11 @@ def test_a_refused_key_is_tried_once_a_run(world: World, database: Database) -> 
 @pytest.mark.parametrize(
     ("finding", "name"),
     [
-        (NothingMade(Refused.RATE, Call.RATE_LIMITED, "x"), GateName.RATE_LIMIT),
-        (NothingMade(Refused.CREDITS, Call.NO_CREDITS, "x"), GateName.CREDITS),
-        (NothingMade(Refused.KEY_CAP, Call.NO_CREDITS, "x"), GateName.CREDITS),
-        (NothingMade(Refused.KEY, Call.UNAUTHORIZED, "x"), GateName.KEY),
-        (NothingMade(Refused.REQUEST, Call.REJECTED, "x"), GateName.REQUEST_REJECTED),
+        (NothingMade(Refusal.RATE, Call.RATE_LIMITED, "x"), GateName.RATE_LIMIT),
+        (NothingMade(Refusal.CREDITS, Call.NO_CREDITS, "x"), GateName.CREDITS),
+        (NothingMade(Refusal.KEY_CAP, Call.NO_CREDITS, "x"), GateName.CREDITS),
+        (NothingMade(Refusal.KEY, Call.UNAUTHORIZED, "x"), GateName.KEY),
+        (NothingMade(Refusal.REQUEST, Call.REJECTED, "x"), GateName.REQUEST_REJECTED),
     ],
 )
 def test_a_refusal_closes_the_gate_and_is_told(
@@ -358,7 +358,7 @@ def test_a_refusal_closes_the_gate_and_is_told(
 
 
 def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, database: Database) -> None:
-    one, told = purse(world, database), NothingMade(Refused.RATE, Call.RATE_LIMITED, "slow down")
+    one, told = purse(world, database), NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down")
     one.credit_answer(Credits(1000), world.clock())
     database.gate.close(Closure(GateName.REQUEST_REJECTED, world.clock(), shape="another"))
     for _ in range(2):
@@ -375,11 +375,11 @@ def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, data
 
 def test_an_order_that_is_taken_opens_the_gate_for_its_shape_and_no_other(world: World, database: Database) -> None:
     one, (name, _) = purse(world, database), shape(world)
-    wrong = NothingMade(Refused.REQUEST, Call.REJECTED, "no such field")
+    wrong = NothingMade(Refusal.REQUEST, Call.REJECTED, "no such field")
     one.heard(wrong, name)
     one.heard(Accepted("t"), name)
     assert one.view().closures == database.gate.view().closures == ()
-    for finding, closed in ((wrong, name), (wrong, "other"), (Trouble(Call.UNAUTHORIZED, "no", Refused.KEY), None)):
+    for finding, closed in ((wrong, name), (wrong, "other"), (Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY), None)):
         one.heard(finding, closed)
     one.heard(Accepted("u"), name)
     assert {(closure.name, closure.shape) for closure in one.view().closures} == {
@@ -419,5 +419,5 @@ def test_a_store_that_fails_says_nothing_of_the_provider(world: World, database:
     lost = AnswerLost(Call.TIMEOUT, "x")
     assert breaker_after(world, database, *[lost] * 5).stage is Stage.OPEN
     world.pass_time(timedelta(hours=1))
-    unfit = NothingMade(Refused.STORE, Call.REJECTED, "the disk", sent=False)
+    unfit = NothingMade(Refusal.STORE, Call.REJECTED, "the disk", sent=False)
     assert breaker_after(world, database, unfit).stage is Stage.OPEN

@@ -11,7 +11,7 @@ import pytest
 from reconciler.database import codec
 from reconciler.domain.actions import ListStore
 from reconciler.domain.breaker import Breaker
-from reconciler.domain.gate import Refusal
+from reconciler.domain.gate import NotNow
 from reconciler.domain.model import Outcome
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recognised, Wrote
@@ -229,7 +229,7 @@ class _Refusing:
     def reserve(self, held: Held, order: Any) -> Any:
         if held.lease.track_id == "t000" and self.refused < 3:
             self.refused += 1
-            return Refusal(Reason.IN_FLIGHT, self._until, "not this one")
+            return NotNow(Reason.IN_FLIGHT, self._until, "not this one")
         return self._gate.reserve(held, order)
 
 
@@ -529,7 +529,7 @@ def test_no_more_are_called_than_there_are_places_for(make_world: MakeWorld) -> 
 
         def reserve(self, held: Held, order: Any) -> Any:
             answer = self._gate.reserve(held, order)
-            refused.extend([answer] * isinstance(answer, Refusal))
+            refused.extend([answer] * isinstance(answer, NotNow))
             return answer
 
     world.run(HOUR, wrap=lambda name, port: Noting(port) if name == "gate" else port)
