@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from reconciler.app.kept import Kept
+from reconciler.app.kept_open import KeptOpen
 from reconciler.database import Database
 from reconciler.domain.model import Callback
 
@@ -22,7 +22,7 @@ class _Waiting:
 
 
 class Calling:
-    """`woken`: after callbacks were committed. `opening`, `place`: of the database, as `Kept` has them."""
+    """`woken`: after callbacks were committed. `opening`, `place`: of the database, as `KeptOpen` has them."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Calling:
         place: Callable[[], object],
         woken: Callable[[], None],
     ) -> None:
-        self._kept, self._woken = Kept(opening, place), woken
+        self._kept, self._woken = KeptOpen(opening, place), woken
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="callbacks", daemon=True)
         self._thread.start()

@@ -28,7 +28,7 @@ from reconciler.config import Settings
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
 from reconciler.images.local_store import LocalReader
-from reconciler.service.callbacks import Callbacks, Heard
+from reconciler.service.callbacks import Callbacks, Reception
 from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
 from reconciler.service.http import HttpServer
 from reconciler.service.notify import Notifier, watchdog_interval
@@ -155,9 +155,9 @@ class Daemon:
         finally:
             calling.close()
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: Reception) -> None:
         self._ears.metrics.called_back(heard)
-        if heard is Heard.TAKEN:
+        if heard is Reception.TAKEN:
             self._jobs.status.called_at = utc_now()
 
     def _look_again(self) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from reconciler.config import Settings, policy_of
-from reconciler.database import Database, Heard, Reader, Where, open_database, open_reader, printed_schema
+from reconciler.database import Database, Reader, TimeHeard, Where, open_database, open_reader, printed_schema
 from reconciler.ports import Held
 
 
@@ -68,7 +68,7 @@ def looked_into(settings: Settings) -> Iterator[Reader]:
 
 
 @contextmanager
-def opened(settings: Settings, heard: Heard | None = None) -> Iterator[Database]:
+def opened(settings: Settings, heard: TimeHeard | None = None) -> Iterator[Database]:
     """The app's database to work in; our tables are created or updated. DatabaseError says what is wrong with it.
 
     `heard` is told the server's time before anything is done, see Connection.

@@ -10,7 +10,7 @@ from typing import TypeVar
 from reconciler.app.counted import each
 from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
 from reconciler.app.keeping import tidy
-from reconciler.app.kept import Kept
+from reconciler.app.kept_open import KeptOpen
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status
 from reconciler.app.sweeping import Ears, Haste, Sweeping
@@ -47,8 +47,8 @@ class Jobs:
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
         self._clock = outside.clock
         place = partial(file_of, self._settings)
-        self._working = Kept(lambda: opened(self._settings, self._clock.heard), place)
-        self._looking = Kept(lambda: looked_into(self._settings), place)
+        self._working = KeptOpen(lambda: opened(self._settings, self._clock.heard), place)
+        self._looking = KeptOpen(lambda: looked_into(self._settings), place)
         self._sweeping = Sweeping(outside, ears, vitals)
         self._calm = Haste(AUDITORS, HostPace(PER_HOST))
         self._trigger = Trigger.STARTUP

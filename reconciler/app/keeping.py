@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from reconciler.app.inside import StoreAway, StoreUnfit, utc_now
 from reconciler.config import Settings
 from reconciler.database import MARKER, Database
-from reconciler.images.disk import Absent
+from reconciler.images.disk import FileMissing
 from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.proof import Proof
-from reconciler.images.s3_asking import Access, Heard, S3Error, unheard
+from reconciler.images.s3_asking import Access, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Outcome
 from reconciler.ports import Prepared, Store, StoreError, StoreReader
 
@@ -50,7 +50,7 @@ class NoStore(EmptyReader):
         """Nothing is to be stored."""
 
 
-def store_of(settings: Settings, heard: Heard = unheard, proof: Proof | None = None) -> Store:
+def store_of(settings: Settings, heard: StoreAsked = unheard, proof: Proof | None = None) -> Store:
     """Raises StoreUnfit where the program lacks what it takes."""
     match settings.storage.kind:
         case "s3":
@@ -79,7 +79,9 @@ def bucket_probe(settings: Settings) -> "S3Probe":
     return probe
 
 
-def open_store(settings: Settings, database: Database, heard: Heard = unheard, proof: Proof | None = None) -> Store:
+def open_store(
+    settings: Settings, database: Database, heard: StoreAsked = unheard, proof: Proof | None = None
+) -> Store:
     """The store that the database knows by its marker; one that neither knows is adopted.
 
     Raises StoreUnfit, or StoreAway where the same may do better a little later.
@@ -107,7 +109,7 @@ def open_store(settings: Settings, database: Database, heard: Heard = unheard, p
 
 
 def _is_absent(error: StoreError) -> bool:
-    return isinstance(error, Absent) or (isinstance(error, S3Error) and error.failure.outcome is Outcome.NOT_FOUND)
+    return isinstance(error, FileMissing) or (isinstance(error, S3Error) and error.failure.outcome is Outcome.NOT_FOUND)
 
 
 def tidy(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from reconciler.database import Ordered, Reader, WroteLast
+from reconciler.database import BoughtLast, Reader, WroteLast
 from reconciler.domain.actions import GiveUp, Wait
 from reconciler.domain.attempts import written
 from reconciler.domain.learn import noticed
@@ -108,7 +108,7 @@ def _key(memory: Memory) -> str | None:
     return last.key or last.url if last is not None else None
 
 
-def _fate(order: Ordered) -> Fate:
+def _fate(order: BoughtLast) -> Fate:
     return Fate.FAILED if order.outcome is Outcome.NOTHING else _FATES[order.verdict]
 
 

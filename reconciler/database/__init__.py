@@ -11,7 +11,7 @@ from reconciler.database import without_driver  # noqa: F401 - before the others
 # isort: split
 from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.callbacks import Callbacks
-from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Heard, Now, connect
+from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, TimeHeard, connect
 from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.dialect import Key
 from reconciler.database.errors import (
@@ -37,7 +37,7 @@ from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, probe, refuse_missing_rights
-from reconciler.database.showing import Ordered, Showing, WroteLast
+from reconciler.database.showing import BoughtLast, Showing, WroteLast
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
 from reconciler.ports import Held, Overview
@@ -46,6 +46,7 @@ __all__ = [
     "AUDIT_BEGAN",
     "AUDIT_REACHED",
     "MARKER",
+    "BoughtLast",
     "Database",
     "DatabaseBroken",
     "DatabaseDenied",
@@ -56,12 +57,11 @@ __all__ = [
     "DatabaseMissing",
     "DatabaseReadOnly",
     "Handing",
-    "Heard",
     "Key",
-    "Ordered",
     "Pruned",
     "Reader",
     "SchemaError",
+    "TimeHeard",
     "Told",
     "Where",
     "WroteLast",
@@ -172,7 +172,7 @@ def open_database(
     now: Now | None = None,
     *,
     owner: str | None = None,
-    heard: Heard | None = None,
+    heard: TimeHeard | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
     """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process. `heard`:

@@ -21,7 +21,7 @@ AS_EXPECTED = timedelta(seconds=1)
 """Nothing that is read alone needs the time more exactly: whatever costs money looks again under the gate's lock."""
 
 Now = Callable[[], datetime]
-Heard = Callable[[datetime, timedelta], None]
+TimeHeard = Callable[[datetime, timedelta], None]
 
 
 class Connection:
@@ -33,7 +33,7 @@ class Connection:
 
     def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool = False) -> None:
         self.db, self.place, self.dialect, self._now, self._readonly = db, place, dialect, now, readonly
-        self.heard: Heard = lambda *_: None
+        self.heard: TimeHeard = lambda *_: None
         self._in_transaction = self._is_over = False
         self._told: datetime | None = None
         """What the server's clock showed when this machine's steady one began."""

@@ -34,7 +34,7 @@ class WroteLast(NamedTuple):
     detail: str
 
 
-class Ordered(NamedTuple):
+class BoughtLast(NamedTuple):
     """A purchase that counts in the budget of the day."""
 
     at: datetime
@@ -70,6 +70,6 @@ class Showing:
         with self._connection.reading():
             return [WroteLast(*row) for row in self._wrote.rows()]
 
-    def bought(self) -> Sequence[Ordered]:
+    def bought(self) -> Sequence[BoughtLast]:
         with self._connection.snapshot() as now:
-            return [Ordered(*row) for row in self._bought.rows(after=now - DAY)]
+            return [BoughtLast(*row) for row in self._bought.rows(after=now - DAY)]

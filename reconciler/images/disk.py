@@ -25,7 +25,7 @@ _ADVICE = {
 }
 
 
-class Absent(StoreError):
+class FileMissing(StoreError):
     """There is no such file."""
 
 
@@ -35,7 +35,7 @@ def explained(what: str, where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check storage.path and the disk")
-        kind = Absent if isinstance(error, FileNotFoundError) else StoreError
+        kind = FileMissing if isinstance(error, FileNotFoundError) else StoreError
         raise kind(f"{what}: {where}: {error.strerror or error}; {advice}") from error
 
 

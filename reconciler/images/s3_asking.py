@@ -13,7 +13,7 @@ from reconciler.ports import StoreError
 PAUSES_S = (0.2, 0.4)
 """Before a request is made again."""
 
-Heard = Callable[[Operation, Outcome], None]
+StoreAsked = Callable[[Operation, Outcome], None]
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ class Access:
 class Asking:
     """What one method asks, all of it within so many calls' time."""
 
-    def __init__(self, access: Access, heard: Heard, sleep: Callable[[float], None], calls: int) -> None:
+    def __init__(self, access: Access, heard: StoreAsked, sleep: Callable[[float], None], calls: int) -> None:
         self._access, self._heard, self._sleep = access, heard, sleep
         self._ends = time.monotonic() + calls * access.call.total_seconds()
 

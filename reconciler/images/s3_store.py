@@ -20,11 +20,11 @@ from obstore.store import S3Store as Client
 
 from reconciler import __version__
 from reconciler.images import marker
-from reconciler.images.disk import Absent
+from reconciler.images.disk import FileMissing
 from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, is_key, key_of
 from reconciler.images.proof import LARGE, Proof
-from reconciler.images.s3_asking import Access, Asking, Heard, S3Error, unheard
+from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Operation
 from reconciler.ports import Prepared, StoreError
 
@@ -42,7 +42,9 @@ DEFAULT_REGION = "us-east-1"
 class S3Reader:
     """ports.StoreReader over a bucket."""
 
-    def __init__(self, access: Access, heard: Heard = unheard, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, access: Access, heard: StoreAsked = unheard, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._access, self._heard, self._sleep = access, heard, sleep
         self._client = _client(access)
 
@@ -75,7 +77,7 @@ class S3Reader:
         found = self._marker(call)
         if found is None:
             todo = "set storage.bucket to the bucket with the pictures, or put the marker back"
-            raise Absent(f"read the store's marker: {self._access.place}, {marker.NAME}: there is none; {todo}")
+            raise FileMissing(f"read the store's marker: {self._access.place}, {marker.NAME}: there is none; {todo}")
         return found
 
     def _marker(self, call: Asking) -> str | None:
@@ -107,7 +109,7 @@ class S3Store(S3Reader):
     def __init__(
         self,
         access: Access,
-        heard: Heard = unheard,
+        heard: StoreAsked = unheard,
         *,
         sleep: Callable[[float], None] = time.sleep,
         proof: Proof | None = None,

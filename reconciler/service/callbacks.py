@@ -21,7 +21,7 @@ _BODIES = 8
 _LATER = ("Retry-After", "10")
 
 
-class Heard(StrEnum):
+class Reception(StrEnum):
     """What came of a callback."""
 
     TAKEN = "taken"
@@ -35,7 +35,7 @@ class Heard(StrEnum):
 class _Turned(Exception):
     """A callback that is not taken, and why."""
 
-    def __init__(self, heard: Heard, status: HTTPStatus, *headers: tuple[str, str]) -> None:
+    def __init__(self, heard: Reception, status: HTTPStatus, *headers: tuple[str, str]) -> None:
         super().__init__(status.phrase)
         self.heard, self.status, self.headers = heard, status, headers
 
@@ -52,7 +52,7 @@ class Callbacks:
         hint: Callable[[str, str], bool],
         *,
         hmac_key: str = "",
-        heard: Callable[[Heard], None] = lambda heard: None,  # noqa: ARG005
+        heard: Callable[[Reception], None] = lambda heard: None,  # noqa: ARG005
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hint, self._hmac_key, self._heard = hint, hmac_key, heard
@@ -68,17 +68,17 @@ class Callbacks:
         except _Turned as turned:
             self._heard(turned.heard)
             return _answer(turned.status, *turned.headers)
-        self._heard(Heard.TAKEN)
+        self._heard(Reception.TAKEN)
         return _answer(HTTPStatus.OK)
 
     def _admit(self, environ: WSGIEnvironment) -> None:
         wait = self._buckets.wait_for(_address(environ))
         if wait:
-            raise _Turned(Heard.LIMITED, HTTPStatus.TOO_MANY_REQUESTS, ("Retry-After", str(math.ceil(wait))))
+            raise _Turned(Reception.LIMITED, HTTPStatus.TOO_MANY_REQUESTS, ("Retry-After", str(math.ceil(wait))))
 
     def _read(self, environ: WSGIEnvironment) -> bytes:
         if not self._bodies.acquire(blocking=False):
-            raise _Turned(Heard.LIMITED, HTTPStatus.SERVICE_UNAVAILABLE, _LATER)
+            raise _Turned(Reception.LIMITED, HTTPStatus.SERVICE_UNAVAILABLE, _LATER)
         try:
             return _body(environ)
         finally:
@@ -87,16 +87,16 @@ class Callbacks:
     def _check(self, environ: WSGIEnvironment, body: bytes) -> None:
         timestamp, signature = environ.get("HTTP_X_WEBHOOK_TIMESTAMP"), environ.get("HTTP_X_WEBHOOK_SIGNATURE")
         if self._hmac_key and not is_signed(body, self._hmac_key, timestamp, signature):
-            raise _Turned(Heard.UNSIGNED, HTTPStatus.UNAUTHORIZED)
+            raise _Turned(Reception.UNSIGNED, HTTPStatus.UNAUTHORIZED)
 
     def _take(self, token: str, told: tuple[str, ...]) -> None:
         """A body that tells nothing is still a knock."""
         try:
             known = all(self._hint(token, each) for each in told or ("",))
         except Exception:  # noqa: BLE001 - whatever it is, Kie is to come again; its text may hold the token
-            raise _Turned(Heard.FAILED, HTTPStatus.SERVICE_UNAVAILABLE) from None
+            raise _Turned(Reception.FAILED, HTTPStatus.SERVICE_UNAVAILABLE) from None
         if not known:
-            raise _Turned(Heard.UNKNOWN, HTTPStatus.NOT_FOUND)
+            raise _Turned(Reception.UNKNOWN, HTTPStatus.NOT_FOUND)
 
 
 def _address(environ: WSGIEnvironment) -> str:
@@ -121,22 +121,22 @@ def _is_address(text: str) -> bool:
 def _body(environ: WSGIEnvironment) -> bytes:
     length = _length(environ)
     if length > LARGEST:
-        raise _Turned(Heard.UNREADABLE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        raise _Turned(Reception.UNREADABLE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except OSError:
         body = b""
     if len(body) < length:
-        raise _Turned(Heard.UNREADABLE, HTTPStatus.BAD_REQUEST)
+        raise _Turned(Reception.UNREADABLE, HTTPStatus.BAD_REQUEST)
     return body
 
 
 def _length(environ: WSGIEnvironment) -> int:
     text = str(environ.get("CONTENT_LENGTH", "")).strip()
     if not text:
-        raise _Turned(Heard.UNREADABLE, HTTPStatus.LENGTH_REQUIRED)
+        raise _Turned(Reception.UNREADABLE, HTTPStatus.LENGTH_REQUIRED)
     if not (text.isascii() and text.isdecimal()):
-        raise _Turned(Heard.UNREADABLE, HTTPStatus.BAD_REQUEST)
+        raise _Turned(Reception.UNREADABLE, HTTPStatus.BAD_REQUEST)
     digits = text.lstrip("0") or "0"
     return int(digits) if len(digits) <= len(str(LARGEST)) else LARGEST + 1
 

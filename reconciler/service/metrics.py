@@ -20,7 +20,7 @@ from reconciler.domain.policy import Policy
 from reconciler.engine.events import CreditsRead, Event
 from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.ports import Overview
-from reconciler.service.callbacks import Heard
+from reconciler.service.callbacks import Reception
 from reconciler.service.catalogue import Catalogue, Described
 from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts, SweepFailure, Trigger
 from reconciler.service.exposition import Exposition
@@ -53,7 +53,7 @@ class Metrics:
         self._sweeps, self._steps = SweepCounts(make, sweep_interval), StepCounts(make, policy)
         self._calls, self._store = CallCounts(make, kinds), StoreCounts(make)
         text = "Calls of Kie, or of whoever found the address, by what came of them."
-        self._heard = make.counter("callbacks_total", text, outcome=Heard)
+        self._heard = make.counter("callbacks_total", text, outcome=Reception)
         self._logged = make.counter("log_messages_total", "Log messages, by level.", level=LEVELS)
         info = make.gauge("build_info", "Always 1; the labels tell what runs.", version=(), python=())
         info.labels(version, platform.python_version()).set(1)
@@ -93,7 +93,7 @@ class Metrics:
     def store_asked(self, operation: Operation, outcome: Outcome) -> None:
         self._store.asked(operation, outcome)
 
-    def called_back(self, heard: Heard) -> None:
+    def called_back(self, heard: Reception) -> None:
         self._heard.labels(heard).inc()
 
     def overview(self, overview: Overview, took: timedelta) -> None:

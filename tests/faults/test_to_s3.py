@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.domain.findings import Fault as Failed
 from reconciler.domain.states import Reason, State
-from reconciler.images.s3_asking import Access, Heard, unheard
+from reconciler.images.s3_asking import Access, StoreAsked, unheard
 from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.images.s3_store import S3Store
 from reconciler.ports import StoreError
@@ -46,7 +46,7 @@ def world(tmp_path: Path, bucket: str) -> Iterator[Wired]:
         yield made
 
 
-def store(network: Proxy, bucket: str, call: timedelta = LONG, heard: Heard = unheard) -> S3Store:
+def store(network: Proxy, bucket: str, call: timedelta = LONG, heard: StoreAsked = unheard) -> S3Store:
     access = Access(f"http://{network.host}:{network.port}", bucket, s3.OWNER, s3.OWNERS_SECRET, call)
     return S3Store(access, heard, sleep=lambda _: None)
 

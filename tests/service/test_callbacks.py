@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from reconciler.kie.simulated import API_KEY, DEFAULT_MODEL, IdPlace, KieServer, Request, SimulatedKie, Succeed
 from reconciler.kie.simulated import Settings as KieSettings
 from reconciler.service.buckets import Buckets
-from reconciler.service.callbacks import LARGEST, Callbacks, Heard
+from reconciler.service.callbacks import LARGEST, Callbacks, Reception
 from reconciler.service.http import HttpServer, Limits
 from reconciler.service.pages import Pages
 from tests.kie.test_kie_callbacks import IMAGE, signed
@@ -40,7 +40,7 @@ class Inbox:
 
     key: str = ""
     hints: list[tuple[str, str]] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[Reception] = field(default_factory=list)
     failed: list[tuple[str, Exception]] = field(default_factory=list)
     raises: Exception | None = None
     now: float = 1000.0
@@ -98,7 +98,7 @@ def inbox() -> Inbox:
 def test_a_callback_is_a_hint(inbox: Inbox) -> None:
     reply = call(inbox.pages())
     assert (reply.status, reply.body, reply.headers["Cache-Control"]) == (200, b"ok\n", "no-store")
-    assert (inbox.hints, inbox.heard) == ([(TOKEN, IMAGE)], [Heard.TAKEN])
+    assert (inbox.hints, inbox.heard) == ([(TOKEN, IMAGE)], [Reception.TAKEN])
 
 
 def test_an_unreadable_body_is_still_a_knock(inbox: Inbox) -> None:
@@ -111,12 +111,12 @@ def test_several_told_ids_are_each_a_hint(inbox: Inbox) -> None:
     told = {"taskId": "c", "task_id": "d", "data": {"taskId": "b", "task_id": "a"}}
     assert call(inbox.pages(), json.dumps(told).encode()).status == 200
     assert inbox.hints == [(TOKEN, task_id) for task_id in "abdc"]
-    assert inbox.heard == [Heard.TAKEN]
+    assert inbox.heard == [Reception.TAKEN]
 
 
 def test_a_token_of_somebody_else_is_not_found(inbox: Inbox) -> None:
     assert call(inbox.pages(), path=f"/callback/{FOREIGN}").status == 404
-    assert (inbox.hints, inbox.heard) == ([(FOREIGN, IMAGE)], [Heard.UNKNOWN])
+    assert (inbox.hints, inbox.heard) == ([(FOREIGN, IMAGE)], [Reception.UNKNOWN])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_cannot_be_committed_is_to_come_again_and_tells_nothing(inbox: Inbo
     inbox.raises = RuntimeError(TOKEN)
     reply = call(inbox.pages())
     assert (reply.status, reply.body) == (503, b"service unavailable\n")
-    assert (inbox.heard, inbox.failed) == ([Heard.FAILED], [])
+    assert (inbox.heard, inbox.failed) == ([Reception.FAILED], [])
 
 
 def test_a_page_that_fails_does_not_tell_the_token(inbox: Inbox) -> None:
@@ -171,7 +171,7 @@ def test_a_page_that_fails_does_not_tell_the_token(inbox: Inbox) -> None:
 def test_a_body_needs_a_length_that_it_has(inbox: Inbox, length: str | None, status: int) -> None:
     read = io.BytesIO(BODY)
     assert call(inbox.pages(), environ={"CONTENT_LENGTH": length, "wsgi.input": read}).status == status
-    assert (inbox.hints, inbox.heard) == ([], [Heard.UNREADABLE])
+    assert (inbox.hints, inbox.heard) == ([], [Reception.UNREADABLE])
     assert read.tell() == (len(BODY) if length == str(len(BODY) + 1) else 0)
 
 
@@ -189,7 +189,7 @@ class Silent(io.BytesIO):
 
 def test_a_body_that_does_not_come_is_refused(inbox: Inbox) -> None:
     assert call(inbox.pages(), environ={"wsgi.input": Silent()}).status == 400
-    assert inbox.heard == [Heard.UNREADABLE]
+    assert inbox.heard == [Reception.UNREADABLE]
 
 
 # -- signatures ----------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_with_a_key_only_what_is_signed_is_taken(inbox: Inbox, body: dict[str, A
     for wrong in (headers("u"), {}, {"HTTP_X_WEBHOOK_SIGNATURE": signed("t")}):
         assert call(inbox.pages(), raw, environ=wrong).status == 401
     assert call(inbox.pages(), b"{", environ=headers("")).status == 401
-    assert (inbox.hints, inbox.heard) == ([(TOKEN, "t")], [Heard.TAKEN, *[Heard.UNSIGNED] * 4])
+    assert (inbox.hints, inbox.heard) == ([(TOKEN, "t")], [Reception.TAKEN, *[Reception.UNSIGNED] * 4])
 
 
 # -- how often -----------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_an_address_that_comes_too_often_is_put_off(inbox: Inbox) -> None:
     assert statuses(pages, 11) == [*[200] * 10, 429]
     inbox.now += 3600
     assert statuses(pages, 121) == [*[200] * 120, 429]
-    assert inbox.heard.count(Heard.LIMITED) == 4
+    assert inbox.heard.count(Reception.LIMITED) == 4
 
 
 def test_behind_a_proxy_on_this_machine_the_address_is_the_last_it_tells(inbox: Inbox) -> None:
@@ -360,7 +360,7 @@ def test_a_body_that_never_comes_is_not_waited_for_long(inbox: Inbox) -> None:
     with HttpServer("127.0.0.1", 0, inbox.pages(), Limits(silence=timedelta(milliseconds=10))) as server:
         raw = b"POST " + PATH.encode() + b" HTTP/1.1\r\nContent-Length: 5\r\n\r\n"
         assert b"400" in exchange(server, raw, close=False)
-    assert inbox.heard == [Heard.UNREADABLE]
+    assert inbox.heard == [Reception.UNREADABLE]
 
 
 @dataclass
@@ -396,7 +396,7 @@ def test_bodies_that_come_slowly_leave_room_for_all_else(inbox: Inbox) -> None:
             assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
         with urlopen(f"{server.url}/healthz", timeout=LONG) as health:
             assert health.status == 200
-        assert (inbox.hints, inbox.heard) == ([], [Heard.LIMITED])
+        assert (inbox.hints, inbox.heard) == ([], [Reception.LIMITED])
 
         lines[0].sendall(BODY)
         lines[1].shutdown(socket.SHUT_WR)

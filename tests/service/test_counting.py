@@ -53,7 +53,7 @@ from reconciler.engine.events import (
     Wrote,
 )
 from reconciler.ports import Commit
-from reconciler.service.callbacks import Heard
+from reconciler.service.callbacks import Reception
 from reconciler.service.counting import SweepFailure, Trigger
 from reconciler.service.metrics import Metrics
 from tests.domain.builders import COVER, DURABLE, INLINE, KEY, NOW, RESULT, TASK, purchase
@@ -326,6 +326,6 @@ def test_messages_count_by_one_of_four_levels(metrics: Metrics, level: str, coun
     assert changed(metrics, lambda: metrics.logged(level)) == {f"log_messages_total{{{counted}}}": 1}
 
 
-@pytest.mark.parametrize("heard_", Heard)
-def test_callbacks_are_counted_by_what_came_of_them(metrics: Metrics, heard_: Heard) -> None:
+@pytest.mark.parametrize("heard_", Reception)
+def test_callbacks_are_counted_by_what_came_of_them(metrics: Metrics, heard_: Reception) -> None:
     assert changed(metrics, lambda: metrics.called_back(heard_)) == {f"callbacks_total{{{heard_}}}": 1}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler.app.kept import Kept
+from reconciler.app.kept_open import KeptOpen
 
 
 class Opened:
@@ -34,17 +34,17 @@ def opened() -> Opened:
 
 
 @pytest.fixture
-def kept(opened: Opened) -> Kept[int]:
-    return Kept(opened, lambda: opened.place)
+def kept(opened: Opened) -> KeptOpen[int]:
+    return KeptOpen(opened, lambda: opened.place)
 
 
-def test_it_is_opened_when_it_is_wanted_and_only_once(opened: Opened, kept: Kept[int]) -> None:
+def test_it_is_opened_when_it_is_wanted_and_only_once(opened: Opened, kept: KeptOpen[int]) -> None:
     assert opened.log == []
     assert [kept.get(), kept.get()] == [0, 0]
     assert opened.log == ["open 0"]
 
 
-def test_it_is_opened_anew_after_it_was_dropped(opened: Opened, kept: Kept[int]) -> None:
+def test_it_is_opened_anew_after_it_was_dropped(opened: Opened, kept: KeptOpen[int]) -> None:
     kept.get()
     kept.drop()
     kept.drop()
@@ -52,14 +52,14 @@ def test_it_is_opened_anew_after_it_was_dropped(opened: Opened, kept: Kept[int])
     assert opened.log == ["open 0", "close 0", "open 2"]
 
 
-def test_it_is_opened_anew_when_its_place_is_another_one(opened: Opened, kept: Kept[int]) -> None:
+def test_it_is_opened_anew_when_its_place_is_another_one(opened: Opened, kept: KeptOpen[int]) -> None:
     kept.get()
     opened.place = "there"
     assert [kept.get(), kept.get()] == [2, 2]
     assert opened.log == ["open 0", "close 0", "open 2"]
 
 
-def test_one_that_cannot_be_opened_is_tried_anew(opened: Opened, kept: Kept[int]) -> None:
+def test_one_that_cannot_be_opened_is_tried_anew(opened: Opened, kept: KeptOpen[int]) -> None:
     opened.fails = OSError("away")
     for _ in range(2):
         with pytest.raises(OSError, match="away"):
@@ -68,7 +68,7 @@ def test_one_that_cannot_be_opened_is_tried_anew(opened: Opened, kept: Kept[int]
     assert kept.get() == 0
 
 
-def test_one_that_cannot_be_closed_is_dropped_all_the_same(opened: Opened, kept: Kept[int]) -> None:
+def test_one_that_cannot_be_closed_is_dropped_all_the_same(opened: Opened, kept: KeptOpen[int]) -> None:
     kept.get()
     opened.fails = OSError("broken")
     kept.drop()

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class KeptOpen(Generic[T]):
     """Opened when first wanted, and anew after it was dropped or `place` tells of another one. For one thread."""
 
     def __init__(
