@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reconciler.console import standings
 from reconciler.domain.gate import GateView, Usage
 from reconciler.domain.policy import Policy
 from reconciler.domain.shut import shut
-from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount, moment, plain
 from reconciler.ports import Overview
 
@@ -27,7 +27,7 @@ def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str
         "memory": "known" if remembers else "empty",
         "tracks": sum(overview.tracks.values()),
         "stuck": overview.stuck,
-        "states": [{"state": s, "reason": r, "tracks": n} for s, r, n in _counts(overview)],
+        "states": standings.document(overview.tracks),
         "oldest_stuck": moment(overview.oldest_stuck),
         "earliest_expiry": moment(overview.earliest_expiry),
         "next_due": moment(overview.work_due),
@@ -56,7 +56,7 @@ def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[R
     if not remembers:
         yield Text(NO_MEMORY)
     if overview.tracks:
-        yield _table(overview)
+        yield standings.table(overview.tracks)
     gate, total = overview.gate, sum(overview.tracks.values())
     oldest = f", the oldest since {_ago(overview.oldest_stuck, overview.at)}" if overview.oldest_stuck else ""
     yield Text(f"Tracks in scope: {total}. Stuck: {overview.stuck}{oldest}.")
@@ -70,13 +70,6 @@ def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[R
         yield Text(_shut(closed_gate))
     if overview.working:
         yield _workers(overview)
-
-
-def _counts(overview: Overview) -> Iterator[tuple[State, Reason | None, int]]:
-    order = tuple(State)
-    for state, reason in sorted(overview.tracks, key=lambda where: (order.index(where[0]), where[1] or "")):
-        if overview.tracks[state, reason]:
-            yield state, reason, overview.tracks[state, reason]
 
 
 def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
@@ -94,16 +87,6 @@ def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
 def _usage(usage: Usage, limit: int) -> dict[str, Any]:
     left = max(limit - usage.used, 0)
     return {"used": usage.used, "limit": limit, "remaining": left, "frees_at": moment(usage.frees_at)}
-
-
-def _table(overview: Overview) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("state")
-    table.add_column("reason")
-    table.add_column("tracks", justify="right")
-    for state, reason, tracks in _counts(overview):
-        table.add_row(state, reason or "", str(tracks), style="red" if state is State.FAILED else "")
-    return table
 
 
 def _workers(overview: Overview) -> Table:

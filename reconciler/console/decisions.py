@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reconciler.console import standings
 from reconciler.deciding import Decided
 from reconciler.domain.standing import Standing
 from reconciler.domain.texts import plain
@@ -46,4 +47,4 @@ def _sentences(decided: Decided) -> Iterator[str]:
 
 
 def _words(standing: Standing) -> str:
-    return " ".join(filter(None, (standing.state or "out of scope", standing.reason)))
+    return standings.words(standing.state, standing.reason)

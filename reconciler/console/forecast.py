@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reconciler.console import standings
 from reconciler.domain.actions import AskSong, AskTask, ListStore, Measure
 from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount, plain
@@ -99,7 +100,6 @@ def _table(lines: Sequence[Line]) -> Table:
         table.add_column(heading, overflow="fold")
     table.add_column("credits", justify="right")
     for line in lines:
-        state = " ".join(filter(None, (line.state or "out of scope", line.reason)))
         price = amount(line.credits) if line.credits else ""
-        table.add_row(plain(line.track, 60), state, plain(line.next, 120), price)
+        table.add_row(plain(line.track, 60), standings.words(line.state, line.reason), plain(line.next, 120), price)
     return table

@@ -10,12 +10,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.domain.states import State
+from reconciler.domain.states import UNDER_WAY, State
 from reconciler.domain.texts import amount
 from reconciler.engine.events import Event
 from reconciler.engine.tally import Tally
-
-UNDER_WAY = frozenset({State.SUBMITTING, State.AWAITING, State.FETCHING})
 
 
 def line(tally: Tally) -> str:

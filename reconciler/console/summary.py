@@ -3,23 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from reconciler.console import standings
 from reconciler.domain.advice import advice, gate_advice
-from reconciler.domain.states import AT_REST, Reason, State
+from reconciler.domain.states import AT_REST, Reason
 from reconciler.domain.texts import amount, moment, plain
 from reconciler.engine.events import Result
-
-_ORDER = tuple(State)
 
 
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON."""
     return {
-        "states": [{"state": state, "reason": reason, "tracks": tracks} for state, reason, tracks in _states(result)],
+        "states": standings.document(result.states),
         "resolved": dict(result.resolved),
         "purchases": result.purchases,
         "repeat_purchases": result.repeats,
@@ -41,7 +38,7 @@ def document(result: Result) -> dict[str, Any]:
 def render(result: Result) -> Iterator[RenderableType]:
     """The result for people, 80 columns wide."""
     if result.states:
-        yield _table(result)
+        yield standings.table(result.states)
     yield Text(_did(result))
     for closure in result.closures.values():
         until = f" until {moment(closure.until)}" if closure.until else ""
@@ -71,21 +68,6 @@ def _for_most(result: Result) -> str:
         ((where, n) for where, n in result.states.items() if where[0] not in AT_REST), key=lambda each: each[1]
     )
     return f"{tracks} {state}{f' ({reason})' if reason else ''}: {advice(state, reason)}"
-
-
-def _states(result: Result) -> Iterator[tuple[State, Reason | None, int]]:
-    for state, reason in sorted(result.states, key=lambda where: (_ORDER.index(where[0]), where[1] or "")):
-        yield state, reason, result.states[state, reason]
-
-
-def _table(result: Result) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("state")
-    table.add_column("reason")
-    table.add_column("tracks", justify="right")
-    for state, reason, tracks in _states(result):
-        table.add_row(state, reason or "", str(tracks), style="red" if state is State.FAILED else "")
-    return table
 
 
 def _did(result: Result) -> str:

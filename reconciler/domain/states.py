@@ -24,6 +24,7 @@ class State(StrEnum):
 
 
 _SOUND = frozenset({State.OK, State.EXPIRING, State.UNVERIFIED, State.SETTLING})
+UNDER_WAY = frozenset({State.SUBMITTING, State.AWAITING, State.FETCHING})
 AT_REST = frozenset({State.OK, State.SETTLING})
 """A run in which every track looked at is in one of these ends with exit code 0."""
 

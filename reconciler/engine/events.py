@@ -10,7 +10,7 @@ from reconciler.domain.breaker import Breaker
 from reconciler.domain.findings import Finding
 from reconciler.domain.gate import Closure
 from reconciler.domain.model import Purchase
-from reconciler.domain.states import How, Reason, State
+from reconciler.domain.states import AT_REST, How, Reason, State
 from reconciler.ports import Commit
 
 
@@ -141,4 +141,4 @@ class Result:
 
     @property
     def at_rest(self) -> bool:
-        return not self.stopped and all(state in (State.OK, State.SETTLING) for state, _ in self.states)
+        return not self.stopped and all(state in AT_REST for state, _ in self.states)

@@ -33,7 +33,7 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.plan import plan
 from reconciler.domain.standing import Standing, standing
-from reconciler.domain.states import State
+from reconciler.domain.states import AT_REST
 from reconciler.engine.effects import Asking, Eyes, whole
 
 QUESTIONS_PER_TRACK = 12
@@ -71,7 +71,7 @@ class Forecast:
 
     @property
     def is_work(self) -> bool:
-        return self.standing.state not in (None, State.OK, State.SETTLING)
+        return self.standing.state is not None and self.standing.state not in AT_REST
 
 
 def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Generator[Forecast, None, None]:

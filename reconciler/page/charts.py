@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
-from reconciler.domain.states import State
+from reconciler.domain.states import UNDER_WAY, State
 from reconciler.page.svg import element, figure, hatched, share
 from reconciler.page.values import Fate
 from reconciler.page.words import counted, grouped, spaced
@@ -39,7 +39,7 @@ PARTS = (
         "work",
         "Under way",
         "ordered, at Kie, or being fetched",
-        frozenset({State.SUBMITTING, State.AWAITING, State.FETCHING}),
+        UNDER_WAY,
     ),
     Part(
         "wait",
