@@ -1,1 +1,70 @@
-"""The parts of `check` that are about one thing each."""
+"""The `check` command: everything a run rests on, looked at once; nothing is changed in the database."""
+
+from collections.abc import Iterator
+
+from reconciler.app.outside import Provider, provider
+from reconciler.checking.database import check_database
+from reconciler.checking.lines import FAILED, Line, failed, ok, warning
+from reconciler.checking.storage import check_storage
+from reconciler.config import Settings, policy_of
+from reconciler.domain.findings import Call, Trouble
+from reconciler.domain.models import MODELS
+from reconciler.domain.urls import host_of
+
+
+def check(settings: Settings, *, offline: bool) -> Iterator[Line]:
+    """Every line, whatever the others say."""
+    yield ok("configuration", "read, and nothing in it contradicts itself")
+    yield from _budget(settings)
+    yield from _models(settings)
+    known = yield from check_database(settings)
+    yield from check_storage(settings, known)
+    if offline:
+        yield ok("kie", "not asked (--offline)")
+        return
+    with provider(settings) as outside:
+        yield _kie(settings, outside)
+
+
+def exit_code(lines: list[Line]) -> int:
+    return max((line.code for line in lines), default=0)
+
+
+# -- configuration -------------------------------------------------------------------------------------------------
+
+
+def _budget(settings: Settings) -> Iterator[Line]:
+    for key in ("per_day", "per_hour", "per_track", "attempts_per_track"):
+        if getattr(settings.budget, key) == 0:
+            yield warning("budget", f"budget.{key} = 0: nothing is ever bought, only what exists is used")
+    if settings.budget.per_hour > settings.budget.per_day > 0:
+        yield warning("budget", "budget.per_hour is more than budget.per_day, so it limits nothing")
+
+
+def _models(settings: Settings) -> Iterator[Line]:
+    target = policy_of(settings).target
+    for name in (settings.kie.model, *settings.kie.fallback_models):
+        model = MODELS[name]
+        said = f"{name}: {model.price:g} credits a picture"
+        if model.reaches(target.width, target.height, target.aspect_tolerance):
+            yield ok("model", f"{said}, reaches {target.resolution}")
+        else:
+            yield warning("model", f"{said}, does not reach {target.resolution}")
+
+
+# -- Kie -----------------------------------------------------------------------------------------------------------
+
+
+def _kie(settings: Settings, outside: Provider) -> Line:
+    answer = outside.reader().credit()
+    host = host_of(settings.kie.base_url)
+    if isinstance(answer, Trouble):
+        unauthorized = answer.call is Call.UNAUTHORIZED
+        todo = "set kie.api_key or the credential kie_api_key to a valid key" if unauthorized else "try again later"
+        return failed("kie", f"{host}: {answer.call}: {answer.detail}; {todo}", FAILED)
+    said = f"{host} takes the key; {answer.balance:g} credits"
+    if answer.balance < settings.budget.min_credits:
+        return warning(
+            "kie", f"{said}, less than budget.min_credits = {settings.budget.min_credits:g}: nothing is bought"
+        )
+    return ok("kie", said)

@@ -19,16 +19,16 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look at everything that a run rests on; changes nothing in the database."""
-    from reconciler import checks
+    from reconciler import checking
     from reconciler.console import outline, output
 
-    lines = list(checks.check(settings_of(ctx, quiet=True), offline=offline))
+    lines = list(checking.check(settings_of(ctx, quiet=True), offline=offline))
     rows = [(line.outcome, line.what, line.said) for line in lines]
     if as_json:
         output.show_json([{"outcome": outcome, "what": what, "said": said} for outcome, what, said in rows])
     else:
         output.show(*outline.checked(rows), soft_wrap=True)
-    raise typer.Exit(checks.exit_code(lines))
+    raise typer.Exit(checking.exit_code(lines))
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from freezegun import freeze_time
 
-from reconciler import checks, explaining
+from reconciler import checking, explaining
 from reconciler.app import dry
 from tests.cli.conftest import Install
 
-IMPORTED = (checks, dry, explaining)
+IMPORTED = (checking, dry, explaining)
 """Before the clock is frozen: compiled modules do not take a frozen `date` for one."""
 
 NOON = datetime(2026, 11, 22, 12, 0)  # noqa: DTZ001 - what freezegun takes for UTC
