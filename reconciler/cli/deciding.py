@@ -11,7 +11,7 @@ from reconciler.cli.face import FAILED, AsJson, Track, complain, refuse, setting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.deciding import Decided, Decisions
+    from reconciler.commands.deciding import Decided, Decisions
     from reconciler.domain.states import Reason
 
 
@@ -42,7 +42,7 @@ def retry(
     """Re-open tracks that are given up, and grant each one purchase beyond its limit."""
     if bool(tracks) is (reason is not None):
         refuse("name tracks, or a reason with --reason: one of the two")
-    from reconciler.deciding import GATES, deciding
+    from reconciler.commands.deciding import GATES, deciding
     from reconciler.domain.states import Reason
 
     why = Reason(reason) if reason is not None else None
@@ -123,8 +123,8 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Hand over the id of an image task that exists already, so that its picture is taken and none bought."""
-    from reconciler import adopting
-    from reconciler.deciding import deciding
+    from reconciler.commands import adopting
+    from reconciler.commands.deciding import deciding
 
     with deciding(settings_of(ctx, quiet=True)) as decisions:
         _show([adopting.adopt(decisions, track, task, force=force)], as_json=as_json)
@@ -140,8 +140,8 @@ def resolve(
     """Settle a purchase whose answer was lost."""
     if not_created is (task is not None):
         refuse("say what became of it: --not-created or --task ID, one of the two")
-    from reconciler import adopting
-    from reconciler.deciding import deciding
+    from reconciler.commands import adopting
+    from reconciler.commands.deciding import deciding
 
     with deciding(settings_of(ctx, quiet=True)) as decisions:
         if task is not None:
@@ -158,7 +158,7 @@ def ignore(
     as_json: AsJson = False,
 ) -> None:
     """Take a track out of scope: nothing is measured, written or bought for it any more."""
-    from reconciler.deciding import deciding
+    from reconciler.commands.deciding import deciding
 
     with deciding(settings_of(ctx, quiet=True)) as decisions:
         _show([decisions.ignore(track, undo=undo)], as_json=as_json)
@@ -175,8 +175,8 @@ def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _pause(ctx: typer.Context, *, paused: bool, as_json: bool) -> None:
+    from reconciler.commands.deciding import deciding
     from reconciler.console import output
-    from reconciler.deciding import deciding
 
     with deciding(settings_of(ctx, quiet=True)) as decisions:
         changed = decisions.pause(paused=paused)

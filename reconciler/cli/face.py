@@ -55,10 +55,10 @@ def _tell(error: Exception, given: Given) -> int | None:
     if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
         return None
     from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreAway, StoreUnfit
+    from reconciler.commands.deciding import Declined
     from reconciler.config import ConfigError
     from reconciler.console.output import Unheard
     from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
-    from reconciler.deciding import Declined
     from reconciler.engine.amend import Busy
 
     match error:

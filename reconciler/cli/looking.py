@@ -19,7 +19,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look at everything that a run rests on; changes nothing in the database."""
-    from reconciler import checking
+    from reconciler.commands import checking
     from reconciler.console import outline, output
 
     lines = list(checking.check(settings_of(ctx, quiet=True), offline=offline))
@@ -49,7 +49,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def explain(ctx: typer.Context, track: Track, as_json: AsJson = False) -> None:
     """Tell all that is known of one track, what will be done next, and what would change that."""
-    from reconciler import explaining
+    from reconciler.commands import explaining
     from reconciler.console import outline, output
 
     known = explaining.explain(settings_of(ctx, quiet=True), track)

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reconciler.commands.deciding import Decided
 from reconciler.console import standings
-from reconciler.deciding import Decided
 from reconciler.domain.standing import Standing
 from reconciler.domain.texts import plain
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.commands.deciding import Decisions
 from reconciler.database.datetimes import own
-from reconciler.deciding import Decisions
 from reconciler.kie.simulated import (
     DROPPED,
     FAILED_AT_ONCE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import deciding
+from reconciler.commands import deciding
 from reconciler.database.datetimes import own
 from reconciler.engine.amend import amend
 from reconciler.kie.simulated import AnswerPicture, Succeed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.commands.explaining import HISTORY
 from reconciler.database.datetimes import own
-from reconciler.explaining import HISTORY
 from reconciler.kie.simulated import (
     API_KEY,
     CONTENT_REFUSED_AT_ONCE,

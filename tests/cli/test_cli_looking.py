@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.checking.database import LOSS
+from reconciler.commands.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
 from reconciler.kie.simulated import Succeed
 from tests.postgres import free_port

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from reconciler.cli import app
 from reconciler.cli import deciding as command
 from reconciler.cli.deciding import Retried
+from reconciler.commands.deciding import GATES, Decisions
 from reconciler.database.datetimes import own
-from reconciler.deciding import GATES, Decisions
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, AnswerPicture, Refuse, Stall, Succeed
 from reconciler.ports import DatabaseLocked

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 from freezegun import freeze_time
 
-from reconciler import checking, explaining
 from reconciler.app import dry
+from reconciler.commands import checking, explaining
 from tests.cli.conftest import Install
 
 IMPORTED = (checking, dry, explaining)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.checking.database import check_database
-from reconciler.checking.lines import Line, Outcome
+from reconciler.commands.checking.database import check_database
+from reconciler.commands.checking.lines import Line, Outcome
 from reconciler.config import Settings
 from reconciler.database import Database, Reader, Where, open_database, open_reader
 from reconciler.domain.actions import Write

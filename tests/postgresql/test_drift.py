@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.checking.lines import Outcome
+from reconciler.commands.checking.lines import Outcome
 from reconciler.database import Database, Key, SchemaError, Where, open_database
 from reconciler.database.handing import Handing
 from reconciler.domain.policy import Policy

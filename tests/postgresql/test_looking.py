@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from reconciler.checking.lines import UNFIT, Outcome
 from reconciler.cli import app as command_line
+from reconciler.commands.checking.lines import UNFIT, Outcome
 from reconciler.database import DatabaseReadOnly
 from reconciler.database.tables import OWN
 from reconciler.ports import Commit

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from reconciler.checking.lines import UNFIT, Outcome
 from reconciler.cli import app as command_line
+from reconciler.commands.checking.lines import UNFIT, Outcome
 from reconciler.database import DatabaseDenied
 from reconciler.database.connection import connect
 from reconciler.database.handing import Handing

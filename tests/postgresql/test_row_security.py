@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.checking.lines import Outcome
+from reconciler.commands.checking.lines import Outcome
 from reconciler.database import SchemaError
 from reconciler.ports import Commit
 from tests.postgres import SUPERUSER

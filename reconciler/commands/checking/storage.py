@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from reconciler.app.inside import StoreUnfit
 from reconciler.app.keeping import bucket_probe
 from reconciler.app.outside import Served, served
-from reconciler.checking.lines import UNFIT, Line, failed, ok, warning
+from reconciler.commands.checking.lines import UNFIT, Line, failed, ok, warning
 from reconciler.config import Settings
 from reconciler.domain.urls import host_of
 from reconciler.images import marker

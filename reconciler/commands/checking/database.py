@@ -7,7 +7,7 @@ from contextlib import closing
 from peewee import SQL, fn
 
 from reconciler.app.inside import looked_into
-from reconciler.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
+from reconciler.commands.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
 from reconciler.config import Settings
 from reconciler.database import (
     MARKER,

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from reconciler.app.outside import Provider, provider
-from reconciler.checking.database import check_database
-from reconciler.checking.lines import FAILED, Line, failed, ok, warning
-from reconciler.checking.storage import check_storage
+from reconciler.commands.checking.database import check_database
+from reconciler.commands.checking.lines import FAILED, Line, failed, ok, warning
+from reconciler.commands.checking.storage import check_storage
 from reconciler.config import Settings, policy_of
 from reconciler.domain.findings import Call, Trouble
 from reconciler.domain.models import MODELS

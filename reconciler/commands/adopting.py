@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from reconciler.app.outside import provider
+from reconciler.commands.deciding import Decided, Decisions, Declined
 from reconciler.database import Handing, usable_task_id
-from reconciler.deciding import Decided, Decisions, Declined
 from reconciler.domain.amending import created, lost_orders, not_created, same_prompt
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble

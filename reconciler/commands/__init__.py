@@ -1,0 +1,1 @@
+"""What an operator asks for: `check`, `explain`, `retry`, `ignore`, `pause`, `adopt`, `resolve`. The face prints it."""
