@@ -11,8 +11,8 @@ from reconciler.database import without_driver  # noqa: F401 - before the others
 # isort: split
 from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.callbacks import Callbacks
+from reconciler.database.changed_policy import look_again_if_changed
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, TimeHeard, connect
-from reconciler.database.decisions import look_again_if_changed
 from reconciler.database.dialect import Key
 from reconciler.database.errors import (
     DatabaseBroken,

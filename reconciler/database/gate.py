@@ -10,7 +10,7 @@ from reconciler.database.changes import change
 from reconciler.database.clock_jumps import ClockJumps
 from reconciler.database.connection import Connection
 from reconciler.database.gate_view import GateReader
-from reconciler.database.leases import MINE
+from reconciler.database.leases import MINE, named
 from reconciler.database.memories import Memories
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Slot, slots
@@ -65,7 +65,7 @@ class SqlGate:
     def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Held | None]:
         """The gate; and the track as it is now, if the lease holds."""
         mine, jumps, row = (
-            self._leased.given(**_held(lease, now)),
+            self._leased.given(**named(lease), now=now),
             self.jumps.asked(now),
             self.tracks.of([lease.track_id]),
         )
@@ -191,10 +191,6 @@ class SqlGate:
             last=True,
         )
         return purchase
-
-
-def _held(lease: Lease, now: datetime) -> dict[str, Any]:
-    return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation, "now": now}
 
 
 def _changed(before: Held, found: Held) -> NotNow | None:

@@ -293,7 +293,7 @@ class SqlLeases(Peek):
     ) -> Mapping[str, Lease]:
         """By track, the leases that hold or were taken anew."""
         going_on = [ending for ending, verdict in settled if ending.change is None and not _is_lost(verdict)]
-        asked = [self._begin.given(step=ending.then, **_named(ending.lease)) for ending in going_on]
+        asked = [self._begin.given(step=ending.then, **named(ending.lease)) for ending in going_on]
         again = {ending.lease.track_id: ending.lease for ending in going_on}
         saved = [(ending, verdict.change) for ending, verdict in settled if verdict.change is not None]
         for ending, change in saved:
@@ -306,7 +306,7 @@ class SqlLeases(Peek):
                 again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, change.memory, now)
                 left = _leased(anew, ending.then, now)
             written = {**_memory(change.memory), **standing, **left}
-            asked.append(self._save.given(**_named(lease), **written, tried_at=now))
+            asked.append(self._save.given(**named(lease), **written, tried_at=now))
         tried = [(ending.lease.track_id, change.tried) for ending, change in saved]
         asked += self.history.added(tried, before.newest, now)
         memories = [(change.memory, frozenset(ending.lease.saved)) for ending, change in saved]
@@ -404,7 +404,8 @@ def _may_be_lifted(ending: Ending) -> bool:
     return any(each.held == GateName.PAUSED or each.reason is Reason.HOST_SUSPECT for each in standings)
 
 
-def _named(lease: Lease) -> dict[str, Any]:
+def named(lease: Lease) -> dict[str, Any]:
+    """What MINE compares."""
     return {"id": lease.track_id, "owner": lease.owner, "number": lease.generation}
 
 

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from reconciler.database import decisions
+from reconciler.database import changed_policy
+from reconciler.database.changed_policy import look_again_if_changed
 from reconciler.database.connection import Connection
-from reconciler.database.decisions import look_again_if_changed
 from reconciler.domain.policy import Policy
 from tests.database.conftest import App
 
@@ -26,7 +26,7 @@ class Killed(BaseException):
 @pytest.fixture
 def connection(app: App, monkeypatch: pytest.MonkeyPatch) -> Connection:
     """Seven tracks that are at rest, called two at a time."""
-    monkeypatch.setattr(decisions, "STRETCH", 2)
+    monkeypatch.setattr(changed_policy, "STRETCH", 2)
     between(monkeypatch, lambda: None)
     connection = app.ready()
     look_again_if_changed(connection, BEFORE)
@@ -37,7 +37,7 @@ def connection(app: App, monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 def between(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> None:
     """What is done whenever a stretch has been called and another follows."""
-    monkeypatch.setattr(decisions, "breathe", deed)
+    monkeypatch.setattr(changed_policy, "breathe", deed)
 
 
 def called(app: App) -> list[str]:
@@ -150,7 +150,7 @@ def test_two_who_decided_otherwise_do_not_keep_each_other_from_ending(
 def calls_of_two(app: App, connection: Connection) -> int:
     """How often all are called where two take turns."""
     calls = 0
-    for policy in (AFTER, BEFORE) * 2 * decisions.AT_MOST:
+    for policy in (AFTER, BEFORE) * 2 * changed_policy.AT_MOST:
         look_again_if_changed(connection, policy)
         calls += len(called(app)) == ROWS
         worked(app)
@@ -158,11 +158,11 @@ def calls_of_two(app: App, connection: Connection) -> int:
 
 
 def test_two_who_take_turns_call_all_so_many_times_a_day_at_most(app: App, connection: Connection) -> None:
-    assert calls_of_two(app, connection) == decisions.AT_MOST - 1, "the first, before there were any, counts"
+    assert calls_of_two(app, connection) == changed_policy.AT_MOST - 1, "the first, before there were any, counts"
     app.clock.on(hours=23)
     assert calls_of_two(app, connection) == 0
     app.clock.on(hours=1)
-    assert calls_of_two(app, connection) == decisions.AT_MOST
+    assert calls_of_two(app, connection) == changed_policy.AT_MOST
     look_again_if_changed(connection, OTHERWISE)
     assert len(called(app)) == ROWS, "what was never decided is new"
     assert app.sql("SELECT count(*) FROM reconciler_note") == [(1,)]
