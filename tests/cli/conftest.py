@@ -1,5 +1,6 @@
 """A whole install in a directory: the app's database, a configuration, a store to be, and Kie simulated over HTTP."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -100,6 +101,20 @@ class Install:
             timeout=60,
             check=False,
         )
+
+
+def run(install: Install, *options: str) -> Any:
+    result = install.call("run", "--once", "--timeout", "20s", "--json", *options)
+    assert result.exit_code in (0, 3), result.output
+    return json.loads(result.stdout)
+
+
+def decided(install: Install, *words: str) -> tuple[str, str | None, str]:
+    """Where the track stands now, and what was said."""
+    result = install.call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    (told,) = json.loads(result.stdout)["tracks"]
+    return told["after"]["state"], told["after"]["reason"], told["said"]
 
 
 def clean_environment() -> dict[str, str]:

@@ -19,6 +19,7 @@ from reconciler.kie.simulated import (
     Stall,
     Succeed,
 )
+from tests.cli.conftest import decided, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 PAID = "5b1f00000000000000000000000000aa"
 AT_ONCE = Succeed(run=timedelta(0), width=2048, height=1152)
 OF_A = "a lighthouse called a in morning mist"
-
-
-def run(install: Install) -> Any:
-    result = install.call("run", "--once", "--timeout", "20s", "--json")
-    assert result.exit_code in (0, 3), result.output
-    return json.loads(result.stdout)
 
 
 def declined(install: Install, *words: str) -> str:
@@ -52,14 +47,6 @@ def everything(install: Install) -> dict[str, list[dict[str, Any]]]:
     """What is remembered of tracks, tasks and purchases, but for which lease was the last."""
     found = {name: install.sql(f"SELECT * FROM reconciler_{name}") for name in ("image_task", "task", "purchase")}
     return {**found, "memory": install.sql("SELECT track_id, state, reason, held, doc FROM reconciler_memory")}
-
-
-def decided(install: Install, *words: str) -> tuple[str, str | None, str]:
-    """Where the track stands now, and what was said."""
-    result = install.call(*words, "--json")
-    assert result.exit_code == 0, result.output
-    (told,) = json.loads(result.stdout)["tracks"]
-    return told["after"]["state"], told["after"]["reason"], told["said"]
 
 
 def known_as(install: Install, task_id: str, state: str) -> None:

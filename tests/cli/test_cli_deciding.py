@@ -13,26 +13,13 @@ from reconciler.commands import deciding
 from reconciler.database.datetimes import own
 from reconciler.engine.amend import amend
 from reconciler.kie.simulated import AnswerPicture, Succeed
+from tests.cli.conftest import decided, run
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
 
 PAID = "5b1f00000000000000000000000000aa"
 AT_ONCE = Succeed(run=timedelta(0), width=2048, height=1152)
-
-
-def run(install: Install, *options: str) -> Any:
-    result = install.call("run", "--once", "--timeout", "20s", "--json", *options)
-    assert result.exit_code in (0, 3), result.output
-    return json.loads(result.stdout)
-
-
-def decided(install: Install, *words: str) -> tuple[str, str | None, str]:
-    """Where the track stands now, and what was said."""
-    result = install.call(*words, "--json")
-    assert result.exit_code == 0, result.output
-    (told,) = json.loads(result.stdout)["tracks"]
-    return told["after"]["state"], told["after"]["reason"], told["said"]
 
 
 def questions(install: Install) -> int:

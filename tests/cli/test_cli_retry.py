@@ -20,7 +20,7 @@ from reconciler.database.datetimes import own
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, AnswerPicture, Refuse, Stall, Succeed
 from reconciler.ports import DatabaseLocked
-from tests.cli.conftest import PROGRAM, clean_environment
+from tests.cli.conftest import PROGRAM, clean_environment, run
 from tests.domain.test_core_properties import REASONS
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ def states(install: Install) -> dict[str, tuple[str | None, str | None]]:
 def memory(install: Install) -> list[dict[str, Any]]:
     names = "track_id, state, reason, due_at, held, doc, lease_owner, generation"
     return install.sql(f"SELECT {names} FROM reconciler_memory ORDER BY track_id")
-
-
-def run(install: Install, *options: str) -> Any:
-    result = install.call("run", "--once", "--timeout", "20s", "--json", *options)
-    assert result.exit_code in (0, 3), result.output
-    return json.loads(result.stdout)
 
 
 def decided(install: Install, *words: str) -> dict[str, tuple[str, str | None, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.database import Database
 from reconciler.domain.policy import Policy, Target
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.kie.simulated import Settings, Succeed
@@ -37,6 +38,13 @@ def make_world(tmp_path: Path) -> MakeWorld:
         return world
 
     return make
+
+
+@pytest.fixture
+def database(world: World) -> Iterator[Database]:
+    opened = world.open()
+    yield opened
+    opened.close()
 
 
 def slow_crew(world: World, seconds: float = 0.3, *, size: int = 8) -> DelayedCrew:

@@ -1,6 +1,5 @@
 """A request that Kie called wrong is tried once when an operator says so, and its answer decides."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -25,13 +24,6 @@ REJECTED = NothingMade(Refused.REQUEST, Call.REJECTED, "no such field")
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world(6)
-
-
-@pytest.fixture
-def database(world: World) -> Iterator[Database]:
-    opened = world.open()
-    yield opened
-    opened.close()
 
 
 def closed(database: Database) -> set[str | None]:

@@ -1,6 +1,5 @@
 """What a run may spend, when the credit call is due, and what answers teach the gate."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -38,13 +37,6 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world(3)
-
-
-@pytest.fixture
-def database(world: World) -> Iterator[Database]:
-    opened = world.open()
-    yield opened
-    opened.close()
 
 
 def purse(world: World, database: Database, told: list[Event] | None = None, **more: Any) -> Purse:

@@ -67,13 +67,14 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
     assert list(again.keys("a")) == [key]
 
 
+def torn(part: Path, data: bytes) -> None:
+    part.write_bytes(data[:3])
+    raise PowerCut
+
+
 def test_half_a_write_never_has_a_final_name(
     store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(part: Path, data: bytes) -> None:
-        part.write_bytes(data[:3])
-        raise PowerCut
-
     with monkeypatch.context() as patch:
         patch.setattr("reconciler.images.local_store.write_new", torn)
         with pytest.raises(PowerCut):
@@ -306,10 +307,6 @@ def test_many_prove_at_once(store: LocalStore) -> None:
 
 
 def test_what_a_proof_left_that_was_cut_goes_after_a_day(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def torn(part: Path, data: bytes) -> None:
-        part.write_bytes(data[:3])
-        raise PowerCut
-
     monkeypatch.setattr("reconciler.images.local_store.write_new", torn)
     with pytest.raises(PowerCut):
         store.prove()
