@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from reconciler.domain.urls import host_of
+from reconciler.domain.urls import host_of, is_address
 
 _NAME = r"[^\W\d][\w$]*"
 _PLAIN = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})"
@@ -21,15 +21,7 @@ _LABELS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-
 
 
 def is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def _tuple(value: Any) -> Any:
@@ -50,7 +42,7 @@ def _table(name: str) -> str:
 
 def _suffix(host: str) -> str:
     """A domain; or this machine, since a local simulator's files die too."""
-    domain = _LABELS.fullmatch(host) and "." in host and not _is_address(host)
+    domain = _LABELS.fullmatch(host) and "." in host and not is_address(host)
     if not (domain or is_loopback(host)):
         raise ValueError(
             'must hold bare domains in lower case, such as "kie.ai": no scheme, port, path, * or leading dot'
@@ -59,7 +51,7 @@ def _suffix(host: str) -> str:
 
 
 def _host(host: str) -> str:
-    if not (_LABELS.fullmatch(host) or _is_address(host)):
+    if not (_LABELS.fullmatch(host) or is_address(host)):
         raise ValueError('must hold bare hosts, such as "127.0.0.1" or "localhost": no scheme, port or path')
     return host
 

@@ -91,6 +91,15 @@ def host_of(text: str) -> str:
     return _host(parts) if parts else ""
 
 
+def is_address(host: str) -> bool:
+    """An IP address, no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def under(host: str, suffixes: tuple[str, ...]) -> bool:
     """The host is one of these or below one of them, label by label."""
     return any(f".{host}".endswith("." + suffix.lower().strip(".")) for suffix in suffixes)

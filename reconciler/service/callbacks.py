@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from threading import BoundedSemaphore
 from wsgiref.types import WSGIEnvironment
 
+from reconciler.domain.urls import is_address
 from reconciler.kie.callbacks import is_signed, task_ids
 from reconciler.service.buckets import Buckets
 from reconciler.service.pages import Answer
@@ -103,19 +104,11 @@ def _address(environ: WSGIEnvironment) -> str:
     """The peer's, or the one that a proxy on this machine tells."""
     peer = str(environ.get("REMOTE_ADDR", ""))
     told = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
-    return told if _is_loopback(peer) and _is_address(told) else peer
+    return told if _is_loopback(peer) and is_address(told) else peer
 
 
 def _is_loopback(text: str) -> bool:
-    return _is_address(text) and ip_address(text).is_loopback
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return is_address(text) and ip_address(text).is_loopback
 
 
 def _body(environ: WSGIEnvironment) -> bytes:

@@ -15,6 +15,7 @@ from reconciler.domain.urls import (
     expires_at,
     host_of,
     image_task_ids,
+    is_address,
     kind_of,
     known_life,
     redact,
@@ -173,6 +174,11 @@ def test_what_dies() -> None:
 )
 def test_the_host_as_it_is_asked_for(text: str, host: str) -> None:
     assert host_of(text) == host
+
+
+@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("kie.ai", False), ("", False)])
+def test_an_address_is_no_name(host: str, expected: bool) -> None:
+    assert is_address(host) is expected
 
 
 @pytest.mark.parametrize(
