@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, StoredKey, Write
+from reconciler.domain import urls
+from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey, Write
 from reconciler.domain.ahead import not_ahead
 from reconciler.domain.altered import altered
 from reconciler.domain.callbacks import woken
@@ -12,7 +13,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
 from reconciler.domain.learn_kie import learn_confirmation, learn_creation, learn_song, learn_task
 from reconciler.domain.learn_pictures import learn_listing, learn_picture
-from reconciler.domain.look import Dying, Good, look_at
+from reconciler.domain.look import Absent, Dying, Good, Small, look_at, shown
 from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, Written
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import judged
@@ -49,11 +50,26 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
         memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
     if memory.seen not in (None, track.image.identity):
         memory = altered(memory, interruptions=0)
+    elif memory.stamp not in (None, track.stamp):
+        memory = _doubted(memory, track, policy)
     song_id, seen = track.task_id or memory.song_id, track.image.identity
     memory = altered(woken(memory), song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(altered(memory, needy_since=needy_since), now)
+
+
+def _doubted(memory: Memory, track: Track, policy: Policy) -> Memory:
+    """Somebody wrote the row, and may have put another picture where one was found wanting. It takes one refusal more to
+    find a dead one dead."""
+    source = shown(track, memory, policy)
+    is_elsewhere = isinstance(source, RowImage) and urls.kind_of(source.url, policy) is not urls.Kind.INLINE
+    if source is None or not is_elsewhere or not isinstance(look_at(track, memory, policy), Small | Absent):
+        return memory
+    known = memory.ailing(source.name)
+    memory = replace(memory.without_ailments(source.name), sighting=None)
+    refused = Ailment(refusals=known.refusals, first_refused=known.first_refused)
+    return memory.with_ailment(source.name, refused) if known.dead else memory
 
 
 def noticed(track: Track, memory: Memory, policy: Policy, now: datetime) -> Case:

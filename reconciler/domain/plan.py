@@ -18,7 +18,7 @@ from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Un
 from reconciler.domain.model import Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
-from reconciler.domain.writing import write_own_copy, write_resolution, write_stored
+from reconciler.domain.writing import write_moved, write_own_copy, write_resolution, write_stored
 
 INTERRUPTIONS = 3
 """A picture that killed the process so often is not touched again."""
@@ -113,4 +113,4 @@ def _replace(case: Case) -> Action:
     return replace(action, recheck=_sooner(_sooner(action.recheck, poll), again.until if again else None))
 
 
-_RUNGS: tuple[Rung, ...] = (write_stored, list_store, follow_tasks, confirm_callbacks, follow_music)
+_RUNGS: tuple[Rung, ...] = (write_stored, write_moved, list_store, follow_tasks, confirm_callbacks, follow_music)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from reconciler.domain.actions import Action, Fetch, GiveUp, StoredKey, Wait, Write
 from reconciler.domain.case import Case
-from reconciler.domain.look import Absent, Place
+from reconciler.domain.look import Absent, Place, shown
 from reconciler.domain.model import Kept
 from reconciler.domain.scope import is_revived
 from reconciler.domain.sources import copies
@@ -34,6 +34,13 @@ def write_stored(case: Case) -> Action | None:
         if case.meets(kept):
             return case.pursue(StoredKey(kept.key, kept.song))
     return _write_interim(case)
+
+
+def write_moved(case: Case) -> Action | None:
+    """The row's picture lies in our store and, whatever it is worth, the row still names the store's old address."""
+    source = shown(case.track, case.memory, case.policy)
+    kept = next((k for k in copies(case) if isinstance(source, StoredKey) and k.key == source.key), None)
+    return _write(case, kept, None, restore=False) if kept is not None else None
 
 
 def write_resolution(case: Case, resolution: str) -> Action:

@@ -1,21 +1,23 @@
 """What a look at the row, a write and a conflict leave behind."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, SunoCover, Write
 from reconciler.domain.backoff import delay, spin_of
-from reconciler.domain.findings import Fault, Listing, Running, Sized, SongFinal, Stored
+from reconciler.domain.findings import Fault, Listing, Refused, Running, Sized, SongFinal, Stored
 from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
-from reconciler.domain.model import Ailment, Cell, Sighting, Song, Verdict, Written
+from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Song, Verdict, Written
 from reconciler.domain.plan import plan
-from reconciler.domain.states import How, Reason
+from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
     COVER,
     DAY,
     DURABLE,
     HOUR,
+    INLINE,
     KEY,
     MINUTE,
     NOW,
@@ -81,6 +83,51 @@ def test_another_picture_in_the_row_ends_the_count_of_interruptions() -> None:
 def test_a_look_is_remembered_and_a_row_that_came_back_is_not_gone() -> None:
     after = notice(memory(gone_since=NOW - DAY), track(DURABLE, stamp="x"), POLICY, NOW)
     assert after == memory(seen=DURABLE, stamp="x")
+
+
+DEAD = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=NOW + HOUR, reason=Reason.DOWNLOAD_FAILED, dead=True)
+BLANK = Ailment(faults=1, first_fault=NOW - 9 * DAY, reason=Reason.IMAGE_REJECTED, flaw=Flaw.BLANK)
+ELSEWHERE = RowImage(DURABLE, identity=DURABLE)
+
+
+def wanting(url: str, **found: Any) -> Memory:
+    """Looked at with the stamp `before`, and found wanting for what is given."""
+    return memory(seen=url, stamp="before", **found)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{"sighting": seen(DURABLE, 360, 360)}, {"ailments": {DURABLE: BLANK}}, {"ailments": {DURABLE: DEAD}}],
+    ids=["small", "flawed", "dead"],
+)
+def test_a_picture_that_was_found_wanting_is_measured_again_once_the_row_changed(found: dict[str, Any]) -> None:
+    before, row = wanting(DURABLE, **found), track(DURABLE, stamp="after")
+    assert planned(row, notice(before, replace(row, stamp="before"), POLICY, NOW)) != Measure(ELSEWHERE)
+    assert planned(row, notice(before, row, POLICY, NOW)) == Measure(ELSEWHERE)
+
+
+def test_a_picture_that_is_dead_still_is_so_at_one_refusal_more_and_alive_at_the_first_measure() -> None:
+    row = track(DURABLE, stamp="after")
+    anew = case(row, notice(wanting(DURABLE, ailments={DURABLE: DEAD}), row, POLICY, NOW))
+    assert learn(anew, Measure(ELSEWHERE), Refused("HTTP 404")).ailing(DURABLE).dead
+    assert learn(anew, Measure(ELSEWHERE), Sized(2048, 1152)).ailments == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        (DURABLE, {"sighting": seen(DURABLE)}),
+        (INLINE, {"sighting": seen(INLINE, 360, 360)}),
+        (OURS, {"sighting": seen(OURS, 360, 360)}),
+        (None, {}),
+    ],
+    ids=["good", "in the row itself", "in our store", "none"],
+)
+def test_what_cannot_be_another_picture_or_is_good_is_not_measured_again_for_a_change(
+    url: str | None, found: dict[str, Any]
+) -> None:
+    before = wanting(url or "", **found)
+    assert notice(before, track(url, stamp="after"), POLICY, NOW).sighting == before.sighting
 
 
 def test_a_look_judges_purchases() -> None:

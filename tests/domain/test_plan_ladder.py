@@ -190,6 +190,17 @@ def test_when_public_url_moves_rows_are_rewritten_for_free_and_that_is_no_restor
     assert planned(track(old), held) == Write(OURS, "2048x1152", How.RESTORED, key=KEY)
 
 
+@pytest.mark.parametrize("stand_in", [True, False])
+def test_when_public_url_moves_rows_are_rewritten_though_the_picture_is_below_the_target_of_today(
+    stand_in: bool,
+) -> None:
+    old = "https://old.example/images/" + KEY
+    mine = kept(width=360, height=360, interim=stand_in, was_written=True)
+    known = memory(sighting=seen(old, 360, 360), written=Written(old, KEY, NOW - DAY, NOW - DAY), kept=(mine,))
+    assert planned(track(old), known, per_day=0) == Write(OURS, None if stand_in else "360x360", None, key=KEY)
+    assert isinstance(planned(track(OURS), replace(known, sighting=seen(OURS, 360, 360)), per_day=0), Buy)
+
+
 def test_somebody_who_puts_the_dying_url_back_each_time_is_not_fought_for_ever() -> None:
     back = memory(sighting=seen(RESULT), kept=(kept(origin=RESULT, was_written=True),))
     assert planned(track(RESULT), back) == Write(OURS, "2048x1152", How.RESTORED, key=KEY, restore=True)
