@@ -194,7 +194,8 @@ class Commit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
-    """A write to the app's row, made only if picture and status are still as `seen`. `at`: the new `updated_at`."""
+    """A write to the app's row, made only if picture, status and music task are still as `seen`, and nobody else
+    wrote it since and within grace. `at`: the new `updated_at`."""
 
     write: Write
     seen: Track

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import cache, reduce
 from operator import or_
 from typing import Any
@@ -14,7 +16,8 @@ from reconciler.database.dialect import bindable
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement
 from reconciler.domain.model import Cell, Track
-from reconciler.domain.scope import COMPLETED
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import COMPLETED, settles_at
 from reconciler.ports import RowWrite
 
 CAPS = {
@@ -79,6 +82,13 @@ class AppTracks:
         """To be asked before `writes`, which are told of the answer."""
         return self._updated_at.given([self.app.parse_id(track_id) for track_id in track_ids])
 
+    def is_settling(self, row: RowWrite, updated_at: Answer, policy: Policy, now: datetime) -> bool:
+        """Somebody wrote it since it was seen, and is left alone with it for the time of grace."""
+        at = next((datetimes.parse(value) for key, value in updated_at.rows if str(key) == row.seen.id), None)
+        if at == row.seen.updated_at:
+            return False
+        return settles_at(replace(row.seen, updated_at=at), row.otherwise.memory, policy, now) is not None
+
     def writes(self, rows: Iterable[RowWrite], updated_at: Answer) -> list[Question]:
         """Two questions for each row: the write, which touches no row where somebody else changed it since it was seen;
         and what it is known by afterwards, to be read by `known_by`."""
@@ -98,6 +108,8 @@ class AppTracks:
         values = self._values(row, sample)
         image = row.seen.image
         seen: dict[str, Any] = {"seen_image": image.text, "seen_status": row.seen.status}
+        if self.app.has("task_id"):
+            seen |= {"seen_song": row.seen.task_id}
         if image.digest is not None:
             seen |= {"seen_length": image.length, "seen_digest": image.digest}
         return self._writing(tuple(values), image.digest is not None).given(id=key, **values, **seen)
@@ -124,13 +136,15 @@ class AppTracks:
         return self.connection.statement(self.app.dialect.locked(rows, skip=True, key=False), None)
 
     def _spell_write(self, fields: tuple[str, ...], is_long: bool) -> Statement:
-        dialect, image, status = self.app.dialect, self.app.column("image_url"), self.app.column("status")
+        dialect, (image, status, song) = self.app.dialect, map(self.app.column, ("image_url", "status", "task_id"))
         unchanged = dialect.same(image, Slot("seen_image"))
         if is_long:
             unchanged = (fn.length(image) == Slot("seen_length")) & (dialect.digest(image) == Slot("seen_digest"))
         values = {self.app.raw(field): Slot(field) for field in fields} or {self.app.raw("image_url"): image}
-        where = (self.app.id == Slot("id")) & unchanged & dialect.same(status, Slot("seen_status"))
-        return self.connection.statement(self.app.table.update(values).where(where))
+        unchanged &= dialect.same(status, Slot("seen_status"))
+        if self.app.has("task_id"):
+            unchanged &= dialect.same(dialect.capped(song, CAPS["task_id"]), Slot("seen_song"))
+        return self.connection.statement(self.app.table.update(values).where((self.app.id == Slot("id")) & unchanged))
 
 
 def stamp(app: AppTable) -> Any:

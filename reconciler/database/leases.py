@@ -227,7 +227,7 @@ class SqlLeases(Peek):
         is_lifting, own = any(map(_may_be_lifted, endings)), all(ending.row is None for ending in endings)
         first = self._asked_first(endings)
         with self.connection.opening(*first.values(), gate=is_lifting, own=own) as (now, answers):
-            before = self._before(dict(zip(first, answers, strict=True)))
+            before = self._before(endings, dict(zip(first, answers, strict=True)), now)
             verdicts = {ending.lease.track_id: _verdict(ending, before, now) for ending in endings}
             left = [(e.lease.track_id, e.change, e.row) for e in endings if e.change is not None]
             rows = [(i, change, row) for i, change, row in left if row is not None and verdicts[i] is None]
@@ -254,11 +254,14 @@ class SqlLeases(Peek):
         }
         return {name: question for name, questions in asked.items() for question in questions}
 
-    def _before(self, found: Mapping[str, Answer]) -> "_Before":
+    def _before(self, endings: Sequence[Ending], found: Mapping[str, Answer], now: datetime) -> "_Before":
+        samples, rows = found.get("samples"), [ending.row for ending in endings if ending.row is not None]
+        settling = [row for row in rows if samples and self.tracks.is_settling(row, samples, self.policy, now)]
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in found["holders"].rows},
             halts_in(found["halts"]),
-            found.get("samples"),
+            samples,
+            frozenset(row.seen.id for row in settling),
             _keys(found["samples"]) - _keys(found["unheld"]) if "unheld" in found else frozenset(),
             found.get("newest"),
             callbacks_in([found["callbacks"]] if "callbacks" in found else []),
@@ -330,12 +333,14 @@ class _Holder(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What is found before leases are ended, as far as it matters. `samples`: when the rows to be written were changed;
-    `locked`: those of them that somebody else has locked; `newest`: the tracks' newest attempts; `answered`: tracks
-    with an order whose answer somebody else saved since they were looked at."""
+    `settling`: those of them that somebody wrote since they were seen; `locked`: those that somebody else has locked;
+    `newest`: the tracks' newest attempts; `answered`: tracks with an order whose answer somebody else saved since they
+    were looked at."""
 
     holders: Mapping[str, _Holder]
     halts: Halts
     samples: Answer | None
+    settling: frozenset[str]
     locked: frozenset[str]
     newest: Answer | None
     callbacks: Mapping[str, Sequence[Callback]]
@@ -361,7 +366,9 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
         return _Verdict(Commit.PAUSED, None)
     if holder.lease_until is None or holder.lease_until <= now:
         return _Verdict(Commit.EXPIRED, None)
-    return _Verdict(Commit.LOCKED, None) if lease.track_id in before.locked else None
+    if lease.track_id in before.locked:
+        return _Verdict(Commit.LOCKED, None)
+    return _Verdict(Commit.CONFLICT, ending.row.otherwise) if lease.track_id in before.settling else None
 
 
 def _keys(answer: Answer) -> frozenset[str]:

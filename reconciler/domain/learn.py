@@ -60,8 +60,8 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
 
 
 def _doubted(memory: Memory, track: Track, policy: Policy) -> Memory:
-    """Somebody wrote the row, and may have put another picture where one was found wanting. It takes one refusal more to
-    find a dead one dead."""
+    """Somebody wrote the row, and may have put another picture where one was found wanting. To find a dead one dead
+    takes one refusal more."""
     source = shown(track, memory, policy)
     is_elsewhere = isinstance(source, RowImage) and urls.kind_of(source.url, policy) is not urls.Kind.INLINE
     if source is None or not is_elsewhere or not isinstance(look_at(track, memory, policy), Small | Absent):

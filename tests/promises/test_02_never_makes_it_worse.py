@@ -334,6 +334,19 @@ def test_a_status_that_changes_just_before_us_stops_our_write(world: World, stat
     assert (world.row("t")["image_url"], world.row("t")["status"]) == (None, status)
 
 
+@pytest.mark.parametrize(
+    ("values", "touch"), [({"task_id": "b2" * 16}, False), ({"title": "Renamed"}, True)], ids=["song", "anything"]
+)
+def test_a_row_that_somebody_else_is_at_is_not_written(world: World, values: dict[str, Any], *, touch: bool) -> None:
+    """Another song is to be in it, or its `updated_at` tells that somebody writes it just now."""
+    others = Others(world)
+    world.add("t")
+    raced = race(world, lambda: others.write("t", values, touch=touch), before=True)
+    assert raced.outcomes[:1] == [Commit.CONFLICT]
+    world.pass_time(timedelta(hours=1))
+    assert world.settle().states == {(State.OK, None): 1}
+
+
 def test_a_text_that_changes_just_before_us_does_not_stop_our_write_and_stays(world: World) -> None:
     others = Others(world)
     world.add("t", extended_prompt_image="bought")
