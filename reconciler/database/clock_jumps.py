@@ -93,9 +93,11 @@ def _purchase(purchase: Purchase, policy: Policy, now: datetime) -> Purchase:
 
 
 def _breaker(breaker: Breaker, policy: Policy, now: datetime) -> Breaker:
-    retry_at, since = breaker.retry_at, breaker.ramp_since
+    retry_at, waits_since, ramp_since = breaker.retry_at, breaker.waits_since, breaker.ramp_since
+    pause = retry_at - waits_since if retry_at and waits_since else policy.retry_max
     return replace(
         breaker,
-        retry_at=min(retry_at, now + policy.retry_max) if retry_at else None,
-        ramp_since=min(since, now) if since else None,
+        waits_since=min(waits_since, now) if waits_since else None,
+        retry_at=min(retry_at, now + pause) if retry_at else None,
+        ramp_since=min(ramp_since, now) if ramp_since else None,
     )

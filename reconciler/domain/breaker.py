@@ -33,6 +33,7 @@ class Breaker:
     """Faults of purchases in a row; questions that are answered in between do not end it."""
     trips: int = 0
     """How often it opened without closing in between."""
+    waits_since: datetime | None = None
     retry_at: datetime | None = None
     ramp_since: datetime | None = None
 
@@ -77,11 +78,13 @@ def heard(breaker: Breaker, *, healthy: bool, bought: bool, now: datetime, polic
         case Stage.CLOSED:
             return replace(breaker, faults=0, orders=0 if bought else breaker.orders)
         case Stage.OPEN if breaker.wants_free_call(now):
-            return replace(breaker, stage=Stage.PROBING, faults=0, retry_at=now + policy.hold_unknown)
+            until = now + policy.hold_unknown
+            return replace(breaker, stage=Stage.PROBING, faults=0, waits_since=now, retry_at=until)
         case Stage.OPEN:
             return breaker
         case Stage.PROBING:
-            return replace(breaker, stage=Stage.RAMPING, retry_at=None, ramp_since=now) if bought else breaker
+            ramping = replace(breaker, stage=Stage.RAMPING, waits_since=None, retry_at=None, ramp_since=now)
+            return ramping if bought else breaker
         case Stage.RAMPING:
             return Breaker() if breaker.allowance(now, policy) >= policy.purchase_limit else breaker
         case _:  # pragma: no cover
@@ -97,4 +100,4 @@ def _after_fault(breaker: Breaker, now: datetime, policy: Policy, *, bought: boo
     trips = breaker.trips + 1
     longest = min(FREE_CALL_PAUSE, policy.retry_max) if breaker.stage is Stage.OPEN else policy.retry_max
     pause = delay(trips, policy.retry_min, longest, spin=0.5)
-    return Breaker(stage=Stage.OPEN, faults=faults, trips=trips, retry_at=now + pause)
+    return Breaker(stage=Stage.OPEN, faults=faults, trips=trips, waits_since=now, retry_at=now + pause)

@@ -474,12 +474,37 @@ def test_closures_and_pauses_keep_their_length(app: Any, till: Till) -> None:
     till.gate.close(Closure(GateName.KEY, ahead))
     for _ in range(FAULTS_TO_OPEN):
         till.gate.heard(healthy=False, bought=False)
+    pause = _until_retried(app, till)
     app.clock.on(days=-30)
     view = till.gate.view()
     assert {c.until for c in view.closures} == {app.clock() + 10 * SECOND, None}
-    assert view.breaker.retry_at == app.clock() + till.policy.retry_max
+    assert _until_retried(app, till) == pause
     app.clock.on(seconds=1)
     assert till.gate.view().closures == view.closures, "mended once"
+    assert _until_retried(app, till) == pause - SECOND, "mended once"
+
+
+def test_a_breaker_that_is_probed_keeps_its_hold_too(app: Any, till: Till) -> None:
+    for _ in range(FAULTS_TO_OPEN):
+        till.gate.heard(healthy=False, bought=False)
+    app.clock.on(days=30)
+    till.gate.heard(healthy=True, bought=False)
+    assert till.gate.view().breaker.stage is Stage.PROBING
+    app.clock.on(days=-30)
+    assert _until_retried(app, till) == till.policy.hold_unknown
+
+
+def test_a_breaker_saved_before_its_pause_was_known_waits_no_longer_than_the_longest(app: Any, till: Till) -> None:
+    ahead = (app.clock() + timedelta(days=30)).isoformat()
+    doc = f'{{"stage":"open","faults":5,"orders":0,"trips":1,"retry_at":"{ahead}","ramp_since":null}}'
+    app.sql("UPDATE reconciler_gate SET breaker = ?", doc)
+    assert _until_retried(app, till) == till.policy.retry_max
+
+
+def _until_retried(app: Any, till: Till) -> timedelta:
+    retry_at = till.gate.view().breaker.retry_at
+    assert retry_at is not None
+    return retry_at - app.clock()  # type: ignore[no-any-return]
 
 
 def test_what_lies_ahead_is_found_though_nothing_else_does(app: Any, till: Till) -> None:

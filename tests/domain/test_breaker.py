@@ -27,7 +27,7 @@ OPEN = after(Breaker(), *[FAULT] * FAULTS_TO_OPEN)
 def test_a_run_of_faults_opens_it() -> None:
     assert after(Breaker(), *[FAULT] * (FAULTS_TO_OPEN - 1)).stage is Stage.CLOSED
     opened = after(Breaker(), *[FAULT] * FAULTS_TO_OPEN)
-    assert opened == Breaker(Stage.OPEN, faults=FAULTS_TO_OPEN, trips=1, retry_at=NOW + 45 * SECOND)
+    assert opened == Breaker(Stage.OPEN, faults=FAULTS_TO_OPEN, trips=1, waits_since=NOW, retry_at=NOW + 45 * SECOND)
 
 
 def test_an_answer_ends_a_run() -> None:
@@ -54,7 +54,7 @@ def test_it_is_tried_by_a_free_call_when_its_time_has_come() -> None:
     assert OPEN.wants_free_call(OPEN.retry_at)
     assert not Breaker().wants_free_call(NOW)
     assert after(OPEN, ANSWER, at=OPEN.retry_at) == Breaker(
-        Stage.PROBING, trips=1, retry_at=OPEN.retry_at + POLICY.hold_unknown
+        Stage.PROBING, trips=1, waits_since=OPEN.retry_at, retry_at=OPEN.retry_at + POLICY.hold_unknown
     )
 
 
@@ -127,7 +127,8 @@ def test_whatever_happens_health_closes_it_again_within_bounded_time(
         breaker = after(breaker, (healthy, bought), at=now)
         event(breaker.stage)
         assert 0 <= breaker.allowance(now, POLICY) <= POLICY.purchase_limit
-        assert (breaker.retry_at is not None) == (breaker.stage in (Stage.OPEN, Stage.PROBING))
+        waits = breaker.stage in (Stage.OPEN, Stage.PROBING)
+        assert (breaker.waits_since is not None) == (breaker.retry_at is not None) == waits
     for _ in range(3):
         now += POLICY.retry_max + MINUTE
         breaker = after(breaker, ORDER, at=now)
