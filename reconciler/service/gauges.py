@@ -65,7 +65,9 @@ class Snapshot(Collector):
     def show(self, overview: Overview, took: timedelta) -> None:
         gauges, told = _gauges(overview, took, self._policy), _credits(overview.gate)
         with self._lock:
-            self._seen = _Seen(gauges, _newer(self._seen.credits, told))
+            known = self._seen.credits
+            known = replace(known, at=min(known.at, overview.at))  # the clock may have been set back
+            self._seen = _Seen(gauges, _newer(known, told))
 
     def credits(self, told: CreditsRead) -> None:
         with self._lock:
@@ -105,4 +107,4 @@ def _credits(view: GateView) -> CreditsRead:
 
 
 def _newer(known: CreditsRead, told: CreditsRead) -> CreditsRead:
-    return told if told.at > known.at else known
+    return told if told.at >= known.at else known

@@ -176,6 +176,20 @@ def test_an_overview_that_knows_no_balance_leaves_the_one_known(metrics: Metrics
     assert credits(metrics) == (321.5, NOW.timestamp())
 
 
+def test_after_the_clock_was_set_back_credits_are_shown_as_they_are_read(metrics: Metrics) -> None:
+    metrics(CreditsRead(321.5, NOW + DAY))
+    metrics.overview(replace(EMPTY, gate=GateView(NOW)), SECOND)
+    assert credits(metrics) == (321.5, NOW.timestamp()), "a time that lies ahead counts as now"
+    metrics(CreditsRead(7, NOW + MINUTE))
+    assert credits(metrics) == (7, (NOW + MINUTE).timestamp())
+
+
+def test_after_the_clock_was_set_back_credits_that_another_process_read_are_shown(metrics: Metrics) -> None:
+    metrics(CreditsRead(321.5, NOW + DAY))
+    metrics.overview(replace(EMPTY, gate=replace(GATE, balance_at=NOW)), SECOND)
+    assert credits(metrics) == (500, NOW.timestamp())
+
+
 # -- leaving the process -------------------------------------------------------------------------------------------
 
 
