@@ -157,11 +157,11 @@ def _quoted(identity: str) -> str:
 
 
 def _song_of_another_account(raw: Raw) -> Heard[SongAnswer]:
-    """What is told of that key and its credits says nothing of the account that buys."""
+    """What is told of that key, its credits and its rate says nothing of the account that buys."""
     heard = answers.song(raw)
     match heard.answer:
-        case Trouble(refusal=Refusal.KEY | Refusal.KEY_CAP | Refusal.CREDITS, detail=detail) as trouble:
-            detail = wire.said(f"Kie refuses kie.suno_api_key: {detail}")
+        case Trouble(refusal=Refusal.KEY | Refusal.KEY_CAP | Refusal.CREDITS | Refusal.RATE) as trouble:
+            detail = wire.said(f"Kie refuses kie.suno_api_key: {trouble.detail}")
             return replace(heard, answer=replace(trouble, detail=detail, refusal=Refusal.OUTAGE))
         case _:
             return heard

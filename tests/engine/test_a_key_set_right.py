@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved
-from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, UNAUTHORIZED, Operation, Refuse
+from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, TOO_FREQUENT, UNAUTHORIZED, Operation, Refuse
 from reconciler.testing.world import World
 
 
@@ -32,7 +32,7 @@ def test_the_next_run_after_the_key_was_set_right_does_everything(tmp_path: Path
     assert world.run().states == {(State.OK, None): 2}
 
 
-@pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_CREDITS, KEY_CAPPED])
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_CREDITS, KEY_CAPPED, TOO_FREQUENT])
 def test_another_key_for_songs_that_is_refused_stops_neither_orders_nor_polls(tmp_path: Path, refusal: Refuse) -> None:
     world = World(tmp_path)
     world.suno_api_key = "music-account-key"

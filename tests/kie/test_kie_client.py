@@ -119,9 +119,13 @@ def test_what_is_refused_to_the_songs_own_key_says_nothing_of_the_other(
         assert answer.refusal is refusal
 
 
-def test_a_rate_limit_of_the_songs_own_key_stays_one() -> None:
+def test_a_rate_limit_of_the_songs_own_key_says_when_to_ask_for_songs_again_and_nothing_of_the_other() -> None:
     wire = Wire(body({"code": 430, "msg": "", "data": None}, **{"retry-after": "9"}))
-    assert wire.client().song("s1") == Trouble(Call.RATE_LIMITED, "code 430:", Refusal.RATE, 9)
+    told = "Kie refuses kie.suno_api_key: code 430:"
+    assert wire.client().song("s1") == Trouble(Call.RATE_LIMITED, told, Refusal.OUTAGE, 9)
+    assert Call.RATE_LIMITED not in UNHEALTHY
+    for other in (wire.client().task("t1"), wire.client(suno_api_key="").song("s1")):
+        assert other == Trouble(Call.RATE_LIMITED, "code 430:", Refusal.RATE, 9)
 
 
 def test_a_providers_link_loses_its_query() -> None:
