@@ -85,29 +85,31 @@ class KieReader:
         return f"{type(self).__name__}({self._base!r})"
 
     def task(self, task_id: str) -> TaskAnswer:
-        request = self._query(f"/api/v1/jobs/recordInfo?taskId={_quoted(task_id)}", self._key)
-        return self._ask("record", request, partial(answers.task, asked=task_id), _query_unheard)
+        request = self._query(f"/api/v1/jobs/recordInfo?taskId={_quoted(task_id)}")
+        return self._ask("record", self._key, request, partial(answers.task, asked=task_id), _query_unheard)
 
     def song(self, song_id: str) -> SongAnswer:
-        request = self._query(f"/api/v1/generate/record-info?taskId={_quoted(song_id)}", self._suno_key)
+        request = self._query(f"/api/v1/generate/record-info?taskId={_quoted(song_id)}")
         heard = answers.song if self._suno_key == self._key else _song_of_another_account
-        return self._ask("suno_record", request, heard, _query_unheard)
+        return self._ask("suno_record", self._suno_key, request, heard, _query_unheard)
 
     def credit(self) -> Credits | Trouble:
-        return self._ask("credit", self._query("/api/v1/chat/credit", self._key), answers.credit, _query_unheard)
+        return self._ask("credit", self._key, self._query("/api/v1/chat/credit"), answers.credit, _query_unheard)
 
-    def _query(self, path: str, key: str) -> Request:
-        return Request("GET", self._base + path, {"Authorization": f"Bearer {key}"})
+    def _query(self, path: str) -> Request:
+        return Request("GET", self._base + path, {})
 
     def _ask(
         self,
         operation: str,
+        key: str,
         request: Request,
         heard: Callable[[Raw], Heard[A]],
         unheard: Callable[[_Silence], A],
     ) -> A:
-        if not self._key:
+        if not key:
             return unheard(_NO_KEY)
+        request = replace(request, headers={"Authorization": f"Bearer {key}", **request.headers})
         started = time.monotonic()
         answer = self._send(request, heard, unheard)
         self._observer.called(operation, answer.call, time.monotonic() - started)
@@ -145,11 +147,11 @@ class KieClient(KieReader):
         request = Request(
             "POST",
             f"{self._base}/api/v1/jobs/createTask",
-            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+            {"Content-Type": "application/json"},
             json.dumps({"model": model.name, "input": picture, **callback}).encode(),
             order.send_before,
         )
-        return self._ask("create", request, answers.creation, _creation_unheard)
+        return self._ask("create", self._key, request, answers.creation, _creation_unheard)
 
 
 def _quoted(identity: str) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.domain.closing import UNHEALTHY
-from reconciler.domain.findings import Accepted, AnswerLost, Call, Failed, NothingMade, Refusal, Trouble
+from reconciler.domain.findings import Accepted, AnswerLost, Call, Failed, NotFound, NothingMade, Refusal, Trouble
 from reconciler.domain.models import MODELS
 from reconciler.kie.client import KieClient, Unobserved
 from reconciler.ports import Order
@@ -31,9 +31,11 @@ class Wire:
             raise self.reply
         return self.reply
 
-    def client(self, base_url: str = "https://api.kie.ai", suno_api_key: str = MUSIC_KEY) -> KieClient:
+    def client(
+        self, base_url: str = "https://api.kie.ai", api_key: str = KEY, suno_api_key: str = MUSIC_KEY
+    ) -> KieClient:
         transport = Transport(user_agent="reconciler/1", clock=lambda: NOW, handler=self)
-        return KieClient(transport, base_url=base_url, api_key=KEY, suno_api_key=suno_api_key)
+        return KieClient(transport, base_url=base_url, api_key=api_key, suno_api_key=suno_api_key)
 
 
 def body(value: object, **headers: str) -> Reply:
@@ -78,6 +80,17 @@ def test_each_query_has_its_path_and_its_key() -> None:
     ]
     wire.client(suno_api_key="").song("s1")
     assert wire.asked[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_songs_are_asked_for_with_their_own_key_where_it_is_the_only_one() -> None:
+    wire = Wire(body({"code": 200, "msg": "success", "data": None}))
+    client = wire.client(api_key="")
+    assert isinstance(client.song("s1"), NotFound)
+    assert [request.headers["authorization"] for request in wire.asked] == [f"Bearer {MUSIC_KEY}"]
+    for answer in (client.task("t1"), client.credit(), client.create(ORDER)):
+        assert isinstance(answer, Trouble | NothingMade)
+        assert answer.refusal is Refusal.KEY
+    assert len(wire.asked) == 1
 
 
 def test_the_key_never_leaves_its_origin_by_a_redirect() -> None:
