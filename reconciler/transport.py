@@ -161,13 +161,13 @@ _current: ContextVar[_Call] = ContextVar("call")
 
 
 def _exchange(pool: httpcore.ConnectionPool, request: Request, call: _Call, max_bytes: int) -> Reply:
-    url = _parse(request.url)
+    url, authority = _parse(request.url)
     host = url.host.decode("ascii")
     try:
         with pool.stream(
             request.method,
             url,
-            headers=list(request.headers.items()),
+            headers=[("Host", authority), *request.headers.items()],
             content=request.body,
             extensions={"timeout": {"pool": call.left()}},
         ) as response:
@@ -187,14 +187,16 @@ def _translated(call: _Call, error: Exception, detail: str) -> TransportError:
     return TimedOut(detail) if isinstance(error, httpcore.TimeoutException) else Broken(detail)
 
 
-def _parse(text: str) -> httpcore.URL:
+def _parse(text: str) -> tuple[httpcore.URL, str]:
+    """And its authority as it belongs into the Host header, for which the library forgets the brackets of IPv6."""
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, TypeError, ValueError):
         raise NotSent("the URL is not valid") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise NotSent("the URL is not one of http or https with a host")
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    parsed = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    return parsed, url.netloc.decode("ascii")
 
 
 def _read(response: httpcore.Response, max_bytes: int) -> Reply:

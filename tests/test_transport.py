@@ -27,19 +27,20 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: a\r\nx-odd: b\r\n\r\nhi"
 class Server:
     """Listens on loopback and runs `script` for each connection until the test is over."""
 
-    def __init__(self, script: Callable[["Server", socket.socket], None]) -> None:
-        self.script = script
+    def __init__(self, script: Callable[["Server", socket.socket], None], host: str = "127.0.0.1") -> None:
+        self.script, self.host = script, f"[{host}]" if ":" in host else host
         self.requests: list[bytes] = []
         self.connections = 0
         self.over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/path?token=secret"
+        return f"http://{self.host}:{self.port}/path?token=secret"
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -77,15 +78,15 @@ class Server:
             thread.join()
 
 
-Serve = Callable[[Callable[[Server, socket.socket], None]], Server]
+Serve = Callable[..., Server]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def start(script: Callable[[Server, socket.socket], None]) -> Server:
-        servers.append(Server(script))
+    def start(script: Callable[[Server, socket.socket], None], **options: Any) -> Server:
+        servers.append(Server(script, **options))
         return servers[-1]
 
     yield start
@@ -149,6 +150,22 @@ def test_a_reply_is_passed_on_with_lower_case_headers_and_our_own_name(serve: Se
     assert sent.startswith(b"get /path?token=secret http/1.1\r\n")
     assert b"user-agent: reconciler/test\r\n" in sent
     assert b"accept-encoding: identity\r\n" in sent
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback"))]
+)
+def test_the_host_header_is_the_urls_own_host_and_port(serve: Serve, transport: Transport, host: str) -> None:
+    server = serve(answer(OK), host=host)
+    transport.send(get(server.url), deadline=LONG, max_bytes=2)
+    hosts = [line for line in server.requests[0].split(b"\r\n") if line.lower().startswith(b"host:")]
+    assert hosts == [f"Host: {server.host}:{server.port}".encode()]
 
 
 def test_a_connection_is_used_again(serve: Serve, transport: Transport) -> None:
