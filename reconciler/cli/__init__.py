@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import deciding, looking, running
-from reconciler.cli.face import FAILED, Face, Given, Level, collect_again
+from reconciler.cli.face import FAILED, Command, Face, Given, Level, collect_again
 
 app = typer.Typer(
     cls=Face,
@@ -32,7 +32,7 @@ for command in (
     *(deciding.retry, deciding.adopt, deciding.resolve, deciding.ignore, deciding.pause, deciding.resume),
     looking.schema,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -61,7 +61,7 @@ def options(
     ctx.obj = Given(config, log_level)
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     tracks: Annotated[int | None, typer.Option(min=1, help="Add so many plain stuck tracks.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it all is put.")] = None,

@@ -3,15 +3,15 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
@@ -37,8 +37,29 @@ class Given:
     level: Level | None = None
 
 
+@contextmanager
+def _options_read() -> Iterator[None]:
+    """Meanwhile --help and --version are told: nothing but stdout can fail."""
+    try:
+        yield
+    except BrokenPipeError:  # who read it has seen enough
+        raise
+    except OSError as error:
+        raise typer.Exit(complain([f"stdout: {error.strerror}"], FAILED)) from error
+
+
+class Command(TyperCommand):
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _options_read():
+            return super().make_context(*args, **extra)
+
+
 class Face(TyperGroup):
     """Turns what commands raise into lines on stderr and exit codes."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _options_read():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 
 
 def out() -> Console:
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    """What it prints was heard, or else it raises Unheard."""
+    return _Stdout(file=sys.stdout, markup=False, emoji=False, highlight=False)
 
 
 def err() -> Console:
@@ -34,11 +35,16 @@ def _heard() -> Iterator[None]:
         raise Unheard(f"stdout: {error.strerror}") from error
 
 
+class _Stdout(Console):
+    def print(self, *parts: Any, **how: Any) -> None:
+        with _heard():
+            super().print(*parts, **how)
+
+
 def show(*parts: RenderableType, soft_wrap: bool = False) -> None:
     console = out()
-    with _heard():
-        for part in parts:
-            console.print(part, soft_wrap=soft_wrap)
+    for part in parts:
+        console.print(part, soft_wrap=soft_wrap)
 
 
 def show_text(text: str) -> None:

@@ -161,18 +161,20 @@ def test_an_id_that_is_no_text_is_no_tracks(install: Install, command: str) -> N
     assert r"there is no track \udcff in table tracks" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("schema",)], ids=" ".join)
-def test_a_stdout_that_takes_nothing_is_told(install: Install, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "schema", "--version", "--help", "run --help", "demo --dir {folder}/demo"]
+)
+def test_a_stdout_that_takes_nothing_is_told(install: Install, command: str) -> None:
     install.add("a")
     with Path("/dev/full").open("w") as full:
-        result = ended(install, *command, stdout=full)
+        result = ended(install, *command.format(folder=install.folder).split(), stdout=full)
     assert (result.returncode, result.stderr) == (1, "reconciler: stdout: No space left on device\n")
 
 
-@pytest.mark.parametrize("command", [("status",), ("status", "--json")], ids=" ".join)
-def test_a_closed_stdout_is_nobodys_fault(install: Install, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["status", "status --json", "--version", "--help", "run --help"])
+def test_a_closed_stdout_is_nobodys_fault(install: Install, command: str) -> None:
     install.add("a")
-    result = ended(install, *command, by=("sh", "-c", '"$@" >&-', "sh"))
+    result = ended(install, *command.split(), by=("sh", "-c", '"$@" >&-', "sh"))
     assert (result.returncode, result.stderr) == (0, "")
 
 
