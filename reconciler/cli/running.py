@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from reconciler.app.once import Narrowed
+    from reconciler.config import Settings
+    from reconciler.service.metrics import Metrics
 
 
 def run(
@@ -127,7 +129,7 @@ def _serve(ctx: typer.Context) -> int:
 
 def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | None, *, as_json: bool) -> int:
     from reconciler.app.counted import each, metrics_of
-    from reconciler.app.once import run_once, write_metrics
+    from reconciler.app.once import run_once
     from reconciler.console import output, summary
     from reconciler.console.eventlog import EventLog
     from reconciler.console.progress import progress
@@ -147,17 +149,27 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
             each(EventLog(), shown),
             lambda sweep: stop.on_stop(sweep.stop, shown.stopping),
         )
-    if as_json:
-        output.show_json(summary.document(result))
-    else:
-        output.show(*summary.render(result))
-    if metrics_file is not None:
-        try:
-            write_metrics(settings, metrics, metrics_file)
-        except OSError as error:
-            why = f"{metrics_file}: {error.strerror or error}"
-            return complain([f"--metrics-file {why}. No metrics were written; the run itself is done"], FAILED)
-    return DONE if result.at_rest else WORK_REMAINS
+    code = DONE if result.at_rest else WORK_REMAINS
+    try:
+        if as_json:
+            output.show_json(summary.document(result))
+        else:
+            output.show(*summary.render(result))
+    finally:
+        if metrics_file is not None:
+            code = _write_metrics(settings, metrics, metrics_file) or code
+    return code
+
+
+def _write_metrics(settings: "Settings", metrics: "Metrics", path: Path) -> int:
+    from reconciler.app.once import write_metrics
+
+    try:
+        write_metrics(settings, metrics, path)
+    except OSError as error:
+        why = f"{path}: {error.strerror or error}"
+        return complain([f"--metrics-file {why}. No metrics were written; the run itself is done"], FAILED)
+    return DONE
 
 
 def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:

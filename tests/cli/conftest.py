@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -91,12 +91,16 @@ class Install:
         """In this process."""
         return CliRunner().invoke(command_line, ["--config", str(self.config), *arguments])
 
-    def program(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def program(
+        self, *arguments: str, by: tuple[str, ...] = (), stdout: IO[str] | int = subprocess.PIPE, **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """In a process of its own, begun by another if given."""
         return subprocess.run(
-            [*PROGRAM, "--config", str(self.config), *arguments],
+            [*by, *PROGRAM, "--config", str(self.config), *arguments],
             cwd=self.folder,
             env=clean_environment() | environ,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=60,
             check=False,

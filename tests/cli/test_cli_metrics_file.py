@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,6 @@ from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE
 from reconciler.service.metrics import described
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Install
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -122,6 +121,15 @@ def test_a_path_that_cannot_be_written_is_told_after_the_result(worked: Install,
         last = result.stderr.splitlines()[-1]
         assert last == f"reconciler: --metrics-file {where}: {why}. No metrics were written; the run itself is done"
         assert not list(worked.folder.parent.glob(f"{worked.folder.name}.*"))
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=str)
+def test_it_is_written_though_stdout_takes_nothing(worked: Install, file: Path, form: tuple[str, ...]) -> None:
+    file.parent.mkdir()
+    with Path("/dev/full").open("w") as full:
+        result = worked.program("run", "--once", "--metrics-file", str(file), *form, stdout=full)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (1, "reconciler: stdout: No space left on device")
+    assert counted(samples(file), "sweeps_total", "once") == 1
 
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--once", "--dry-run"), ("run", "--dry-run")])

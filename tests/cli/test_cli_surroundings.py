@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler import database
 from reconciler.app import inside, once
-from tests.cli.conftest import PROGRAM, clean_environment
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -167,22 +165,12 @@ def test_an_id_that_is_no_text_is_no_tracks(install: Install, command: str) -> N
 def test_a_stdout_that_takes_nothing_is_told(install: Install, command: str) -> None:
     install.add("a")
     with Path("/dev/full").open("w") as full:
-        result = ended(install, *command.format(folder=install.folder).split(), stdout=full)
+        result = install.program(*command.format(folder=install.folder).split(), stdout=full)
     assert (result.returncode, result.stderr) == (1, "reconciler: stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", ["status", "status --json", "--version", "--help", "run --help"])
 def test_a_closed_stdout_is_nobodys_fault(install: Install, command: str) -> None:
     install.add("a")
-    result = ended(install, *command.split(), by=("sh", "-c", '"$@" >&-', "sh"))
+    result = install.program(*command.split(), by=("sh", "-c", '"$@" >&-', "sh"))
     assert (result.returncode, result.stderr) == (0, "")
-
-
-def ended(
-    install: Install, *command: str, by: tuple[str, ...] = (), stdout: IO[str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own, begun by another if given."""
-    whole = [*by, *PROGRAM, "--config", str(install.config), *command]
-    return subprocess.run(
-        whole, env=clean_environment(), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
-    )
