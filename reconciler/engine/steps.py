@@ -171,12 +171,13 @@ class Steps:
                 self._dispatch(Flight(lease, case, action))
 
     def _buy(self, lease: Lease, case: Case, order: Buy, tried: Attempts = ()) -> None:
-        """In turn: tracks whose tasks fail again and again must not spend what others wait for."""
+        """In turn: tracks whose tasks fail again and again must not spend what others wait for. Who waits asks on for
+        an overdue task: it may end after all."""
         in_turn = order.repeat_of is not None or case.track.id in self.called
         is_open = self._purse.refusal(order.shape, order.price) is None
         if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self._lines.waits(order.shape)):
             where = standing(case, order, self._purse.view())
-            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=None), tried)
+            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=case.next_poll), tried)
             return
         first = list_before_buying(case) if is_open else None
         if isinstance(first, ListStore):
@@ -200,7 +201,7 @@ class Steps:
         if where.due_at != case.now:
             return where
         if self._purse.refusal(order.shape, order.price) is not None:
-            return replace(where, reason=refused.reason, held=order.shape, due_at=None)
+            return replace(where, reason=refused.reason, held=order.shape, due_at=case.next_poll)
         pause = case.now + self._policy.purchase_window
         return replace(where, due_at=max(refused.until or pause, pause))
 

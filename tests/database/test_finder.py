@@ -224,6 +224,14 @@ def test_narrowed(app: Any, desk: Desk) -> None:
     assert desk.finder.due(9, []) == ()
 
 
+def test_who_waits_for_the_gate_and_is_due_is_found_as_both(app: Any, desk: Desk) -> None:
+    app.put("a")
+    desk.look("a", State.MISSING, due_in=HOUR, held="shape", reason=Reason.BUDGET)
+    assert desk.finder.due(9) == ()
+    app.clock.on(hours=1)
+    assert desk.finder.due(9) == desk.finder.held_back("shape", 9) == ("a",)
+
+
 def test_those_that_wait_for_the_gate(app: Any, desk: Desk) -> None:
     for name in "abcd":
         app.put(name)

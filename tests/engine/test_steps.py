@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,8 +19,9 @@ from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recogni
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
+from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
-from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
+from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
 from tests.engine.test_sweep import Around, Refusing, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -567,6 +569,58 @@ def test_who_waits_to_buy_goes_before_pictures_that_can_be_fetched(make_world: M
     second_order = [number for number, (_, job) in enumerate(found) if job == "Purchase"][1]
     later = [job for track_id, job in found[second_order:] if track_id.startswith("z")]
     assert later.count("Fetch") >= 3, found
+
+
+def with_a_slow_task(make_world: MakeWorld, length: timedelta = 9 * HOUR, **policy: Any) -> World:
+    """A track whose task runs so long; it is overdue after six hours."""
+    world = make_world(**policy)
+    world.kie.script.when(replace(SMALL, run=length), times=1)
+    world.add("slow")
+    world.run()
+    return world
+
+
+def bought_for_slow(world: World) -> int:
+    return len(world.kie.book.purchases_for("called slow"))
+
+
+def test_who_may_spend_no_more_asks_on_for_the_task_that_it_would_replace(make_world: MakeWorld) -> None:
+    world = with_a_slow_task(make_world)
+    met: list[tuple[State, Reason | None]] = []
+    for _ in range(10):
+        world.pass_time(HOUR)
+        met += world.run(MINUTE, max_purchases=0).states
+    assert (State.MISSING, Reason.BUDGET) in met
+    assert met[-1] == (State.OK, None)
+
+
+def test_who_stands_in_line_asks_on_for_the_task_that_it_would_replace(make_world: MakeWorld) -> None:
+    """It comes there while the gate is open, since whose turn it is looks into the store first, and that takes long."""
+    world = with_a_slow_task(make_world, per_hour=1)
+    for number in range(20):
+        world.add(f"t{number:03}")
+
+    def takes(tag: str) -> tuple[timedelta, timedelta]:
+        return 2 * (timedelta(seconds=0.1 if tag == "slow" else 0.3),)
+
+    world.crew = lambda: DelayedCrew(Stage(world.clock), takes)
+    for _ in range(9):
+        world.pass_time(70 * MINUTE)
+        world.run(2 * MINUTE)
+    assert len(world.kie.book.purchases) > 5
+    assert world.row("slow")["image_url"]
+    assert bought_for_slow(world) == 1
+
+
+def test_who_stands_in_line_and_asks_on_has_its_turn_all_the_same(make_world: MakeWorld) -> None:
+    world = with_a_slow_task(make_world, DAY, per_hour=1)
+    for number in range(8):
+        world.add(f"t{number:03}")
+    crew = slow_crew(world)
+    assert world.run(12 * HOUR).states == {(State.OK, None): 9}
+    assert bought_for_slow(world) == 2
+    assert crew.idle <= 1
+    assert crew.turns < 300
 
 
 def test_a_picture_that_came_back_and_could_not_be_saved_is_no_death(make_world: MakeWorld) -> None:
