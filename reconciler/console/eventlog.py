@@ -114,7 +114,7 @@ class EventLog:
         """An order of which nothing came. Where a gate closes for it, that is said by itself."""
         detail = _detail(nothing)
         match nothing.refusal:
-            case Refusal.CONTENT:
+            case Refusal.CONTENT | Refusal.STOPPED:
                 say("INFO", "order_refused", track=event.track_id, cause=nothing.refusal, detail=detail)
             case Refusal.STORE:
                 self._trouble("order_failed", Reason.STORAGE_FAILED, event, to_do(Reason.STORAGE_FAILED))

@@ -37,6 +37,12 @@ class Refusal(StrEnum):
     """Server error, maintenance, queue full: the same again later."""
     STORE = "store"
     """Ours, not Kie's: nothing is ordered that could not be stored."""
+    STOPPED = "stopped"
+    """Ours too: nothing is ordered whose answer would not be waited for."""
+
+
+OURS = frozenset({Refusal.STORE, Refusal.STOPPED})
+"""They say nothing of Kie."""
 
 
 # -- answers of Kie ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Carrying out one effect: the world is asked or changed, a finding comes back. No database, no decision."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -103,12 +104,13 @@ class Hands(Eyes):
     policy: Policy
     clock: Clock
 
-    def perform(self, track_id: str, job: Job) -> Finding:
+    def perform(self, track_id: str, job: Job, may_go_on: Callable[[], bool] = lambda: True) -> Finding:
+        """`may_go_on`: whether an order may still be sent, asked right before it is."""
         match job:
             case Fetch():
                 return self._fetch(track_id, job)
             case Purchase():
-                return self._buy(job)
+                return self._buy(job, may_go_on)
             case ListStore():
                 return self._list_before_buying(track_id)
             case Measure() | AskTask() | AskSong():
@@ -164,19 +166,21 @@ class Hands(Eyes):
         data = self.pictures.fetch(url, bound=True)
         return self._keep(track_id, data, url, interim=True) if isinstance(data, bytes) else data
 
-    def _buy(self, purchase: Purchase) -> Creation:
-        """Nothing is ordered that could not be stored."""
+    def _buy(self, purchase: Purchase, may_go_on: Callable[[], bool]) -> Creation:
+        """Nothing is ordered that could not be stored, nor by a run that has ended while the store was asked."""
         try:
             self.store.check()
             self.store.prove()
         except StoreError as error:
-            return _not_ordered(str(error))
+            return _not_ordered(Refusal.STORE, str(error))
         if self.clock() > purchase.send_before:
-            return _not_ordered("the time to send it had run out once the store was asked")
+            return _not_ordered(Refusal.STORE, "the time to send it had run out once the store was asked")
+        if not may_go_on():
+            return _not_ordered(Refusal.STOPPED, "the run ended before it was sent")
         target = self.policy.target
         size, callback_url = (target.width, target.height), self.policy.callback_of(purchase.token)
         return self.kie.create(Order(purchase.model, purchase.prompt, *size, purchase.send_before, callback_url))
 
 
-def _not_ordered(why: str) -> NothingMade:
-    return NothingMade(Refusal.STORE, Call.REJECTED, why, sent=False)
+def _not_ordered(refusal: Refusal, why: str) -> NothingMade:
+    return NothingMade(refusal, Call.REJECTED, why, sent=False)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import Accepted, AnswerLost, Credits, Finding, NothingMade, Refusal, Trouble
+from reconciler.domain.findings import OURS, Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.gate import GateName, GateView, NotNow, places, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
@@ -181,7 +181,7 @@ class Purse:
             self._view = None
             self._gate.close(closure)
             self._tell(GateClosed(closure))
-        if isinstance(finding, NothingMade) and finding.refusal is Refusal.STORE:
+        if isinstance(finding, NothingMade) and finding.refusal in OURS:
             return
         if isinstance(finding, Accepted):
             self._trial_passed(shape)

@@ -70,7 +70,7 @@ class Flight:
 class Steps:
     """`flights`: what the crew is at. `unsaved`: what came back while the database failed. `alone`: tracks to be taken
     while nothing else is. `called`: those whose turn to buy has come. `may_go_on` tells whether anything more may
-    be begun.
+    be begun; it is asked in other threads too.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ class Steps:
     def _dispatch(self, flight: Flight) -> None:
         track_id = flight.case.track.id
         job = whole(flight.job, self._inline(track_id, flight.job))
-        self._crew.submit(track_id, lambda: self._hands.perform(track_id, job))
+        self._crew.submit(track_id, lambda: self._hands.perform(track_id, job, self._may_go_on))
         self.flights[track_id] = flight
 
     def _inline(self, track_id: str, job: Job) -> str | None:

@@ -41,6 +41,9 @@ TOGETHER = timedelta(milliseconds=50)
 """Those who are due within so short a time are looked for once, and what comes back is saved together while there are
 pictures enough for all hands."""
 
+A_MOMENT = timedelta(milliseconds=500)
+"""An order that may just still be sent is sent a little later, and may then take a call's time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -420,7 +423,7 @@ class Sweep:
 
     def _patience(self) -> timedelta:
         patience = self._bounds.patience
-        return self._policy.request_timeout if self._stop or patience is None else patience
+        return self._policy.request_timeout + A_MOMENT if self._stop or patience is None else patience
 
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result

@@ -23,7 +23,7 @@ from reconciler.console import log, outline, output, progress, summary
 from reconciler.console.eventlog import EventLog
 from reconciler.console.stopping import Stopping
 from reconciler.domain.actions import AskTask, ListStore, Write
-from reconciler.domain.findings import Accepted, AnswerLost, Call, Fault, Listing, Trouble
+from reconciler.domain.findings import Accepted, AnswerLost, Call, Fault, Listing, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
@@ -121,6 +121,14 @@ def test_of_rows_that_are_locked_each_is_told_and_what_to_do_is_a_warning_once(
         ("locked", "b", "info"),
     ]
     assert "transaction" in lines[0]["todo"]
+
+
+def test_an_order_that_was_not_sent_because_the_run_ended_is_no_trouble(
+    logged: Callable[..., list[dict[str, Any]]],
+) -> None:
+    unsent = NothingMade(Refusal.STOPPED, Call.REJECTED, "the run ended", sent=False)
+    said = logged(Found("a", BOUGHT, unsent))
+    assert [(line["event"], line["level"]) for line in said] == [("step", "debug"), ("order_refused", "info")]
 
 
 def test_an_accepted_order_is_told_with_its_task(logged: Callable[..., list[dict[str, Any]]]) -> None:

@@ -275,6 +275,7 @@ def test_a_result_in_the_answer_needs_no_asking() -> None:
         (Refusal.CONTENT, Reason.CONTENT_REJECTED),
         (Refusal.OUTAGE, Reason.PROVIDER_FAILED),
         (Refusal.STORE, Reason.STORAGE_FAILED),
+        (Refusal.STOPPED, None),
         *[(r, None) for r in (Refusal.REQUEST, Refusal.CREDITS, Refusal.KEY_CAP, Refusal.KEY, Refusal.RATE)],
     ],
 )

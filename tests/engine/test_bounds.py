@@ -188,6 +188,17 @@ def test_with_patience_slow_steps_come_to_their_end_when_the_time_is_over(
     assert world.clock() - began <= timedelta(seconds=200)
 
 
+def test_an_order_that_was_about_to_be_sent_when_the_time_was_over_is_waited_for_as_long_as_it_may_take(
+    make_world: MakeWorld,
+) -> None:
+    """Between the last look whether it may be sent and its call a moment passes."""
+    world = make_world(1)
+    takes = world.policy.request_timeout + timedelta(milliseconds=300)
+    slow_answers(world, takes.total_seconds())
+    world.run(takes + timedelta(milliseconds=100))  # the store is listed, and then it is bought
+    assert [row["outcome"] for row in world.sql("SELECT outcome FROM reconciler_purchase")] == [Outcome.ACCEPTED]
+
+
 @pytest.mark.parametrize(
     ("patience", "longest"), [(None, 30 * SECOND), (10 * SECOND, 10 * SECOND), (timedelta(0), timedelta(0))]
 )

@@ -253,6 +253,17 @@ def test_an_order_that_is_too_late_is_not_sent(hands: Hands, world: World) -> No
     assert not world.kie.book.creations
 
 
+def test_an_order_is_not_sent_once_the_run_has_ended_while_the_store_was_asked(
+    hands: Hands, world: World, store: MemoryStore
+) -> None:
+    asked: list[str] = []
+    store.on_call = asked.append
+    answer = hands.perform("t", order(world), lambda: "prove" not in asked)
+    assert isinstance(answer, NothingMade)
+    assert (answer.refusal, answer.sent) == (Refusal.STOPPED, False)
+    assert not world.kie.book.creations
+
+
 # -- inline --------------------------------------------------------------------------------------------------------
 
 

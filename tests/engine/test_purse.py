@@ -407,9 +407,12 @@ def test_health_alone_writes_nothing(world: World, database: Database) -> None:
     assert breaker_after(world, database, Running(), Accepted("a")) == Breaker()
 
 
-def test_a_store_that_fails_says_nothing_of_the_provider(world: World, database: Database) -> None:
+@pytest.mark.parametrize("ours", [Refusal.STORE, Refusal.STOPPED])
+def test_what_is_not_ordered_for_a_reason_of_ours_says_nothing_of_the_provider(
+    world: World, database: Database, ours: Refusal
+) -> None:
     lost = AnswerLost(Call.TIMEOUT, "x")
     assert breaker_after(world, database, *[lost] * 5).stage is Stage.OPEN
     world.pass_time(timedelta(hours=1))
-    unfit = NothingMade(Refusal.STORE, Call.REJECTED, "the disk", sent=False)
+    unfit = NothingMade(ours, Call.REJECTED, "the disk", sent=False)
     assert breaker_after(world, database, unfit).stage is Stage.OPEN

@@ -530,6 +530,34 @@ def test_at_the_time_limit_the_answers_under_way_are_waited_for(make_world: Make
     assert result.purchases > 0
 
 
+@pytest.mark.parametrize("by_signal", [True, False])
+def test_what_is_ordered_but_not_sent_when_the_run_ends_is_left_to_the_next(
+    make_world: MakeWorld, *, by_signal: bool
+) -> None:
+    """Nobody would wait for the whole of its answer."""
+    world = make_world(3)
+    slow = timedelta(seconds=10), timedelta(seconds=5)
+    crew = DelayedCrew(Stage(world.clock), lambda tag: slow if tag else (timedelta(0), timedelta(0)))
+    world.crew = lambda: crew
+    with sweeping(world, HOUR if by_signal else timedelta(seconds=20)) as sweep:
+        told = world.events.append
+
+        def hear(event: Any) -> None:
+            told(event)
+            if by_signal and isinstance(event, Ordered):
+                sweep.stop()
+
+        sweep._tally._onward = hear
+        result = sweep.run()
+    assert result.stopped
+    assert result.purchases == 0
+    assert not world.kie.book.creations
+    assert {(order["outcome"], order["sent"]) for order in purchases(world)} == {(Outcome.NOTHING, 0)}
+    assert leased(world) == []
+    slow_crew(world)
+    assert world.run(MINUTE, max_purchases=3).states == {(State.OK, None): 3}
+
+
 # -- a failing database --------------------------------------------------------------------------------------------
 
 
