@@ -50,6 +50,21 @@ class Parting:
     failed: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A step at whose end a row is written."""
+
+    lease: Lease
+    case: Case
+    write: Write
+    tried: Attempts
+    after: After
+
+    def all_tried(self, came: Commit) -> Attempts:
+        """The write, too, and what came of it."""
+        return (*self.tried, write_attempt(self.write, came, Replaced.of(self.case)))
+
+
 class Desk:
     """Endings are collected, and saved together by `flush`; so is what is begun under leases that go on.
 
@@ -191,42 +206,33 @@ class Desk:
         else:
             self._due(where)
 
+    # -- writing -------------------------------------------------------------------------------------------------
+
     def write(self, lease: Lease, case: Case, write: Write, tried: Attempts = (), after: After = NOTHING) -> None:
         """Row and memory in one transaction; where somebody was faster, only what we know of that is kept."""
+        step = Writing(lease, case, write, tried, after)
         written = replace(case, track=_as_written(case, write), memory=after_write(case, write))
-        conflicted = replace(case, memory=after_conflict(case))
-        replaced = Replaced.of(case)
-        change = self._change(written, (*tried, write_attempt(write, Commit.COMMITTED, replaced)))
-        otherwise = self._change(conflicted, (*tried, write_attempt(write, Commit.CONFLICT, replaced)))
+        change = self._change(written, step.all_tried(Commit.COMMITTED))
+        otherwise = self._change(replace(case, memory=after_conflict(case)), step.all_tried(Commit.CONFLICT))
 
         def saved(outcome: Commit | Lease) -> None:
             match outcome:
                 case Commit.COMMITTED:
-                    self._wrote(case, write, outcome, change.standing)
+                    self._wrote(step, outcome, change.standing)
                 case Commit.CONFLICT | Commit.REFUSED:
-                    self._wrote(case, write, outcome, otherwise.standing)
+                    self._wrote(step, outcome, otherwise.standing)
                 case Commit.LEASE_LOST:
-                    self._wrote(case, write, outcome, None)
+                    self._wrote(step, outcome, None)
                 case Commit.PAUSED:
-                    paused = replace(case, memory=replace(case.memory, paused=True))
-                    self.conclude(lease, paused, plan(paused), tried, after)
-                    return
+                    self._write_once_resumed(step)
                 case Commit.EXPIRED:
-                    self._wrote(case, write, outcome, None)
-                    at_once = replace(standing(case, write, self._purse.view()), due_at=case.now)
-                    self.stand(lease, case.memory, at_once, tried, after)
-                    return
+                    self._write_under_another_lease(step)
                 case Commit.LOCKED:
-                    self._wrote(case, write, outcome, None)
-                    locked = replace(case, memory=after_lock(case))
-                    later = self._change(locked, (*tried, write_attempt(write, outcome, replaced)))
-                    self.stand(lease, later.memory, later.standing, later.tried, after)
-                    return
+                    self._write_later(step)
                 case Lease():  # pragma: no cover
                     raise AssertionError("a row is written by a step that nothing follows")
                 case _:  # pragma: no cover
                     assert_never(outcome)
-            after.saved()
 
         def failed() -> None:
             self._tell(Unwritten(case.track.id))
@@ -235,12 +241,32 @@ class Desk:
         row = RowWrite(write, case.track, case.now, otherwise)
         self._partings.append(Parting(Ending(lease, change, row), saved, failed))
 
-    def _wrote(self, case: Case, write: Write, outcome: Commit, where: Standing | None) -> None:
-        stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
-        self._tell(Wrote(case.track.id, write, outcome, stuck_for))
+    def _wrote(self, step: Writing, outcome: Commit, where: Standing | None) -> None:
+        """Or somebody else did. `where` None: the track is another's by now."""
+        self._tell_of(step, outcome)
         if where is not None:
-            self._tell(Moved(case.track.id, where.state, where.reason))
-            self._go_on(case, where)
+            self._tell(Moved(step.case.track.id, where.state, where.reason))
+            self._go_on(step.case, where)
+        step.after.saved()
+
+    def _write_once_resumed(self, step: Writing) -> None:
+        paused = replace(step.case, memory=replace(step.case.memory, paused=True))
+        self.conclude(step.lease, paused, plan(paused), step.tried, step.after)
+
+    def _write_under_another_lease(self, step: Writing) -> None:
+        self._tell_of(step, Commit.EXPIRED)
+        at_once = replace(standing(step.case, step.write, self._purse.view()), due_at=step.case.now)
+        self.stand(step.lease, step.case.memory, at_once, step.tried, step.after)
+
+    def _write_later(self, step: Writing) -> None:
+        self._tell_of(step, Commit.LOCKED)
+        later = self._change(replace(step.case, memory=after_lock(step.case)), step.all_tried(Commit.LOCKED))
+        self.stand(step.lease, later.memory, later.standing, later.tried, step.after)
+
+    def _tell_of(self, step: Writing, outcome: Commit) -> None:
+        case = step.case
+        stuck_for = case.now - case.memory.needy_since if case.memory.needy_since else None
+        self._tell(Wrote(case.track.id, step.write, outcome, stuck_for))
 
     def _change(self, case: Case, tried: Attempts) -> Change:
         return Change(case.memory, classify(case, self._purse.view()), tried)
