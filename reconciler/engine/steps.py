@@ -308,28 +308,38 @@ class Steps:
             raise
 
     def _conclude(self, flight: Flight, finding: Finding) -> None:
-        before = flight.case
-        case = replace(before, now=self._clock(), runs=self._lately.runs)
+        case = replace(flight.case, now=self._clock(), runs=self._lately.runs)
         memory, tried = learn(case, flight.job, finding), (*flight.tried, attempt(flight.job, finding))
-
-        def saved() -> None:
-            if not flight.gone and isinstance(before.look, Unmeasured) and isinstance(case.look, Good):
-                self._tell(Recognised(case.track.id))
-            self.desk.watch_host(before, flight.job, memory)
-            self._purse.learned(flight.kept or before.memory, memory)
-            self._teach_gate(flight.job, finding)
-
-        after = After(saved, lambda: self.unsaved.append((flight, finding)))
+        failed = partial(self.unsaved.append, (flight, finding))
         if flight.gone:
+            after = After(partial(self._learned, flight, finding, memory), failed)
             self.desk.part(flight.lease, memory, case.now, tried, after)
             return
         case = replace(case, memory=notice(memory, case.track, self._policy, case.now))
+
+        def saved() -> None:
+            if isinstance(flight.case.look, Unmeasured) and isinstance(case.look, Good):
+                self._tell(Recognised(case.track.id))
+            self._learned(flight, finding, memory)
+
+        self._proceed(flight, finding, case, tried, After(saved, failed))
+
+    def _learned(self, flight: Flight, finding: Finding, memory: Memory) -> None:
+        """It is saved: what it says of the picture's host and of the gate."""
+        self.desk.watch_host(flight.case, flight.job, memory)
+        self._purse.learned(flight.kept or flight.case.memory, memory)
+        self._teach_gate(flight.job, finding)
+
+    # -- going on --------------------------------------------------------------------------------------------------
+
+    def _proceed(self, flight: Flight, finding: Finding, case: Case, tried: Attempts, after: After) -> None:
+        """What cost nothing to learn may be saved with what comes next, under the same lease."""
         action = plan(case)
         match flight.job, action:
             case ListStore(), Buy() if self._may_go_on_under(flight.lease) and self._is_open(action):
-                self._buy(flight.lease, case, action, tried)  # what was found is saved with the order
-            case AskTask(task_id), Fetch() if self._may_go_on_under(flight.lease) and _is_its_own(task_id, memory):
-                fetch = Flight(flight.lease, case, action, tried=tried, kept=before.memory)
+                self._buy(flight.lease, case, action, tried)
+            case AskTask(task_id), Fetch() if self._may_go_on_under(flight.lease) and _is_its_own(task_id, case.memory):
+                fetch = Flight(flight.lease, case, action, tried=tried, kept=flight.case.memory)
 
                 def begun() -> None:
                     self._dispatch(fetch)
@@ -340,10 +350,8 @@ class Steps:
             case _:
                 self.desk.conclude(flight.lease, case, action, tried, after)
 
-    # -- going on --------------------------------------------------------------------------------------------------
-
     def _may_go_on_under(self, lease: Lease) -> bool:
-        """While it lasts for a whole step more, and what was learned cost nothing: it is saved with what comes next."""
+        """While it lasts for a whole step more."""
         return lease.until - self._clock() >= self._policy.step_deadline and self._may_go_on()
 
     def _is_open(self, order: Buy) -> bool:
