@@ -41,12 +41,12 @@ def _if_hopeless(case: Case, ailment: Ailment) -> Ailment:
 
 
 def _gone(case: Case, task: Task) -> Task:
-    faulty = task.state is TaskState.RUNNING and case.long_faulty(task.first_fault)
+    faulty = task.state is TaskState.RUNNING and case.long_faulty(task.first_fault, task.next_poll)
     return replace(task, state=TaskState.GONE, next_poll=None) if faulty else task
 
 
 def _final(case: Case, song: Song | None) -> Song | None:
-    if song is None or song.final or not case.long_faulty(song.first_fault):
+    if song is None or song.final or not case.long_faulty(song.first_fault, song.next_ask):
         return song
     return replace(song, final=True, next_ask=None)
 

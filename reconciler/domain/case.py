@@ -120,15 +120,15 @@ class Case:
         return GiveUp(ailment.reason)
 
     def tried_for_long(self, ailment: Ailment) -> bool:
-        """And failed: time in which it was due and nobody tried says nothing."""
-        until = min(ailment.retry_at or self.now, self.now)
-        return ailment.first_fault is not None and until - ailment.first_fault >= GIVE_UP_AFTER
+        """In vain."""
+        return self.long_faulty(ailment.first_fault, ailment.retry_at)
+
+    def long_faulty(self, since: datetime | None, due: datetime | None) -> bool:
+        """Nothing but faults for seven days: time in which it was due and nobody tried says nothing."""
+        return since is not None and min(due or self.now, self.now) - since >= GIVE_UP_AFTER
 
     def failing_since(self, first: datetime | None, due: datetime | None) -> datetime:
         """Since when what failed just now has failed without a lull; it was `due`, and at `first` it began to."""
         if first is None or (due is not None and self.now - due > self.policy.lull):
             return self.now
         return first
-
-    def long_faulty(self, since: datetime | None) -> bool:
-        return since is not None and self.now - since >= GIVE_UP_AFTER

@@ -71,7 +71,7 @@ def _follow(case: Case, task: Task) -> Action | None:
         return None
     if task.next_poll is None or task.next_poll <= case.now:
         return AskTask(task.id)
-    if case.long_faulty(task.first_fault):
+    if case.long_faulty(task.first_fault, task.next_poll):
         return GiveUp(Reason.PROVIDER_FAILED)
     if purchases.overdue(task, case.policy, case.now):
         return None
@@ -93,7 +93,7 @@ def follow_music(case: Case) -> Action | None:
 def _ask_again(case: Case, song: Song) -> Action:
     if song.next_ask is None or song.next_ask <= case.now:
         return AskSong(song.id)
-    if case.long_faulty(song.first_fault):
+    if case.long_faulty(song.first_fault, song.next_ask):
         return GiveUp(Reason.PROVIDER_FAILED, recheck=song.next_ask)
     if song.faults:
         return Wait(song.next_ask, State.BACKING_OFF, Reason.PROVIDER_FAILED)

@@ -105,7 +105,7 @@ def _answered(task: Task) -> Task:
 
 def _not_found(case: Case, task: Task, finding: NotFound) -> Task:
     """Believed only after three over ten minutes, of an id a day old or of unknown age."""
-    count, first = task.not_found + 1, task.first_not_found or _unread_since(case, task)
+    count, first = task.not_found + 1, task.first_not_found or case.now
     old = task.created_at is None or case.now - task.created_at > NOT_FOUND_YOUNG
     task = replace(_answered(task), not_found=count, first_not_found=first, detail=finding.detail)
     if old and count >= NOT_FOUNDS_TO_BE_GONE and case.now - first >= NOT_FOUND_FOR:
@@ -119,15 +119,10 @@ def _troubled(case: Case, task: Task, trouble: Trouble) -> Task:
     return replace(
         task,
         faults=faults,
-        first_fault=task.first_fault or _unread_since(case, task),
+        first_fault=case.failing_since(task.first_fault, task.next_poll),
         next_poll=case.now + _pause(case, task.id, faults, trouble),
         detail=trouble.detail,
     )
-
-
-def _unread_since(case: Case, task: Task) -> datetime:
-    """It was to be asked for then: what became of it while nobody did, is not known."""
-    return min(task.next_poll or case.now, case.now)
 
 
 def _pause(case: Case, name: str, faults: int, trouble: Trouble) -> timedelta:

@@ -12,9 +12,9 @@ REFUNDED = (Verdict.FAILED, Verdict.CONTENT)
 
 
 def overdue(task: Task, policy: Policy, now: datetime) -> bool:
-    """Known to have run longer than `task_timeout`: while its record cannot be read, no time is added."""
-    unread = (at for at in (task.first_fault, task.first_not_found) if at is not None)
-    return task.state is TaskState.RUNNING and min(unread, default=now) - task.since() > policy.task_timeout
+    """Known to have run longer than `task_timeout`: one whose record cannot be read just now may have ended."""
+    runs = task.state is TaskState.RUNNING and not task.faults and not task.not_found
+    return runs and now - task.since() > policy.task_timeout
 
 
 def judged(memory: Memory, now: datetime) -> Memory:

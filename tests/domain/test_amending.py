@@ -319,6 +319,13 @@ def test_tasks_and_music_that_gave_only_faults_are_gone_and_others_run_on() -> N
         assert reopened(case(track(), memory(song=other))).song == other
 
 
+def test_tasks_and_music_that_nobody_asked_for_since_one_fault_run_on() -> None:
+    silent = task(first_fault=NOW - WEEK, faults=1, next_poll=NOW - WEEK + MINUTE)
+    song = Song(SONG, next_ask=NOW - WEEK + MINUTE, faults=1, first_fault=NOW - WEEK)
+    found = reopened(case(track(TASK), memory(tasks=tasks(silent), song=song)))
+    assert (found.tasks, found.song) == (tasks(silent), song)
+
+
 def test_a_lost_order_is_lost_for_good_and_one_that_may_be_answered_is_left_alone() -> None:
     open_, held = purchase("p2", at=NOW), lost(at=NOW - DAY)
     found = reopened(case(track(), memory(purchases=(held, open_)))).purchases

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from reconciler.domain import purchases
-from reconciler.domain.actions import AskSong, AskTask
+from reconciler.domain.actions import AskSong, AskTask, Wait
+from reconciler.domain.amending import reopened
 from reconciler.domain.backoff import delay, poll_after, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import (
@@ -29,6 +30,7 @@ from reconciler.domain.findings import (
 )
 from reconciler.domain.learn import learn
 from reconciler.domain.model import Memory, Outcome, Purchase, Song, Task, TaskState, Verdict
+from reconciler.domain.plan import plan
 from reconciler.domain.states import Reason
 from tests.domain.builders import (
     COVER,
@@ -137,6 +139,26 @@ def test_after_trouble_each_waits_a_while_of_its_own() -> None:
 def test_time_in_which_nobody_asked_is_not_counted_as_trouble() -> None:
     for idle, since in ((POLICY.lull, NOW), (POLICY.lull + SECOND, NOW + POLICY.lull + SECOND)):
         assert sing(OUTAGE, Song(SONG, faults=1, first_fault=NOW, next_ask=NOW), NOW + idle).first_fault == since
+        assert ask(OUTAGE, task(faults=1, first_fault=NOW, next_poll=NOW), NOW + idle).first_fault == since
+    late = NOW + 8 * DAY
+    assert ask(OUTAGE, task(next_poll=NOW), late).first_fault == late
+    assert ask(NotFound(), task(next_poll=NOW), late).first_not_found == late
+
+
+def test_a_paid_task_that_nobody_asked_for_long_is_not_given_up_for_one_fault() -> None:
+    mine = memory(tasks=tasks(task(next_poll=NOW)), purchases=(accepted(),))
+    later = Case(track(), mine, POLICY, NOW + 8 * DAY)
+    known = replace(later, memory=learn(later, AskTask(TASK), OUTAGE))
+    assert isinstance(plan(known), Wait)
+    assert reopened(known).tasks[TASK].state is TaskState.RUNNING
+
+
+def test_what_cannot_be_read_is_not_known_to_be_overdue() -> None:
+    late = task(created_at=NOW - DAY)
+    assert purchases.overdue(late, POLICY, NOW)
+    for unread in (ask(OUTAGE, late), ask(NotFound(), late)):
+        assert not purchases.overdue(unread, POLICY, NOW)
+        assert purchases.overdue(ask(Running(), unread), POLICY, NOW)
 
 
 @pytest.mark.parametrize("answer", [OUTAGE, NotFound()])
