@@ -117,7 +117,7 @@ def _flawed(case: Case, source: Source, flawed: Flawed) -> Ailment:
     final = not transient or tries >= TRIES_OF_BROKEN_BYTES
     return Ailment(
         faults=tries,
-        first_fault=before.first_fault or case.now,
+        first_fault=case.failing_since(before.first_fault, before.retry_at),
         retry_at=None if final else case.now + case.pause(tries, source.name),
         reason=Reason.IMAGE_REJECTED,
         detail=f"{flawed.flaw}: {flawed.detail}",

@@ -15,6 +15,7 @@ from reconciler.domain.actions import (
     StoredKey,
     SunoCover,
     TaskResult,
+    Wait,
 )
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
@@ -229,6 +230,16 @@ def test_timeouts_are_no_tries_of_broken_bytes() -> None:
     after = measure(Flawed(Flaw.TRUNCATED, ""), memory(ailments={DURABLE: faulty()}))
     assert after.ailments[DURABLE].flaw is None
     assert after.ailments[DURABLE].first_fault == NOW - HOUR
+
+
+def test_time_in_which_nobody_tried_is_not_counted_as_broken_bytes() -> None:
+    once = measure(TIMED_OUT)
+    due = once.ailments[DURABLE].retry_at
+    assert due is not None
+    for idle, since in ((POLICY.lull, NOW), (POLICY.lull + SECOND, due + POLICY.lull + SECOND)):
+        assert measure(BROKEN, once, due + idle).ailments[DURABLE].first_fault == since
+    late = NOW + 8 * DAY
+    assert isinstance(plan(Case(track(DURABLE), measure(BROKEN, once, late), POLICY, late)), Wait)
 
 
 def test_broken_bytes_in_the_row_itself_are_broken() -> None:
