@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 MAX_URLS = 6
 _MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
@@ -86,8 +86,14 @@ class Envelope(_Wire):
     """`data` None: missing or null."""
 
     code: int
-    msg: Text = Field("", validation_alias=AliasChoices("msg", "message"))
+    newer_msg: Text = Field("", alias="msg")
+    older_msg: Text = Field("", alias="message")
     data: Any = None
+
+    @property
+    def msg(self) -> str:
+        """One key may be there and say nothing beside the other."""
+        return self.newer_msg if self.newer_msg.strip() else self.older_msg
 
     @property
     def null(self) -> bool:
@@ -118,7 +124,8 @@ class Record(_Wire):
     fail_msg: Text = Field("", alias="failMsg")
     created_at: Moment = Field(None, alias="createTime")
     completed_at: Moment = Field(None, alias="completeTime")
-    raw_param: Mapped = Field(default_factory=dict, validation_alias=AliasChoices("param", "paramJson"))
+    older_param: Mapped = Field(default_factory=dict, alias="param")
+    newer_param: Mapped = Field(default_factory=dict, alias="paramJson")
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -126,7 +133,9 @@ class Record(_Wire):
 
     @property
     def param(self) -> Param:
-        return Param.read(self.raw_param) or Param()
+        """One key may be there and hold nothing beside the other."""
+        held = (Param.read(raw) for raw in (self.older_param, self.newer_param) if raw)
+        return next((param for param in held if param is not None), Param())
 
     @property
     def call_back_url(self) -> str | None:

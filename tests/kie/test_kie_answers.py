@@ -234,8 +234,9 @@ def test_case_sensitive_is_not_sensitive() -> None:
     assert answer.refusal is Refusal.REQUEST
 
 
-def test_message_is_read_for_msg() -> None:
-    answer = answers.creation(raw({"code": 429, "message": "credits insufficient"})).answer
+@pytest.mark.parametrize("msg", [{}, {"msg": None}, {"msg": ""}, {"msg": " "}, {"msg": []}])
+def test_message_is_read_where_msg_says_nothing(msg: dict[str, object]) -> None:
+    answer = answers.creation(raw({"code": 429, "message": "credits insufficient"} | msg)).answer
     assert isinstance(answer, NothingMade)
     assert answer.refusal is Refusal.CREDITS
 
@@ -431,20 +432,23 @@ def test_a_time_that_cannot_be_used_is_none(stamp: object) -> None:
     assert answers.task(record(state="waiting", createTime=stamp)).answer == Running(None)
 
 
-@pytest.mark.parametrize(
-    "param",
-    [
-        json.dumps({"input": json.dumps({"prompt": PROMPT}), "callBackUrl": "https://ops.example/callback?token=7f3a"}),
-        {"input": {"prompt": PROMPT}, "callBackUrl": "https://ops.example/callback?token=7f3a"},
-    ],
-)
-def test_a_prompt_and_a_callback_are_read_from_either_param(param: object) -> None:
-    found = wire.Record.read({"state": "waiting", "param": param})
-    assert found is not None
-    assert (found.param.prompt, found.param.call_back_url) == (PROMPT, "https://ops.example/callback?token=7f3a")
+PARAMS = [
+    json.dumps({"input": json.dumps({"prompt": PROMPT}), "callBackUrl": CALLED}),
+    {"input": {"prompt": PROMPT}, "callBackUrl": CALLED},
+]
+NO_PARAMS: list[object] = [None, "", "{}", "{", 5, [], {"callBackUrl": 5}]
 
 
-@pytest.mark.parametrize("param", [None, "", "{", 5, [], {"input": 5}, {"input": {"prompt": 5}}, {"callBackUrl": 5}])
+@pytest.mark.parametrize("param", PARAMS)
+@pytest.mark.parametrize(("key", "other"), [("param", "paramJson"), ("paramJson", "param")])
+def test_a_prompt_and_a_callback_are_read_from_either_param(param: object, key: str, other: str) -> None:
+    for beside in ({}, *({other: nothing} for nothing in NO_PARAMS)):
+        found = wire.Record.read({"state": "waiting", key: param} | beside)
+        assert found is not None
+        assert (found.param.prompt, found.param.call_back_url) == (PROMPT, CALLED)
+
+
+@pytest.mark.parametrize("param", [*NO_PARAMS, {"input": 5}, {"input": {"prompt": 5}}])
 def test_a_param_that_cannot_be_read_holds_no_prompt(param: object) -> None:
     assert answers.task(record(resultJson=[URL], param=param)).answer == Succeeded((URL,), CREATED)
 
@@ -622,7 +626,7 @@ def test_any_body_is_judged_and_never_beyond_what_it_says(status: int, body: byt
 def is_a_face(status: int, body: Any) -> bool:
     if not isinstance(body, dict) or body.get("data") is not None or status >= 500 or status == 408:
         return False
-    words = str(body.get("msg", body.get("message"))).lower()
+    words = str(body.get("msg") or body.get("message")).lower()
     named = ("recordinfo is null", "record info is null", "record does not exist", "record not found")
     match body["code"]:
         case 200:
