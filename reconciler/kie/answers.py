@@ -133,14 +133,17 @@ def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
     envelope = raw.envelope()
     if envelope is not None:
         record = wire.Record.read(envelope.data)
-        if record is not None and asked and record.task_id not in ("", asked):
-            detail = wire.said(f"this is task {record.task_id}")
-            return _trouble(Call.MALFORMED, Refusal.OUTAGE, detail, raw, Odd.SHAPE)
         if record is not None:
-            return _judged(record)
+            return _of_another(record, asked, raw) or _judged(record)
         if envelope.code in _FAILED_CODES and not _unsure(raw.status):
             return Heard(Failed(refusals.by_words(envelope.msg) is Refusal.CONTENT, _told(envelope)))
     return _absent(raw, envelope) or _troubled(raw, envelope)
+
+
+def _of_another(record: wire.Record | wire.SunoRecord, asked: str, raw: Raw) -> Heard[Trouble] | None:
+    if not asked or record.task_id in ("", asked):
+        return None
+    return _trouble(Call.MALFORMED, Refusal.OUTAGE, wire.said(f"this is task {record.task_id}"), raw, Odd.SHAPE)
 
 
 def _judged(record: wire.Record) -> Heard[TaskAnswer]:
@@ -160,11 +163,12 @@ def _judged(record: wire.Record) -> Heard[TaskAnswer]:
             return Heard(Running(record.created_at, record.call_back_url), odd=odd)
 
 
-def song(raw: Raw) -> Heard[SongAnswer]:
+def song(raw: Raw, asked: str = "") -> Heard[SongAnswer]:
+    """As with an image task, a record that names another one answers another question."""
     envelope = raw.envelope()
     record = wire.SunoRecord.read(envelope.data) if envelope is not None else None
     if record is not None:
-        return _heard_song(record)
+        return _of_another(record, asked, raw) or _heard_song(record)
     return _absent(raw, envelope) or _troubled(raw, envelope)
 
 

@@ -91,7 +91,7 @@ class KieReader:
     def song(self, song_id: str) -> SongAnswer:
         request = self._query(f"/api/v1/generate/record-info?taskId={_quoted(song_id)}")
         heard = answers.song if self._suno_key == self._key else _song_of_another_account
-        return self._ask("suno_record", self._suno_key, request, heard, _query_unheard)
+        return self._ask("suno_record", self._suno_key, request, partial(heard, asked=song_id), _query_unheard)
 
     def credit(self) -> Credits | Trouble:
         return self._ask("credit", self._key, self._query("/api/v1/chat/credit"), answers.credit, _query_unheard)
@@ -158,9 +158,9 @@ def _quoted(identity: str) -> str:
     return quote(identity, safe="", errors="replace")
 
 
-def _song_of_another_account(raw: Raw) -> Heard[SongAnswer]:
+def _song_of_another_account(raw: Raw, asked: str) -> Heard[SongAnswer]:
     """What is told of that key, its credits and its rate says nothing of the account that buys."""
-    heard = answers.song(raw)
+    heard = answers.song(raw, asked)
     match heard.answer:
         case Trouble(refusal=Refusal.KEY | Refusal.KEY_CAP | Refusal.CREDITS | Refusal.RATE) as trouble:
             detail = wire.said(f"Kie refuses kie.suno_api_key: {trouble.detail}")

@@ -146,6 +146,7 @@ class SunoRecord(_Wire):
     """A music task; its songs in both casings, and wherever they are listed."""
 
     status: str
+    task_id: Text = Field("", alias="taskId")
     error_code: Text = Field("", alias="errorCode")
     error_message: Text = Field("", alias="errorMessage")
     response: Any = None

@@ -515,6 +515,15 @@ def test_a_pending_song_is_lost_only_with_code_and_words(status: str, code: obje
     assert heard == Heard(SongFinal() if final else SongPending())
 
 
+def test_a_record_of_another_song_answers_nothing() -> None:
+    made = {"response": {"sunoData": CAMEL}}
+    other = answers.song(song(taskId="other", **made), "asked")
+    assert other.answer == Trouble(Call.MALFORMED, "this is task other", Refusal.OUTAGE, None)
+    assert other.odd is Odd.SHAPE
+    for told in ("asked", None, ""):
+        assert answers.song(song(taskId=told, **made), "asked").answer == SongFinal(COVERS + SOURCES)
+
+
 def test_an_unknown_song_status_is_pending_and_counted() -> None:
     assert answers.song(song(status="NEW_WORD")) == Heard(SongPending(), odd=Odd.STATE)
 

@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.domain.closing import UNHEALTHY
-from reconciler.domain.findings import Accepted, AnswerLost, Call, Failed, NotFound, NothingMade, Refusal, Trouble
+from reconciler.domain.findings import (
+    Accepted,
+    AnswerLost,
+    Call,
+    Failed,
+    NotFound,
+    NothingMade,
+    Refusal,
+    Running,
+    SongPending,
+    Trouble,
+)
 from reconciler.domain.models import MODELS
 from reconciler.kie.client import KieClient, Unobserved
 from reconciler.ports import Order
@@ -65,6 +76,17 @@ def test_without_a_callback_none_is_named() -> None:
     wire = Wire(OK)
     wire.client().create(Order(MODEL, "Mist", 2048, 1152, NOW))
     assert set(json.loads(wire.asked[0].body or b"")) == {"model", "input"}
+
+
+@pytest.mark.parametrize("suno_api_key", ["", MUSIC_KEY])
+def test_a_record_that_names_another_task_than_was_asked_for_is_not_believed(suno_api_key: str) -> None:
+    client = Wire(body({"code": 200, "data": {"taskId": "t1", "state": "waiting", "status": "PENDING"}})).client(
+        suno_api_key=suno_api_key
+    )
+    assert (client.task("t1"), client.song("t1")) == (Running(), SongPending())
+    for answer in (client.task("t2"), client.song("t2")):
+        assert isinstance(answer, Trouble)
+        assert answer.call is Call.MALFORMED
 
 
 def test_each_query_has_its_path_and_its_key() -> None:
