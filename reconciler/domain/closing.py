@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.domain.findings import Call, Finding, NothingMade, Refusal, Trouble
+from reconciler.domain.findings import Call, Failed, Finding, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.policy import Policy
 
@@ -17,12 +17,17 @@ UNHEALTHY = frozenset({Call.SERVER_ERROR, Call.TIMEOUT, Call.CONNECT_ERROR, Call
 
 
 def closure_for(finding: Finding, shape: str | None, policy: Policy, now: datetime) -> Closure | None:
-    """What this answer closes. `shape`: what was ordered, None where only something was asked."""
+    """What this answer closes. `shape`: what was ordered, by this call or as the task that it asks for; None: nothing.
+
+    Of a task that failed, only words that call the request wrong say something of others.
+    """
     match finding:
         case NothingMade(refusal=refusal, detail=detail, retry_after_s=after):
             return _closure(refusal, detail, after, shape, policy, now)
         case Trouble(refusal=refusal, detail=detail, retry_after_s=after):
             return _closure(refusal, detail, after, None, policy, now)
+        case Failed(refusal=Refusal.REQUEST, detail=detail):
+            return _closure(Refusal.REQUEST, detail, None, shape, policy, now)
         case _:
             return None
 

@@ -84,9 +84,9 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Ended without a result; refunded. `content`: the prompt was refused."""
+    """Ended without a result; refunded. `refusal`: what its words say, None where they say nothing that we know."""
 
-    content: bool
+    refusal: Refusal | None
     detail: str
     created_at: datetime | None = None
     call_back_url: str | None = None

@@ -1,5 +1,6 @@
 """What is learned from Kie's answers about tasks, songs and purchases."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -83,7 +84,7 @@ def _followed(case: Case, task: Task, finding: Finding) -> Task:
             task = replace(task, urls=finding.urls, completed_at=ended, created_at=created)
             return replace(_answered(task), state=TaskState.SUCCEEDED, next_poll=None)
         case Failed():
-            failure = Reason.CONTENT_REJECTED if finding.content else Reason.PROVIDER_FAILED
+            failure = _FAILURES.get(finding.refusal, Reason.PROVIDER_FAILED)
             task = replace(task, failure=failure, detail=finding.detail, completed_at=case.now)
             return replace(_answered(task), state=TaskState.FAILED, next_poll=None)
         case NotFound():
@@ -92,6 +93,13 @@ def _followed(case: Case, task: Task, finding: Finding) -> Task:
             return _troubled(case, task, finding)
         case _:
             raise TypeError(f"a task cannot come back with {type(finding).__name__}")
+
+
+_FAILURES: Mapping[Refusal | None, Reason] = {
+    Refusal.CONTENT: Reason.CONTENT_REJECTED,
+    Refusal.REQUEST: Reason.REQUEST_REJECTED,
+}
+"""By what a failed task's words say; a task that failed for anything else may be ordered again as it was."""
 
 
 def _past(case: Case, at: datetime | None) -> datetime | None:

@@ -205,6 +205,7 @@ class Purchase:
     urls: tuple[str, ...] = ()
     """Where the creation's own answer was already a result."""
     refusal: Reason | None = None
+    """Why nothing came of it, as far as its creation's answer or, where that calls the request wrong, its task says."""
     detail: str = ""
     verdict: Verdict = Verdict.PENDING
     ended_at: datetime | None = None

@@ -22,8 +22,15 @@ def judged(memory: Memory, now: datetime) -> Memory:
     for purchase in memory.purchases:
         verdict = _verdict(purchase, memory)
         if verdict is not purchase.verdict:
-            memory = memory.with_purchase(replace(purchase, verdict=verdict, ended_at=now))
+            refusal = _refusal(purchase, verdict, memory)
+            memory = memory.with_purchase(replace(purchase, verdict=verdict, refusal=refusal, ended_at=now))
     return memory
+
+
+def _refusal(purchase: Purchase, verdict: Verdict, memory: Memory) -> Reason | None:
+    task = memory.tasks.get(purchase.task_id or "")
+    is_wrong = verdict is Verdict.FAILED and task is not None and task.failure is Reason.REQUEST_REJECTED
+    return Reason.REQUEST_REJECTED if is_wrong else purchase.refusal
 
 
 def abandoned(memory: Memory, now: datetime) -> Memory:
@@ -102,7 +109,9 @@ _FAILURES = {
 
 def failure(purchase: Purchase) -> Reason | None:
     """How the purchase failed, or None: it is out, good, or its refusal was no fault of this track."""
-    return purchase.refusal if purchase.outcome is Outcome.NOTHING else _FAILURES.get(purchase.verdict)
+    if purchase.outcome is Outcome.NOTHING:
+        return purchase.refusal
+    return _FAILURES.get(purchase.verdict) if purchase.refusal is None else None
 
 
 def recent_failures(purchases: Iterable[Purchase], lull: timedelta) -> tuple[Purchase, ...]:
@@ -112,7 +121,7 @@ def recent_failures(purchases: Iterable[Purchase], lull: timedelta) -> tuple[Pur
         why = failure(p)
         if trailing and p.at - ended(trailing[-1]) > lull:
             trailing.clear()
-        if why is None and p.outcome is not Outcome.NOTHING:
+        if why is None and p.outcome is not Outcome.NOTHING and p.refusal is None:
             trailing.clear()
         elif why not in (None, Reason.CONTENT_REJECTED):
             trailing.append(p)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import OURS, Accepted, AnswerLost, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.findings import OURS, Accepted, AnswerLost, Creation, Credits, Finding, NothingMade, Trouble
 from reconciler.domain.gate import GateName, GateView, NotNow, places, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
@@ -173,8 +173,9 @@ class Purse:
         elif isinstance(answer, Exception):
             self._tell(Mistake("", answer))
 
-    def heard(self, finding: Finding, shape: str | None = None) -> None:
-        """What an answer of Kie says of the provider and of the account. `shape`: it was an order."""
+    def heard(self, finding: Finding, order: Purchase | None = None) -> None:
+        """What an answer of Kie says of the provider and of the account. `order`: it is of this one, or of its task."""
+        shape = order.shape if order is not None else None
         closure = closure_for(finding, shape, self._policy, self._clock())
         if closure is not None:
             closure = lengthened(closure, next((c for c in self.view().closures if c.name is closure.name), None))
@@ -183,17 +184,18 @@ class Purse:
             self._tell(GateClosed(closure))
         if isinstance(finding, NothingMade) and finding.refusal in OURS:
             return
-        if isinstance(finding, Accepted):
-            self._trial_passed(shape)
+        if isinstance(finding, Accepted) and order is not None:
+            self._trial_passed(order)
         troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
-        self._hear(healthy=not troubled, bought=shape is not None)
+        self._hear(healthy=not troubled, bought=isinstance(finding, Creation))
 
-    def _trial_passed(self, shape: str | None) -> None:
-        """Kie took a request that it had called wrong."""
+    def _trial_passed(self, order: Purchase) -> None:
+        """Kie took a request that it had called wrong. Where only tasks fail it takes all those that are under way."""
         name = GateName.REQUEST_REJECTED
-        if any(closure.name is name and closure.shape == shape for closure in self.view().closures):
+        closed = (c.at for c in self.view().closures if c.name is name and c.shape == order.shape)
+        if any(at <= order.at for at in closed):
             self._view = None
-            self._gate.reopen(name, shape)
+            self._gate.reopen(name, order.shape)
 
     def _hear(self, *, healthy: bool, bought: bool) -> None:
         before = self.view().breaker

@@ -328,7 +328,7 @@ class Steps:
         """It is saved: what it says of the picture's host and of the gate."""
         self.desk.watch_host(flight.case, flight.job, memory)
         self._purse.learned(flight.kept or flight.case.memory, memory)
-        self._teach_gate(flight.job, finding)
+        self._teach_gate(flight.job, finding, memory)
 
     # -- going on --------------------------------------------------------------------------------------------------
 
@@ -343,7 +343,7 @@ class Steps:
 
                 def begun() -> None:
                     self._dispatch(fetch)
-                    self._teach_gate(flight.job, finding)
+                    self._teach_gate(flight.job, finding, case.memory)
 
                 end = partial(self.desk.conclude, flight.lease, case, action, tried, after)
                 self.desk.begin(flight.lease, Step.PICTURE, begun, end)
@@ -398,11 +398,13 @@ class Steps:
                 self.desk.settle(held.lease, case, plan(case))
         self.desk.flush()
 
-    def _teach_gate(self, job: Job, finding: Finding) -> None:
+    def _teach_gate(self, job: Job, finding: Finding, memory: Memory) -> None:
         match job:
-            case Purchase(shape=shape):
-                self._purse.heard(finding, shape)
-            case AskTask() | AskSong():
+            case Purchase():
+                self._purse.heard(finding, job)
+            case AskTask(task_id):
+                self._purse.heard(finding, next((p for p in memory.purchases if p.task_id == task_id), None))
+            case AskSong():
                 self._purse.heard(finding)
             case _:
                 pass

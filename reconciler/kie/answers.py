@@ -136,7 +136,7 @@ def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
         if record is not None:
             return _of_another(record, asked, raw) or _judged(record)
         if envelope.code in _FAILED_CODES and not _unsure(raw.status):
-            return Heard(Failed(refusals.by_words(envelope.msg) is Refusal.CONTENT, _told(envelope)))
+            return Heard(Failed(refusals.by_words(envelope.msg), _told(envelope)))
     return _absent(raw, envelope) or _troubled(raw, envelope)
 
 
@@ -155,9 +155,8 @@ def _judged(record: wire.Record) -> Heard[TaskAnswer]:
             return Heard(done, odd=None if urls else Odd.SHAPE)
         case "fail":
             words = f"{record.fail_msg} {record.fail_code}"
-            content = refusals.by_words(words) is Refusal.CONTENT
             detail = wire.said(f"{record.fail_code} {record.fail_msg}")
-            return Heard(Failed(content, detail, record.created_at, record.call_back_url))
+            return Heard(Failed(refusals.by_words(words), detail, record.created_at, record.call_back_url))
         case word:
             odd = None if word in _RUNNING else Odd.STATE
             return Heard(Running(record.created_at, record.call_back_url), odd=odd)

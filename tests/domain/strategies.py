@@ -154,7 +154,7 @@ def image_tasks(draw: st.DrawFn, name: str) -> Task:
             name, first_seen, created, next_poll=draw(st.one_of(st.none(), soon)), first_fault=fault, faults=bool(fault)
         )
     urls = draw(st.sampled_from(((RESULT,), (RESULT, OTHER_RESULT)))) if state is TaskState.SUCCEEDED else ()
-    failure = draw(st.sampled_from((Reason.PROVIDER_FAILED, Reason.CONTENT_REJECTED)))
+    failure = draw(st.sampled_from((Reason.PROVIDER_FAILED, Reason.CONTENT_REJECTED, Reason.REQUEST_REJECTED)))
     return Task(name, first_seen, created, state, urls, failure if state is TaskState.FAILED else None)
 
 

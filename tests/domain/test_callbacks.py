@@ -13,7 +13,17 @@ from reconciler.domain.attempts import attempt
 from reconciler.domain.backoff import poll_called_after
 from reconciler.domain.callbacks import announced, confirms, name_of, unheeded
 from reconciler.domain.case import Case
-from reconciler.domain.findings import Accepted, Call, Failed, NotFound, Running, Succeeded, TaskAnswer, Trouble
+from reconciler.domain.findings import (
+    Accepted,
+    Call,
+    Failed,
+    NotFound,
+    Refusal,
+    Running,
+    Succeeded,
+    TaskAnswer,
+    Trouble,
+)
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.model import Callback, Memory, Outcome, TaskState, Track, Verdict
 from reconciler.domain.plan import plan
@@ -164,7 +174,7 @@ def test_one_that_still_runs_is_waited_for() -> None:
 
 
 def test_one_that_failed_is_refunded() -> None:
-    (found,) = confirmed(Failed(True, "flagged", call_back_url=URL)).purchases
+    (found,) = confirmed(Failed(Refusal.CONTENT, "flagged", call_back_url=URL)).purchases
     assert found.verdict is Verdict.CONTENT
 
 
@@ -180,7 +190,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("url", FOREIGN)
 @pytest.mark.parametrize(
-    "kind", [Running, lambda **more: Succeeded((RESULT,), **more), lambda **more: Failed(False, "", **more)]
+    "kind", [Running, lambda **more: Succeeded((RESULT,), **more), lambda **more: Failed(None, "", **more)]
 )
 def test_a_record_without_the_token_is_another_ones(kind: Any, url: str | None) -> None:
     after = confirmed(kind(call_back_url=url))

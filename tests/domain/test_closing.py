@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import Accepted, AnswerLost, Call, NothingMade, Refusal, Running, Trouble
+from reconciler.domain.findings import (
+    Accepted,
+    AnswerLost,
+    Call,
+    Failed,
+    Finding,
+    NothingMade,
+    Refusal,
+    Running,
+    Trouble,
+)
 from reconciler.domain.gate import Closure, GateName
 from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
 
@@ -76,6 +86,9 @@ def test_a_request_that_kie_calls_wrong_closes_its_model_until_somebody_looks() 
     closure = closure_for(NothingMade(Refusal.REQUEST, Call.REJECTED, "not published"), SHAPE, POLICY, NOW)
     text = "Kie calls the request wrong: not published"
     assert closure == Closure(GateName.REQUEST_REJECTED, NOW, None, text, SHAPE)
+    task = Failed(Refusal.REQUEST, "not published")
+    assert closure_for(task, SHAPE, POLICY, NOW) == closure
+    assert closure_for(task, None, POLICY, NOW) is None, "somebody else ordered it"
 
 
 @pytest.mark.parametrize(
@@ -83,10 +96,11 @@ def test_a_request_that_kie_calls_wrong_closes_its_model_until_somebody_looks() 
     [
         *[NothingMade(r, Call.REJECTED, "") for r in (Refusal.CONTENT, Refusal.OUTAGE, Refusal.STORE)],
         *[Trouble(Call.REJECTED, "", r) for r in (Refusal.REQUEST, Refusal.OUTAGE)],
+        *[Failed(r, "") for r in (*Refusal, None) if r is not Refusal.REQUEST],
         *[Accepted("t"), AnswerLost(Call.TIMEOUT, ""), Running()],
     ],
 )
-def test_nothing_else_closes_it(finding: NothingMade | Trouble | Accepted | AnswerLost | Running) -> None:
+def test_nothing_else_closes_it(finding: Finding) -> None:
     assert closure_for(finding, SHAPE, POLICY, NOW) is None
 
 

@@ -104,9 +104,16 @@ def test_a_finished_task_holds_its_results() -> None:
     assert ask(Succeeded((RESULT,)), task()).completed_at == NOW
 
 
-@pytest.mark.parametrize(("content", "why"), [(True, Reason.CONTENT_REJECTED), (False, Reason.PROVIDER_FAILED)])
-def test_a_failed_task_says_how(content: bool, why: Reason) -> None:
-    ended = ask(Failed(content, "sensitive"), task())
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (Refusal.CONTENT, Reason.CONTENT_REJECTED),
+        (Refusal.REQUEST, Reason.REQUEST_REJECTED),
+        *((other, Reason.PROVIDER_FAILED) for other in (Refusal.OUTAGE, Refusal.RATE, Refusal.CREDITS, None)),
+    ],
+)
+def test_a_failed_task_says_how(refusal: Refusal | None, why: Reason) -> None:
+    ended = ask(Failed(refusal, "sensitive"), task())
     assert ended == replace(
         task(state=TaskState.FAILED), failure=why, detail="sensitive", completed_at=NOW, polls=1, next_poll=None
     )

@@ -69,7 +69,11 @@ GOOD = Stored("", 2048, 1152, "ab")
 
 MEASURED: tuple[Finding, ...] = (Sized(2048, 1152), Sized(2560, 1440), Sized(360, 360), TIMED_OUT, GONE, BROKEN)
 FETCHED: tuple[Finding, ...] = (GOOD, TIMED_OUT, STORE_DOWN, GONE, BROKEN, SMALL)
-ASKED: tuple[Finding, ...] = (Succeeded((RESULT,)), Running(), Failed(True, ""), Failed(False, ""), NotFound(), OUTAGE)
+ASKED: tuple[Finding, ...] = (
+    *(Succeeded((RESULT,)), Running()),
+    *(Failed(refusal, "") for refusal in (Refusal.CONTENT, Refusal.REQUEST, None)),
+    *(NotFound(), OUTAGE),
+)
 COVERS = COVER, COVER.replace("cdn2", "cdn1")
 SUNG: tuple[Finding, ...] = (
     *(SongFinal(COVERS[:number]) for number in (1, 2, 0)),

@@ -1,8 +1,11 @@
 """What a track's purchases amount to."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.domain import purchases
+from reconciler.domain.actions import Buy
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Verdict
 from reconciler.domain.purchases import judged
 from reconciler.domain.states import Flaw, Reason
@@ -22,9 +25,11 @@ from tests.domain.builders import (
     lost,
     memory,
     nothing,
+    planned,
     purchase,
     task,
     tasks,
+    track,
 )
 
 
@@ -41,11 +46,26 @@ def verdict(the_memory: Memory) -> Verdict:
         (TaskState.RUNNING, None, Verdict.PENDING),
         (TaskState.FAILED, Reason.PROVIDER_FAILED, Verdict.FAILED),
         (TaskState.FAILED, Reason.CONTENT_REJECTED, Verdict.CONTENT),
+        (TaskState.FAILED, Reason.REQUEST_REJECTED, Verdict.FAILED),
         (TaskState.GONE, None, Verdict.LOST),
     ],
 )
 def test_the_verdict_follows_the_task(state: TaskState, why: Reason | None, expected: Verdict) -> None:
     assert verdict(memory(purchases=(accepted(),), tasks=tasks(task(state=state, failure=why)))) is expected
+
+
+def test_a_request_that_was_wrong_is_no_fault_of_the_track_and_needs_no_pause() -> None:
+    """The gate is closed for it, as after an order that is refused so."""
+    why = Reason.REQUEST_REJECTED
+    ended = task(state=TaskState.FAILED, failure=why)
+    before, bought = failed("p0"), accepted(at=NOW - MINUTE)
+    known = judged(memory(purchases=(before, bought), tasks=tasks(ended)), NOW)
+    wrong = replace(bought, verdict=Verdict.FAILED, refusal=why, ended_at=NOW)
+    assert known.purchases == (before, wrong)
+    assert (purchases.failure(wrong), purchases.spent((wrong,)), purchases.attempts((wrong,))) == (None, 0, 1)
+    assert purchases.recent_failures(known.purchases, 2 * DAY) == (before,)
+    assert purchases.why_spent((wrong,)) is Reason.ATTEMPTS_SPENT
+    assert isinstance(planned(track(), replace(known, purchases=(wrong,))), Buy)
 
 
 DEAD, SMALL = Ailment(dead=True), Ailment(flaw=Flaw.TOO_SMALL)

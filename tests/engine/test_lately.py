@@ -16,7 +16,7 @@ def test_where_callbacks_are_to_come_they_are_waited_for_until_five_in_a_row_did
     lately.hear(Running())
     for number in range(SILENT_AFTER + 2):
         assert lately.runs.called is (number < SILENT_AFTER)
-        lately.hear(Failed(False, "") if number % 2 else DONE, announced=False)
+        lately.hear(Failed(None, "") if number % 2 else DONE, announced=False)
     lately.hear(DONE, announced=True)
     assert lately.runs.called
     assert lately.runs.learned == SILENT_AFTER + 3

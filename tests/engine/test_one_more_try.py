@@ -14,7 +14,7 @@ from reconciler.engine.purse import Purse
 from reconciler.kie.simulated import Refuse
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, slow_crew
-from tests.engine.test_purse import shape
+from tests.engine.test_purse import ordered, shape
 
 HOUR = timedelta(hours=1)
 WRONG = Refuse(422, "The model is not published")
@@ -37,20 +37,20 @@ def purse(world: World, database: Database) -> Purse:
     told: list[Event] = []
     purse = Purse(database.gate, world.policy, world.clock, told.append, None)
     for name in (shape(world)[0], "other"):
-        purse.heard(REJECTED, name)
+        purse.heard(REJECTED, ordered(world, name))
     assert sum(isinstance(event, GateClosed) for event in told) == 2
     return purse
 
 
 def test_an_order_that_kie_takes_opens_its_own_shape(world: World, database: Database, purse: Purse) -> None:
-    purse.heard(Accepted("task"), shape(world)[0])
+    purse.heard(Accepted("task"), ordered(world))
     assert closed(database) == {"other"}
     assert purse.refusal(*shape(world)) != purse.refusal("other", 1), "it is known at once"
 
 
 def test_a_key_that_is_refused_stays_so_whatever_kie_takes(world: World, database: Database, purse: Purse) -> None:
     database.gate.close(Closure(GateName.KEY, world.clock(), None, "401"))
-    purse.heard(Accepted("task"), shape(world)[0])
+    purse.heard(Accepted("task"), ordered(world))
     assert [c.name for c in database.gate.view().closures if c.shape is None] == [GateName.KEY]
 
 
@@ -60,7 +60,7 @@ def test_a_key_that_is_refused_stays_so_whatever_kie_takes(world: World, databas
 def test_every_other_answer_leaves_it_closed(
     world: World, database: Database, purse: Purse, finding: AnswerLost | NothingMade
 ) -> None:
-    purse.heard(finding, shape(world)[0])
+    purse.heard(finding, ordered(world))
     assert closed(database) == {shape(world)[0], "other"}
 
 
@@ -68,7 +68,7 @@ def test_where_nothing_is_closed_nothing_is_opened(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(database.gate), "reopen", None)
-    Purse(database.gate, world.policy, world.clock, lambda _: None, None).heard(Accepted("task"), shape(world)[0])
+    Purse(database.gate, world.policy, world.clock, lambda _: None, None).heard(Accepted("task"), ordered(world))
 
 
 def try_once(world: World) -> None:

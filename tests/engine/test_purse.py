@@ -13,6 +13,7 @@ from reconciler.domain.findings import (
     AnswerLost,
     Call,
     Credits,
+    Failed,
     NothingMade,
     Refusal,
     Running,
@@ -28,6 +29,7 @@ from reconciler.engine.lately import Lately
 from reconciler.engine.purse import Purse
 from reconciler.testing.cutting import Scissors
 from reconciler.testing.world import World
+from tests.domain.builders import purchase
 from tests.engine.conftest import MakeWorld
 from tests.engine.test_answers_outlive_a_locked_database import Locked
 
@@ -46,6 +48,11 @@ def purse(world: World, database: Database, told: list[Event] | None = None, **m
 
 def shape(world: World) -> tuple[str, float]:
     return shapes(world.policy)[0]
+
+
+def ordered(world: World, name: str | None = None) -> Purchase:
+    """Just now."""
+    return purchase(shape=name or shape(world)[0], at=world.clock())
 
 
 def order(world: World, database: Database, one: Purse, track_id: str = "t000") -> Purchase | NotNow:
@@ -101,7 +108,7 @@ def test_a_refused_order_costs_the_run_nothing(world: World, database: Database)
 def test_a_refusal_that_ran_out_does_not_count(world: World, database: Database) -> None:
     one = purse(world, database)
     one.credit_answer(Credits(1000), world.clock())
-    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), shape(world)[0])
+    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), ordered(world))
     until = one.opens_at(*shape(world))
     assert until == world.clock() + world.policy.purchase_window
     world.pass_time(world.policy.purchase_window - timedelta(milliseconds=100))
@@ -115,8 +122,8 @@ def test_what_is_refused_by_shape_is_so_for_this_shape(world: World, database: D
     one, (name, price) = purse(world, database), shape(world)
     one.credit_answer(Credits(1000), world.clock())
     one.credit_answer(Trouble(Call.TIMEOUT, "silent"), world.clock())
-    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), name)
-    one.heard(NothingMade(Refusal.REQUEST, Call.REJECTED, "no such field"), name)
+    one.heard(NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down"), ordered(world))
+    one.heard(NothingMade(Refusal.REQUEST, Call.REJECTED, "no such field"), ordered(world))
     one.view()
     world.pass_time(world.policy.purchase_window - SECOND / 2)
     assert [refused and refused.reason for refused in (one.refusal(name, price),)] == [Reason.GATE_CLOSED]
@@ -344,7 +351,7 @@ def test_a_refusal_closes_the_gate_and_is_told(
     world: World, database: Database, finding: NothingMade, name: GateName
 ) -> None:
     told: list[Event] = []
-    purse(world, database, told).heard(finding, shape(world)[0])
+    purse(world, database, told).heard(finding, ordered(world))
     assert [event.closure.name for event in told if isinstance(event, GateClosed)] == [name]
     assert [closure.name for closure in database.gate.view().closures] == [name]
 
@@ -354,36 +361,56 @@ def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, data
     one.credit_answer(Credits(1000), world.clock())
     database.gate.close(Closure(GateName.REQUEST_REJECTED, world.clock(), shape="another"))
     for _ in range(2):
-        one.heard(told, shape(world)[0])
+        one.heard(told, ordered(world))
         world.pass_time(SECOND)
     for length in (1, 2, 4, 8):
         opens = one.opens_at(*shape(world))
         assert opens == world.clock() + length * world.policy.purchase_window - SECOND
         world.pass_time(opens - world.clock())
         assert not [c for c in database.gate.view().closures if c.name is GateName.RATE_LIMIT and c.active(opens)]
-        one.heard(told, shape(world)[0])
+        one.heard(told, ordered(world))
         world.pass_time(SECOND)
 
 
 def test_an_order_that_is_taken_opens_the_gate_for_its_shape_and_no_other(world: World, database: Database) -> None:
-    one, (name, _) = purse(world, database), shape(world)
+    one = purse(world, database)
     wrong = NothingMade(Refusal.REQUEST, Call.REJECTED, "no such field")
-    one.heard(wrong, name)
-    one.heard(Accepted("t"), name)
+    one.heard(wrong, ordered(world))
+    one.heard(Accepted("t"), ordered(world))
     assert one.view().closures == database.gate.view().closures == ()
-    for finding, closed in ((wrong, name), (wrong, "other"), (Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY), None)):
-        one.heard(finding, closed)
-    one.heard(Accepted("u"), name)
+    for name in (None, "other"):
+        one.heard(wrong, ordered(world, name))
+    one.heard(Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY))
+    one.heard(Accepted("u"), ordered(world))
     assert {(closure.name, closure.shape) for closure in one.view().closures} == {
         (GateName.REQUEST_REJECTED, "other"),
         (GateName.KEY, None),
     }
 
 
+def test_a_task_that_fails_since_its_request_is_wrong_closes_the_gate_for_its_shape(
+    world: World, database: Database
+) -> None:
+    one, before = purse(world, database), ordered(world)
+    wrong = Failed(Refusal.REQUEST, "no such field")
+    one.heard(wrong)
+    assert one.view().closures == (), "a task that somebody else ordered"
+    world.pass_time(SECOND)
+    one.heard(wrong, ordered(world))
+    closed = Closure(
+        GateName.REQUEST_REJECTED, world.clock(), None, "Kie calls the request wrong: no such field", before.shape
+    )
+    assert one.view().closures == (closed,)
+    one.heard(Accepted("t"), before)
+    assert one.view().closures == (closed,), "it was under way, and its task has yet to fail"
+    one.heard(Accepted("u"), ordered(world))
+    assert one.view().closures == ()
+
+
 def breaker_after(world: World, database: Database, *findings: Any) -> Breaker:
     one = purse(world, database)
     for finding in findings:
-        one.heard(finding, shape(world)[0] if isinstance(finding, Accepted | AnswerLost | NothingMade) else None)
+        one.heard(finding, ordered(world))
     return database.gate.view().breaker
 
 

@@ -391,6 +391,25 @@ def test_a_refusal_at_large_is_noticed_after_three_orders_at_most(
     assert not any(state is State.FAILED for state, _ in result.states)
 
 
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_a_request_that_is_called_wrong_only_as_its_tasks_fail_is_noticed_too(world: World, is_proven: bool) -> None:
+    if is_proven:
+        world.add("before")
+        world.run(HOUR)
+    many(world, 60)
+    words = "image_resolution is not within the range of allowed options"
+    before = len(world.kie.book.creations)
+    world.kie.script.clear()
+    world.kie.script.when(Fail(code="500", message=words, run=timedelta(seconds=1)))
+    result = world.run(timedelta(minutes=20))
+    window = world.policy.purchase_limit if is_proven else 3
+    assert 1 <= len(world.kie.book.creations) - before <= window
+    assert result.closures.keys() == {GateName.REQUEST_REJECTED}
+    assert words in result.closures[GateName.REQUEST_REJECTED].detail
+    assert {reason for state, reason in result.states if state is not State.OK} == {Reason.REQUEST_REJECTED}
+    assert not any(state is State.FAILED for state, _ in result.states)
+
+
 def test_a_key_that_is_refused_everywhere_buys_and_asks_nothing(world: World) -> None:
     many(world)
     world.kie.script.when(UNAUTHORIZED)

@@ -78,7 +78,7 @@ RECORDED: dict[str, tuple[str, object, Call, Odd | None]] = {
     "record-fail-content": (
         "task",
         Failed(
-            True,
+            Refusal.CONTENT,
             "422 The input or output was flagged as sensitive. Please try again with different inputs.",
             CREATED,
             CALLED,
@@ -88,19 +88,24 @@ RECORDED: dict[str, tuple[str, object, Call, Odd | None]] = {
     ),
     "record-fail-outage": (
         "task",
-        Failed(False, "422 generate playground failed, task id is blank", CREATED, CALLED),
+        Failed(Refusal.OUTAGE, "422 generate playground failed, task id is blank", CREATED, CALLED),
         Call.OK,
         None,
     ),
     "record-fail-server": (
         "task",
-        Failed(False, "500 internal error, please try again later.", CREATED, CALLED),
+        Failed(Refusal.OUTAGE, "500 internal error, please try again later.", CREATED, CALLED),
         Call.OK,
         None,
     ),
     "record-not-found": ("task", NotFound("code 422: recordInfo is null"), Call.NOT_FOUND, None),
     "callback-job-success": ("task", succeeded(URL), Call.OK, None),
-    "callback-job-failure": ("task", Failed(False, "500 Internal Error, Please try again later."), Call.OK, None),
+    "callback-job-failure": (
+        "task",
+        Failed(Refusal.OUTAGE, "500 Internal Error, Please try again later."),
+        Call.OK,
+        None,
+    ),
     "suno-success": ("song", SongFinal(COVERS + SOURCES), Call.OK, None),
     "suno-first-success": ("song", SongPending(), Call.OK, None),
     "suno-pending": ("song", SongPending(), Call.OK, None),
@@ -209,7 +214,7 @@ def test_words_lead_over_codes(code: int, words: str) -> None:
     assert made.refusal is WORDS[words]
     asked = answers.task(envelope(code, words)).answer
     if code in FAILED_CODES:
-        assert asked == Failed(WORDS[words] is Refusal.CONTENT, f"code {code}: {words}")
+        assert asked == Failed(WORDS[words], f"code {code}: {words}")
     else:
         assert isinstance(asked, Trouble)
         assert asked.refusal is WORDS[words]
@@ -217,15 +222,15 @@ def test_words_lead_over_codes(code: int, words: str) -> None:
 
 @pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("code", ["400", "422", "500", None])
-def test_a_failed_task_is_content_by_its_words_alone(code: str | None, words: str) -> None:
+def test_a_failed_task_is_refused_for_what_its_words_say_and_not_its_code(code: str | None, words: str) -> None:
     answer = answers.task(record(state="fail", failCode=code, failMsg=words)).answer
     assert isinstance(answer, Failed)
-    assert answer.content is (WORDS[words] is Refusal.CONTENT)
+    assert answer.refusal is WORDS[words]
 
 
 def test_a_failure_may_name_its_cause_in_the_code() -> None:
     answer = answers.task(record(state="fail", failCode="SENSITIVE_WORD_ERROR", failMsg=None)).answer
-    assert answer == Failed(True, "SENSITIVE_WORD_ERROR", CREATED)
+    assert answer == Failed(Refusal.CONTENT, "SENSITIVE_WORD_ERROR", CREATED)
 
 
 def test_case_sensitive_is_not_sensitive() -> None:
@@ -455,7 +460,7 @@ def test_a_param_that_cannot_be_read_holds_no_prompt(param: object) -> None:
 
 def test_the_state_in_a_failure_envelope_decides() -> None:
     body = envelope(501, "failed", {"taskId": TASK, "state": "fail", "failMsg": "flagged"})
-    assert answers.task(body).answer == Failed(True, "flagged")
+    assert answers.task(body).answer == Failed(Refusal.CONTENT, "flagged")
 
 
 @pytest.mark.parametrize("code", FAILED_CODES)
@@ -465,7 +470,7 @@ def test_an_edges_error_is_not_believed_that_a_task_has_failed(status: int, code
     heard = answers.task(envelope(code, "Not Implemented", status=status))
     assert heard == Heard(Trouble(Call.SERVER_ERROR, words, Refusal.OUTAGE), Call.SERVER_ERROR)
     for believed in (200, 400, 404, 422):
-        assert answers.task(envelope(code, "Not Implemented", status=believed)).answer == Failed(False, words)
+        assert answers.task(envelope(code, "Not Implemented", status=believed)).answer == Failed(None, words)
 
 
 # -- songs and credits ---------------------------------------------------------------------------------------------

@@ -250,24 +250,25 @@ def test_every_form_of_a_result_is_read(world: World, form: sim.ResultForm) -> N
 
 
 @pytest.mark.parametrize(
-    ("outcome", "content"),
+    ("outcome", "refusal"),
     [
-        (sim.CONTENT_REFUSED, True),
-        (sim.SENSITIVE_WORD, True),
-        (sim.COPYRIGHT, True),
-        (sim.UPSTREAM_OUTAGE, False),
-        (sim.FAILED_AT_ONCE, False),
-        (sim.TASK_SERVER_ERROR, False),
-        (sim.Fail(code=None, message=None), False),
+        (sim.CONTENT_REFUSED, Refusal.CONTENT),
+        (sim.SENSITIVE_WORD, Refusal.CONTENT),
+        (sim.COPYRIGHT, Refusal.CONTENT),
+        (sim.UPSTREAM_OUTAGE, Refusal.OUTAGE),
+        (sim.FAILED_AT_ONCE, Refusal.OUTAGE),
+        (sim.TASK_SERVER_ERROR, Refusal.OUTAGE),
+        (sim.Fail(code="500", message="image_size is not within the range of allowed options"), Refusal.REQUEST),
+        (sim.Fail(code=None, message=None), None),
     ],
 )
-def test_a_failed_task_tells_whether_its_content_was_refused(world: World, outcome: sim.Fail, content: bool) -> None:
+def test_a_failed_task_tells_what_was_refused(world: World, outcome: sim.Fail, refusal: Refusal | None) -> None:
     world.simulated.script.when(outcome)
     task = world.bought()
     world.passes(LATER)
     answer = world.kie.task(task)
     assert isinstance(answer, Failed)
-    assert (answer.content, answer.created_at) == (content, NOW)
+    assert (answer.refusal, answer.created_at) == (refusal, NOW)
 
 
 def test_the_state_decides_over_a_url(world: World) -> None:
