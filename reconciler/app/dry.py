@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from math import inf
 
-from reconciler.app.inside import known_track, looked_into
+from reconciler.app.inside import looked_into
 from reconciler.app.keeping import EmptyReader, reader_of
-from reconciler.app.once import Narrowed
+from reconciler.app.once import Narrowed, known
 from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import MARKER, Reader
@@ -40,8 +40,7 @@ class Preview:
 def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
     """What would be done to each track that needs a look, or waits for the gate."""
     with looked_into(settings) as reader, provider(settings) as outside:
-        for track_id in narrowed.only or ():
-            known_track(settings, reader.peek, track_id)
+        narrowed = known(settings, narrowed, reader.app, reader.peek)
         store = EmptyReader() if reader.note(MARKER) is None else reader_of(settings)
         eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
         kie = None if offline else outside.reader()

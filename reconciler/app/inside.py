@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from reconciler.config import Settings, policy_of
-from reconciler.database import Database, Reader, TimeHeard, Where, open_database, open_reader, printed_schema
+from reconciler.database import AppTable, Database, Reader, TimeHeard, Where, open_database, open_reader, printed_schema
 from reconciler.ports import Held
 
 
@@ -29,8 +29,9 @@ class NoSuchTrack(Exception):
     """Neither the app nor we know the id."""
 
 
-def known_track(settings: Settings, peek: Callable[[str], Held], track_id: str) -> Held:
-    held = peek(track_id) if _is_text(track_id) else None
+def known_track(settings: Settings, app: AppTable, peek: Callable[[str], Held], track_id: str) -> Held:
+    """Of a track as a person named it; the lease tells its id as we write it."""
+    held = peek(app.canonical(track_id)) if _is_text(track_id) else None
     if held is None or (held.track is None and not (held.memory.purchases or held.memory.kept)):
         where = f"table {settings.database.table} of {settings.database.place}"
         raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")

@@ -1,7 +1,7 @@
 """One sweep and one audit pass, with everything that can fetch, store, write and buy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from reconciler.app.inside import known_track, looked_into, opened, utc_now
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings
-from reconciler.database import AUDIT_REACHED, Database
+from reconciler.database import AUDIT_REACHED, AppTable, Database
 from reconciler.engine.crew import Threads
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.lately import Lately
 from reconciler.engine.sweep import Bounds, Sweep
+from reconciler.ports import Held
 from reconciler.service.counting import Trigger
 from reconciler.service.metrics import Metrics
 
@@ -41,8 +42,7 @@ def run_once(
     """One sweep and one audit pass, counted by `metrics` too. `started` gets the sweep, to stop it. `lately`: what is
     known beforehand."""
     with provider(settings) as outside, opened(settings, outside.clock.heard) as database:
-        for track_id in narrowed.only or ():
-            known_track(settings, database.leases.peek, track_id)
+        narrowed = known(settings, narrowed, database.app, database.leases.peek)
         bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
         sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
         started(sweep)
@@ -56,6 +56,14 @@ def run_once(
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
         metrics.sweep_done(utc_now(), utc_now() - begun)
         return result
+
+
+def known(settings: Settings, narrowed: Narrowed, app: AppTable, peek: Callable[[str], Held]) -> Narrowed:
+    """To tracks by their ids as we write them. Raises NoSuchTrack."""
+    if narrowed.only is None:
+        return narrowed
+    ids = (known_track(settings, app, peek, track_id).lease.track_id for track_id in narrowed.only)
+    return replace(narrowed, only=tuple(dict.fromkeys(ids)))
 
 
 def write_metrics(settings: Settings, metrics: Metrics, path: Path) -> None:

@@ -50,9 +50,8 @@ def retry(
         if why is not None and why in GATES:
             _let_through(decisions, why, yes=yes, as_json=as_json)
             return
-        named = tuple(dict.fromkeys(tracks or ()))
-        decisions.known(named)
-        _reopen(decisions, named if why is None else decisions.given_up_for(why), yes=yes, as_json=as_json)
+        named = decisions.known(tracks or ()) if why is None else decisions.given_up_for(why)
+        _reopen(decisions, named, yes=yes, as_json=as_json)
 
 
 def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_json: bool) -> None:

@@ -19,7 +19,8 @@ from reconciler.domain.states import State
 
 def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> Decided:
     """Hand a task over, as the app would. Declined where it is doubtful that it is this track's, unless forced."""
-    handing = _handing(decisions, track_id, task_id)
+    (track_id,) = decisions.known([track_id])
+    handing = _handing(decisions, task_id)
     held = decisions.database.leases.peek(track_id)
     prompts = (*_prompts(held.track, decisions.policy), *(purchase.prompt for purchase in held.memory.purchases))
     answer = ask(decisions, task_id)
@@ -38,7 +39,8 @@ def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> 
 
 def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
     """The oldest purchase of this track whose answer was lost is this task, whatever became of it."""
-    handing = _handing(decisions, track_id, task_id)
+    (track_id,) = decisions.known([track_id])
+    handing = _handing(decisions, task_id)
     held = decisions.database.leases.peek(track_id)
     if any(purchase.task_id == task_id for purchase in held.memory.purchases):
         raise Declined(f"task {task_id} came of another purchase of track {track_id}; nothing was changed")
@@ -55,7 +57,7 @@ def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
 
 def resolve_as_nothing(decisions: Decisions, track_id: str) -> Decided:
     """No task was made of the purchases of this track whose answer was lost."""
-    decisions.known([track_id])
+    (track_id,) = decisions.known([track_id])
     held = decisions.database.leases.peek(track_id)
     _lost(track_id, held.memory, held.now)
     said = "nothing was created, so it counts against no limit of the track"
@@ -104,8 +106,7 @@ def _handed_over(task_id: str, state: State | None) -> str:
 # -- whose a task is -----------------------------------------------------------------------------------------------
 
 
-def _handing(decisions: Decisions, track_id: str, task_id: str) -> Handing:
-    decisions.known([track_id])
+def _handing(decisions: Decisions, task_id: str) -> Handing:
     if not usable_task_id(task_id):
         raise Declined(f"{task_id[:80]!r} is no id of an image task")
     return Handing(decisions.database.connection, decisions.database.app)

@@ -1,6 +1,6 @@
 """An operator's decisions: `retry`, `ignore`, `pause` and `resume`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -41,10 +41,11 @@ class Decisions:
     database: Database
     policy: Policy
 
-    def known(self, track_ids: Sequence[str]) -> None:
-        """Raises NoSuchTrack for the first of which neither the app nor we know anything."""
-        for track_id in track_ids:
-            known_track(self.settings, self.database.leases.peek, track_id)
+    def known(self, track_ids: Iterable[str]) -> Sequence[str]:
+        """Their ids as we write them, each once. Raises NoSuchTrack for the first of which neither the app nor we know
+        anything."""
+        app, peek = self.database.app, self.database.leases.peek
+        return [*dict.fromkeys(known_track(self.settings, app, peek, each).lease.track_id for each in track_ids)]
 
     def amend(self, track_id: str, change: Callable[[Case, Standing], Memory]) -> Amended:
         """Raises NoSuchTrack, Busy, and Declined where the row is gone."""
@@ -125,6 +126,7 @@ class Decisions:
 
     def ignore(self, track_id: str, *, undo: bool) -> Decided:
         """Take a track out of scope, or back into it."""
+        (track_id,) = self.known([track_id])
         was: list[bool] = []
 
         def change(case: Case, _: Standing) -> Memory:

@@ -46,6 +46,7 @@ __all__ = [
     "AUDIT_BEGAN",
     "AUDIT_REACHED",
     "MARKER",
+    "AppTable",
     "BoughtLast",
     "Database",
     "DatabaseBroken",

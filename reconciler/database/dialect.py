@@ -160,6 +160,14 @@ class Dialect(ABC):
     def as_key(self, track_id: Any, key: str) -> Any:
         """An id of ours as a value of the app's column; NULL where it can be none."""
 
+    def spellings(self, track_id: str, key: str) -> tuple[str, ...]:  # noqa: ARG002
+        """How others may write an id of ours where they hand a task over; it itself is the first."""
+        return (track_id,)
+
+    def spelled(self, value: Any, key: str) -> Any:  # noqa: ARG002
+        """The id of ours of which `value` is one of the `spellings`; NULL where there is none."""
+        return value
+
     @abstractmethod
     def capped(self, value: Any, length: int) -> Any:
         """The text's first characters; NULL for NULL, an empty blob for what is no text."""

@@ -12,11 +12,12 @@ from peewee import JOIN, SQL, Case, Select, fn
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import flag
+from reconciler.database.handing import unseen
 from reconciler.database.memories import LONGEST_TASK_ID
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import TRUE, in_scope, unfinished_with_audio
 from reconciler.database.statements import Slot, Statement
-from reconciler.database.tables import HandedOver, Polled, Remembered
+from reconciler.database.tables import HandedOver, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
@@ -182,14 +183,14 @@ class SqlFinder:
 
     def _handed_over(self, only: Only) -> Any:
         """Tracks with a task that can be asked for and that nobody looked at yet."""
+        track_id = self.app.spelled(HandedOver.track_id)
         query = (
-            HandedOver.select(HandedOver.track_id)
-            .join(Polled, JOIN.LEFT_OUTER, on=(Polled.id == HandedOver.task_id))
-            .join(R, JOIN.LEFT_OUTER, on=(R.track_id == HandedOver.track_id))
-            .where(Polled.id.is_null() & _free(NOW) & self._exists(HandedOver.track_id))
+            unseen(track_id)
+            .join(R, JOIN.LEFT_OUTER, on=(R.track_id == track_id))
+            .where(_free(NOW) & self.app.has_row_written_so(track_id))
             .where(self.app.dialect.is_printable(HandedOver.task_id, LONGEST_TASK_ID))
         )
-        among = TRUE if only is None else HandedOver.track_id.in_(list(only))
+        among = TRUE if only is None else track_id.in_(list(only))
         return query.where(among).order_by(HandedOver.created_at)
 
     def _new(self, only: Only) -> list[Any]:
@@ -250,7 +251,7 @@ class SqlFinder:
         ]
 
     def _without_row(self, only: Only, is_last: bool) -> Statement:
-        gone = R.gone_since.is_null() & ~self._exists(R.track_id)
+        gone = R.gone_since.is_null() & ~self.app.has_row(R.track_id)
         within = (R.track_id > Slot("low")) & (TRUE if is_last else R.track_id <= Slot("high"))
         query = R.select(R.track_id).where(gone & within & _among(only)).order_by(R.track_id)
         return self.connection.statement(query, None)
@@ -261,9 +262,6 @@ class SqlFinder:
         return self.connection.statement(query, None)
 
     # -- common ----------------------------------------------------------------------------------------------------
-
-    def _exists(self, track_id: Any) -> Any:
-        return fn.exists(self.app.table.select(self.app.id).where(self.app.id == self.app.id_of(track_id)))
 
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])

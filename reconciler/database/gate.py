@@ -31,7 +31,7 @@ class SqlGate:
     def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
         self.tracks = AppTracks(connection, app)
-        self.memories = Memories(connection, policy)
+        self.memories = Memories(connection, app, policy)
         self.reader = GateReader(connection, policy)
         self.jumps = ClockJumps(connection, policy, self.memories)
         self._leased = connection.statement(_LEASED, Remembered.doc)

@@ -1,9 +1,9 @@
 """Image tasks and whose they are: handed over by the app or an operator, bought by us, or named in the app's rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from peewee import fn
+from peewee import JOIN, fn
 
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.connection import Connection
@@ -31,6 +31,14 @@ class Handing:
         with self.connection.writing():
             self.connection.run(HandedOver.insert(row).on_conflict(conflict_target=both, action="NOTHING"))
 
+    def astray(self) -> Sequence[str]:
+        """For each task handed over that nobody will ever look at, what it has for a track: no row's id, as far as can
+        be told. Looks through the whole table of them: for people."""
+        nobodys = ~self.app.has_row_written_so(self.app.spelled(HandedOver.track_id))
+        query = unseen(HandedOver.track_id).where(nobodys).order_by(HandedOver.track_id)
+        with self.connection.reading():
+            return [str(track_id) for (track_id,) in self.connection.rows(query)]
+
     def forget_end(self, task_id: str) -> None:
         """That Kie knew nothing of the task, or ended it without a picture: it is asked anew. A result stays."""
         with self.connection.writing():
@@ -40,7 +48,7 @@ class Handing:
     def _ours(self, task_id: str) -> Iterator[str]:
         for model in (Bought, HandedOver):
             query: Any = model.select(model.track_id).where(model.task_id == task_id)
-            yield from (str(track_id) for (track_id,) in self.connection.rows(query))
+            yield from (self.app.canonical(str(track_id)) for (track_id,) in self.connection.rows(query))
 
     def _named(self, task_id: str) -> Iterator[str]:
         """As the picture's URL, or noted behind the prompt: found roughly in SQL, then by equality."""
@@ -51,3 +59,9 @@ class Handing:
         for key, is_image, text in self.connection.rows(query.where(near)):
             if is_image or task_id in image_task_ids(text if isinstance(text, str) else None):
                 yield str(key)
+
+
+def unseen(*columns: Any) -> Any:
+    """Tasks handed over that nobody looked at yet, whatever they have for a track."""
+    on = Polled.id == HandedOver.task_id
+    return HandedOver.select(*columns).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())

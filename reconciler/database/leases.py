@@ -71,7 +71,7 @@ class Peek:
     def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
         self.connection, self.policy = connection, policy
         self.tracks = AppTracks(connection, app)
-        self.memories = Memories(connection, policy)
+        self.memories = Memories(connection, app, policy)
         self._known = self._spelled(R.select(*_KNOWN))
 
     def peek(self, track_id: str) -> Held:

@@ -12,6 +12,7 @@ from peewee import EXCLUDED, JOIN, Model
 from reconciler.database import codec
 from reconciler.database.connection import Connection
 from reconciler.database.hosts import SUSPECT
+from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement, slots
 from reconciler.database.tables import Bought, CalledBack, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
@@ -35,8 +36,8 @@ class Halts(NamedTuple):
 class Memories:
     """Works inside the caller's transaction."""
 
-    def __init__(self, connection: Connection, policy: Policy) -> None:
-        self.connection, self.policy = connection, policy
+    def __init__(self, connection: Connection, app: AppTable, policy: Policy) -> None:
+        self.connection, self.app, self.policy = connection, app, policy
         dialect = connection.dialect
         bought = Bought.select(*codec.PURCHASE_COLUMNS).order_by(Bought.at, Bought.token)
         handed = HandedOver.select(HandedOver.track_id, HandedOver.task_id)
@@ -72,10 +73,22 @@ class Memories:
         """To be asked, and read by `load`."""
         return [
             self._bought.given(track_ids),
-            self._handed.given(track_ids),
+            self._handed.given([*self._spellings(track_ids)]),
             self._halts.given(),
             *self.callbacks_of(track_ids),
         ]
+
+    def _spellings(self, track_ids: Iterable[str]) -> dict[str, str]:
+        """By each way to write it, the id."""
+        return {spelling: track_id for track_id in track_ids for spelling in self.app.spellings(track_id)}
+
+    def _given(self, handed: Answer, track_ids: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """By track the tasks that were handed over, newest first."""
+        ids, found = self._spellings(track_ids), defaultdict[str, list[str]](list)
+        for spelling, name in handed.rows:
+            if spelling in ids:
+                found[ids[spelling]].append(name)
+        return found
 
     def callbacks_of(self, track_ids: Sequence[str]) -> list[Question]:
         """To be asked, and read by `callbacks_in`. None where none is to come."""
@@ -99,7 +112,7 @@ class Memories:
         of one that cannot be read stands why."""
         bought, handed, halted, *called = answers
         halts = halts_in(halted)
-        purchases, given, callbacks = _by_track(bought), _by_track(handed), callbacks_in(called)
+        purchases, given, callbacks = _by_track(bought), self._given(handed, docs), callbacks_in(called)
         found: dict[str, Memory | Exception] = {}
         for track_id, doc in docs.items():
             try:
@@ -108,7 +121,7 @@ class Memories:
                     memory,
                     purchases=tuple(codec.purchase(row) for row in purchases[track_id]),
                     callbacks=callbacks.get(track_id, ()),
-                    handed=tuple(name for _, name in given[track_id] if usable_task_id(name)),
+                    handed=tuple(dict.fromkeys(filter(usable_task_id, given[track_id]))),
                     host_suspect=_host(tracks.get(track_id)) in halts.hosts,
                     paused=halts.paused,
                 )
@@ -183,11 +196,10 @@ def usable_task_id(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= LONGEST_TASK_ID and name.isascii() and name.isprintable()
 
 
-def _by_track(answer: Answer) -> defaultdict[str, list[tuple[Any, ...]]]:
-    """Rows that tell their track: in their first column, or, of purchases, in the second."""
-    found: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for row in answer.rows:
-        found[row[0] if len(row) == 2 else row[codec.TRACK]].append(row)
+def _by_track(bought: Answer) -> Mapping[str, Sequence[tuple[Any, ...]]]:
+    found = defaultdict[str, list[tuple[Any, ...]]](list)
+    for row in bought.rows:
+        found[row[codec.TRACK]].append(row)
     return found
 
 

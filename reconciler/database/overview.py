@@ -22,12 +22,13 @@ from reconciler.database.connection import Connection
 from reconciler.database.dialect import Key, bindable, flag
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate_view import GateReader
+from reconciler.database.handing import unseen
 from reconciler.database.hosts import SUSPECT
 from reconciler.database.leases import Peek
 from reconciler.database.schema import AppTable
 from reconciler.database.scope_sql import FALSE, TRUE, has_flaw, in_scope
 from reconciler.database.statements import Slot, Statement
-from reconciler.database.tables import HandedOver, LosingHost, Polled, Remembered
+from reconciler.database.tables import HandedOver, LosingHost, Remembered
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
@@ -216,7 +217,7 @@ class SqlOverview:
 
     def _spell_told(self) -> Statement:
         """Whether other tables tell of any track that it must be judged anew."""
-        told = fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT)) | fn.exists(_handed_over())
+        told = fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT)) | fn.exists(self._handed_over)
         return self.connection.statement(Select(columns=[flag(told)]), None)
 
     def _spell_grouped(self, ends: _Ends, told: bool, one_by_one: bool) -> Statement:
@@ -270,7 +271,7 @@ class SqlOverview:
         """Other tables are asked only where they have something to tell: see `_is_good`."""
         moved = R.state.is_null() | self._is_changed
         if told:
-            moved = moved | self._is_suspect_since() | R.track_id.in_(_handed_over())
+            moved = moved | self._is_suspect_since() | R.track_id.in_(self._handed_over)
         return R.track_id.is_null(False) & moved
 
     @property
@@ -298,17 +299,17 @@ class SqlOverview:
         named = self.app.dialect.contains(fn.lower(R.seen), LosingHost.host)
         return would_buy & fn.exists(LosingHost.select(LosingHost.host).where(SUSPECT & named))
 
+    @property
+    def _handed_over(self) -> Any:
+        """Tracks with an image task that nobody looked at yet."""
+        track_id = self.app.spelled(HandedOver.track_id)
+        return unseen(track_id).where(track_id.is_null(False))
+
     def _working(self, now: datetime) -> tuple[Working, ...]:
         held = R.lease_until.is_null(False) & (R.lease_until > now)
         columns = (R.track_id, R.lease_owner, R.lease_step, R.lease_until)
         found = self.connection.rows(R.select(*columns).where(held).order_by(R.lease_until).limit(200))
         return tuple(Working(*row) for row in found)
-
-
-def _handed_over() -> Any:
-    """Tracks with an image task that nobody looked at yet."""
-    on = Polled.id == HandedOver.task_id
-    return HandedOver.select(HandedOver.track_id).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())
 
 
 def _read_as(facts: list[Any]) -> list[Any]:

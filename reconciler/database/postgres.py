@@ -227,6 +227,17 @@ class PostgresDialect(Dialect):
         form, kind = _KEYS[key]
         return Case(None, [(Expression(track_id, "~", form), track_id.cast(kind))], None)
 
+    def spellings(self, track_id: str, key: str) -> tuple[str, ...]:
+        if key != Key.UUID:
+            return (track_id,)
+        bare = track_id.replace("-", "")
+        return (track_id, track_id.upper(), bare, bare.upper())
+
+    def spelled(self, value: Any, key: str) -> Any:
+        if key != Key.UUID:
+            return value
+        return Case(None, [(Expression(value, "~", _SPELLED_UUID), self.as_text(value.cast("UUID")))], None)
+
     def capped(self, value: Any, length: int) -> Any:
         return fn.substr(value, 1, length)
 
@@ -302,6 +313,8 @@ def _behind(declared: str) -> str:
     return declared.removeprefix(guests.GENERATED)
 
 
+_DIGITS = ("[0-9a-f]", "[0-9A-F]")
+_SPELLED_UUID = "|".join(f"^({x}{{8}}(-{x}{{4}}){{3}}-{x}{{12}}|{x}{{32}})$" for x in _DIGITS)
 _KEYS = {
     "uuid": ("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", "UUID"),
     "integer": ("^(0|-?([1-9][0-9]{0,17}|[1-8][0-9]{18}|9[01][0-9]{17}))$", "BIGINT"),  # but for those beyond 9.2e18

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import fn
-
 from reconciler.database.connection import Connection, breathe
 from reconciler.database.schema import AppTable
 from reconciler.database.tables import Bought, CalledBack, HandedOver, Polled, Remembered, Tried
@@ -55,9 +53,8 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
 
 def _gone(app: AppTable, before: datetime) -> Any:
     """Deleted so long ago, with no task of theirs under way."""
-    back = fn.exists(app.table.select(app.id).where(app.id == app.id_of(R.track_id)))
     idle = R.due_at.is_null() & R.lease_owner.is_null()
-    return R.select(R.track_id).where((R.gone_since < before) & idle & ~back).limit(AT_ONCE)
+    return R.select(R.track_id).where((R.gone_since < before) & idle & ~app.has_row(R.track_id)).limit(AT_ONCE)
 
 
 def _forget_attempts(connection: Connection) -> int:

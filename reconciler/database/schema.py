@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
-from peewee import Column, Table
+from peewee import Column, Table, fn
 
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import Dialect, Key
@@ -79,6 +80,34 @@ class AppTable:
         """A column of ours that holds an id, to be compared with `id`."""
         return self.dialect.as_key(track_id, self.key)
 
+    def has_row(self, track_id: Any) -> Any:
+        """A condition: a column of ours holds the id of a row."""
+        return fn.exists(self.table.select(self.id).where(self.id == self.id_of(track_id)))
+
+    def has_row_written_so(self, track_id: Any) -> Any:
+        """A condition: what `spelled` tells of a hand-over is the id of a row. Columns with affinity find more."""
+        same = (self.id == self.id_of(track_id)) & (self.dialect.as_text(self.id) == track_id)
+        return fn.exists(self.table.select(self.id).where(same))
+
+    def spelled(self, track_id: Any) -> Any:
+        """An id as others wrote it, in a column of ours, as we write it; NULL where it can be none."""
+        return self.dialect.spelled(track_id, self.key)
+
+    def spellings(self, track_id: str) -> tuple[str, ...]:
+        """All that `spelled` makes this id of."""
+        return self.dialect.spellings(track_id, self.key)
+
+    def canonical(self, text: str) -> str:
+        """What a person gave for an id, as we write that id. What can be none stays as it is."""
+        if self.key is Key.INTEGER and (number := _NUMBER.fullmatch(text)):
+            return str(int(number[1]))
+        if self.key is Key.UUID and not self.dialect.has_affinity:
+            try:
+                return str(UUID(text.strip()))
+            except ValueError:
+                return text
+        return text
+
     def parse_id(self, track_id: str) -> int | str | None:
         """The value to compare the id column with; None: no id is written so."""
         if self.key is Key.INTEGER:
@@ -89,6 +118,7 @@ class AppTable:
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NUMBER = re.compile(r"\s*([+-]?[0-9]{1,99})(?:\.0+)?\s*")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 

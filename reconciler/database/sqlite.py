@@ -163,6 +163,16 @@ class SqliteDialect(Dialect):
         """By affinity."""
         return track_id
 
+    def spellings(self, track_id: str, key: str) -> tuple[str, ...]:
+        """Drivers for languages that know one kind of number give a column for texts `12.0`."""
+        return (track_id, f"{track_id}.0") if key == Key.INTEGER else (track_id,)
+
+    def spelled(self, value: Any, key: str) -> Any:
+        if key != Key.INTEGER:
+            return value
+        whole = self.as_text(value.cast("INTEGER"))
+        return Case(None, [(value == whole.concat(".0"), whole)], value)
+
     def capped(self, value: Any, length: int) -> Any:
         wrong = Case(None, [(value.is_null(), None)], SQL("x''"))
         return Case(None, [(self.is_text(value), fn.substr(value, 1, length))], wrong)

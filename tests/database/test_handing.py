@@ -62,6 +62,33 @@ def test_ids_of_any_kind_are_told_as_texts(make_app: Any) -> None:
 
 
 @pytest.mark.sqlite
+def test_a_whole_number_may_come_as_the_only_kind_of_number_that_a_driver_knows(make_app: Any) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks VALUES (12, 'completed', 'https://x/y.png'), (13, 'completed', 'https://x/y.png')")
+    leases, finder = app.leases(), app.finder()
+    for track_id in (12.0, "013", " 13", "+13", "x"):
+        app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES (?, ?)", track_id, ID)
+    assert finder.due(9) == finder.due(9, ["12"]) == ("12",)
+    assert leases.peek("12").memory.handed == (ID,)
+    assert leases.peek("13").memory.handed == ()
+    handing = Handing(app.opened[-1], probe(app.opened[-1], "tracks"))
+    assert set(handing.owners(ID)) == {"12", "13", "x"}, "in doubt it is theirs"
+    assert handing.astray() == [" 13", "+13", "013", "x"]
+
+
+def test_tasks_for_nobody_are_told_until_somebody_looks_at_them(app: Any, handing: Handing) -> None:
+    app.put("a", image_url="https://covers.example/a.jpg")
+    assert handing.astray() == []
+    for track_id in ("a", "A", "gone", "gone"):
+        handing.hand_over(track_id, ID)
+    assert sorted(handing.astray()) == ["A", "gone"]
+    leases = app.leases()
+    held = leases.lease("a")
+    leases.connection.ask(*leases.memories.saved([(held.memory, frozenset())], None, app.clock()))
+    assert handing.astray() == [], "of a track that was deleted since"
+
+
+@pytest.mark.sqlite
 def test_a_cell_of_another_kind_does_no_harm(app: Any, handing: Handing) -> None:
     app.put("a", extended_prompt=f"image_task_id: {ID}".encode())
     app.put("b", image_url=ID.encode())

@@ -67,3 +67,26 @@ def test_all_missing_columns_are_named_at_once(make_app: Callable[..., Any]) -> 
         "table tracks has no column titel",
     )
     assert "there are: id, imageurl, state" in str(caught.value)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("given", ["12", "012", " 12 ", "+12", "12.0", "0012.000"])
+def test_a_whole_number_is_one_id_however_it_is_written(make_app: Callable[..., Any], given: str) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    table = probe(app.connect(), "tracks")
+    assert table.canonical(given) == "12"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("given", ["", " ", "one", "1x", "1.5", "1_2", "²", "0x1f", "+", "-"])
+def test_what_is_no_number_stays_as_it_is(make_app: Callable[..., Any], given: str) -> None:
+    app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT)")
+    assert probe(app.connect(), "tracks").canonical(given) == given
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("declared", ["TEXT", "uuid", ""])
+@pytest.mark.parametrize("given", [" 12", "5F0C2B3E-0000-4000-8000-000000000001"])
+def test_texts_are_ids_as_they_are(make_app: Callable[..., Any], declared: str, given: str) -> None:
+    app = make_app(f"CREATE TABLE tracks (id {declared} PRIMARY KEY, status TEXT, image_url TEXT)")
+    assert probe(app.connect(), "tracks").canonical(given) == given

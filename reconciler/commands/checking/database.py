@@ -14,6 +14,7 @@ from reconciler.database import (
     DatabaseDenied,
     DatabaseError,
     DatabaseMissing,
+    Handing,
     Reader,
     SchemaError,
     guests,
@@ -22,6 +23,7 @@ from reconciler.database import (
 from reconciler.database.connection import connect
 from reconciler.database.postgres import USE_PRIMARY
 from reconciler.database.schema import OPTIONAL
+from reconciler.database.tables import HAND_OVER
 from reconciler.domain.scope import UNFINISHED
 
 LOSS = {
@@ -39,6 +41,8 @@ LOSS = {
     "updated_at": "others' changes are noticed by the picture and the status alone",
 }
 """What the absence of an optional column costs."""
+SHOWN = 5
+"""Ids that are named where there may be many."""
 
 
 def check_database(settings: Settings) -> Generator[Line, None, str | None]:
@@ -127,6 +131,20 @@ def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
         yield ok("own tables", "there, and of this program's version")
     else:
         yield ok("own tables", "not there yet: the first `run` creates them")
+    yield from _handed_over(settings, reader)
+
+
+def _handed_over(settings: Settings, reader: Reader) -> Iterator[Line]:
+    astray = Handing(reader.connection, reader.app).astray()
+    if astray:
+        named = [repr(track_id[:80]) for track_id in dict.fromkeys(astray)]
+        more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+        tasks = "1 task is for an id" if len(astray) == 1 else f"{len(astray)} tasks are for ids"
+        said = f"{HAND_OVER}: {tasks} that no row of {settings.database.table} has so written, and nobody asks for "
+        todo = "write track_id as that table does, or remove what is of no use"
+        yield warning(
+            "handed over", f"{said}{'it' if len(astray) == 1 else 'them'}: {', '.join(named[:SHOWN])}{more}; {todo}"
+        )
 
 
 def _counts(settings: Settings, reader: Reader) -> str:
