@@ -18,3 +18,19 @@ def shut(patch: pytest.MonkeyPatch, folder: Path) -> None:
         return look(path, **options)
 
     patch.setattr(os, "stat", refuse)
+
+
+def unreadable(patch: pytest.MonkeyPatch, file: Path) -> None:
+    """Nobody may read it."""
+    look, opened = os.access, Path.open
+
+    def denied(path: Any, mode: int, **options: Any) -> bool:
+        return not (Path(path) == file and mode & os.R_OK) and look(path, mode, **options)
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == file:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *arguments, **options)
+
+    patch.setattr(os, "access", denied)
+    patch.setattr(Path, "open", refuse)

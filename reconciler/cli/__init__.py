@@ -50,6 +50,7 @@ def options(
         Path | None,
         typer.Option(
             metavar="FILE",
+            readable=False,  # else typer refuses it as bad usage, before it is known to be unfit
             help="Else $RECONCILER_CONFIG, else ./config.toml, else /etc/reconciler/config.toml.",
         ),
     ] = None,

@@ -43,7 +43,12 @@ def run(
     ] = None,
     due_only: Annotated[bool, typer.Option("--due-only", help="Leave the audit of all rows out.")] = False,
     metrics_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the metrics there at the end, for a textfile collector.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,  # it is replaced
+            help="Write the metrics there at the end, for a textfile collector.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

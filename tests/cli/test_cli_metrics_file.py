@@ -15,6 +15,7 @@ from reconciler.domain.states import Reason, State
 from reconciler.kie.answers import Odd
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE
 from reconciler.service.metrics import described
+from tests.rights import unreadable
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -62,6 +63,17 @@ def test_it_holds_every_metric_and_nothing_of_the_process(worked: Install, file:
     }
     assert types == expected
     assert not [name for name in types if "process" in name or name.startswith("python")]
+
+
+def test_it_takes_the_place_of_one_that_may_not_be_read(
+    worked: Install, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.parent.mkdir()
+    file.write_text("of another user")
+    with monkeypatch.context() as patch:
+        unreadable(patch, file)
+        run(worked, file)
+    assert samples(file)
 
 
 def test_its_gauges_are_what_status_tells_afterwards(worked: Install, file: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler import database
 from reconciler.app import inside, once
+from tests.rights import unreadable
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Install
@@ -29,6 +30,18 @@ def test_three_mistakes_in_the_configuration_are_three_lines(install: Install) -
     for name in ("purchase_limit", "modle", "per_track"):
         assert sum(f"{install.config}: " in line and name in line for line in lines) >= 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_configuration_that_may_not_be_read_is_unfit_and_no_bad_usage(
+    install: Install, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable(monkeypatch, install.config)
+    result = install.call(*command)
+    assert result.exit_code == 78
+    assert result.stderr == (
+        f"reconciler: {install.config}: cannot be read: Permission denied. Name a readable TOML file.\n"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
