@@ -6,6 +6,7 @@ daemon ends with 0), a second SIGINT or SIGTERM at once (130 or 143).
 """
 
 import gc
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -78,6 +79,8 @@ def demo(
 def main() -> None:
     """The program. Ends the process."""
     gc.disable()  # what is imported stays: to look through it again and again takes a fifth of the time to start
+    if sys.stderr is None:  # closed: what is told there is told to nobody, and all else is done
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - for good
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: titles hold every letter there is
     from reconciler.console.stopping import leave

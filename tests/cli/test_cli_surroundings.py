@@ -187,3 +187,21 @@ def test_a_closed_stdout_is_nobodys_fault(install: Install, command: str) -> Non
     install.add("a")
     result = install.program(*command.split(), by=("sh", "-c", '"$@" >&-', "sh"))
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "code"),
+    [
+        (("status",), "Tracks in scope: 1.", 0),
+        (("pause",), "Paused: nothing is bought", 0),
+        (("run", "--once", "--dry-run"), "1 looked at", 0),
+        (("run", "--once"), "Resolved: 1 already good", 0),
+        (("explain", "nobody"), "", 1),
+    ],
+)
+def test_a_closed_stderr_keeps_nothing_from_being_done(
+    install: Install, command: tuple[str, ...], said: str, code: int
+) -> None:
+    install.add("a", image_url=install.kie.add_file("good.jpg", text="good"))
+    result = install.program(*command, by=("sh", "-c", '"$@" 2>&-', "sh"))
+    assert (result.returncode, said in result.stdout) == (code, True), result.stdout
