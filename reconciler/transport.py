@@ -66,6 +66,10 @@ class Broken(TransportError):
     pass
 
 
+class NoAuthorities(Exception):
+    """Whom to trust cannot be found out: no transport can be made. The text says where that is set and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """`not_after`: no part of the request is written later than this."""
@@ -94,7 +98,8 @@ Handler = Callable[[Request], Reply]
 
 
 class Transport:
-    """Safe to share between threads. `clock` judges `not_after`; deadlines are physical time."""
+    """Safe to share between threads. `clock` judges `not_after`; deadlines are physical time. Making one may raise
+    NoAuthorities."""
 
     def __init__(
         self,
@@ -231,9 +236,14 @@ def _pool(vet: Vet | None, max_connections: int) -> httpcore.ConnectionPool:
 
 
 @cache
-def _trusting(_file: str | None, _directory: str | None) -> ssl.SSLContext:
+def _trusting(file: str | None, _directory: str | None) -> ssl.SSLContext:
     """One for all: to read the authorities takes longer than all else between start and the first request."""
-    return httpx.create_ssl_context()
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # of a directory nothing is read yet
+        what = "holds no certificate" if isinstance(error, ssl.SSLError) else f"cannot be read ({error.strerror})"
+        todo = "Name a file of certificates in PEM form, or unset it"
+        raise NoAuthorities(f"SSL_CERT_FILE: {file} {what}. {todo}") from error
 
 
 class _Backend(httpcore.NetworkBackend):

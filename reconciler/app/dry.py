@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from math import inf
+from sys import maxsize
 
 from reconciler.app.inside import looked_into
 from reconciler.app.keeping import EmptyReader, reader_of
@@ -59,7 +60,7 @@ def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:
 
 
 def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
-    needy = islice(_in_need(reader, policy, narrowed), narrowed.limit)
+    needy = islice(_in_need(reader, policy, narrowed), min(narrowed.limit or maxsize, maxsize))
     while some := list(islice(needy, TOGETHER)):
         for track_id, held in reader.peek_all(some).items():
             if isinstance(held, Exception):

@@ -21,6 +21,10 @@ class StoreAway(Exception):
     """The store does not answer now, which passes by itself; nothing was changed."""
 
 
+class AuthoritiesUnfit(Exception):
+    """Whom to trust cannot be found out. The text says where that is set and what to do."""
+
+
 class HttpUnfit(Exception):
     """The address for the pages cannot be listened on."""
 

@@ -8,13 +8,13 @@ from typing import TypedDict
 
 from reconciler import __version__
 from reconciler.app.clock import ServerClock
-from reconciler.app.inside import utc_now
+from reconciler.app.inside import AuthoritiesUnfit, utc_now
 from reconciler.config import Settings, policy_of
 from reconciler.domain.policy import Policy
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.images.proof import Proof
 from reconciler.kie.client import KieClient, KieReader, Observer
-from reconciler.transport import Request, Transport, TransportError
+from reconciler.transport import NoAuthorities, Request, Transport, TransportError
 
 
 class _Access(TypedDict):
@@ -57,9 +57,13 @@ class Provider:
 
 @contextmanager
 def provider(settings: Settings) -> Iterator[Provider]:
+    """Raises AuthoritiesUnfit."""
     policy, clock = policy_of(settings), ServerClock()
-    api = Transport(user_agent=f"reconciler/{__version__}", clock=clock)
-    files = vetted_transport(policy, clock)
+    try:
+        api = Transport(user_agent=f"reconciler/{__version__}", clock=clock)
+        files = vetted_transport(policy, clock)
+    except NoAuthorities as error:
+        raise AuthoritiesUnfit(str(error)) from error
     try:
         yield Provider(api, files, settings, policy, clock)
     finally:
@@ -69,16 +73,20 @@ def provider(settings: Settings) -> Iterator[Provider]:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What `public_url` answers for a key. `status` None: nothing was reached there."""
+    """What `public_url` answers for a key. `status` None: nothing was reached there, or it was not even `asked`."""
 
     status: int | None
     data: bytes
     detail: str
+    asked: bool = True
 
 
 def served(settings: Settings, key: str) -> Served:
     """Asked without vetting the address: `public_url` is the operator's own."""
-    transport = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    try:
+        transport = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+    except NoAuthorities as error:
+        return Served(None, b"", str(error), asked=False)
     request = Request("GET", policy_of(settings).url_of(key), {})
     try:
         reply = transport.send(request, deadline=settings.kie.request_timeout, max_bytes=1024)

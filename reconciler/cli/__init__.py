@@ -65,8 +65,8 @@ def options(
 
 @app.command(cls=Command)
 def demo(
-    tracks: Annotated[int | None, typer.Option(min=1, help="Add so many plain stuck tracks.")] = None,
-    directory: Annotated[Path | None, typer.Option("--dir", help="Where it all is put.")] = None,
+    tracks: Annotated[int | None, typer.Option(min=1, max=100_000, help="Add so many plain stuck tracks.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", readable=False, help="Where it all is put.")] = None,
 ) -> None:
     """The whole job on an empty machine, against a simulated Kie: nothing is bought for money."""
     from reconciler import demo as show

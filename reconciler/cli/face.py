@@ -75,7 +75,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app.inside import HttpUnfit, NoSuchTrack, StoreAway, StoreUnfit
+    from reconciler.app.inside import AuthoritiesUnfit, HttpUnfit, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.commands.deciding import Declined
     from reconciler.config import ConfigError
     from reconciler.console.output import Unheard
@@ -85,7 +85,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     match error:
         case ConfigError(problems=problems):
             return complain(map(str, problems), UNFIT)
-        case SchemaError() | DatabaseMissing() | DatabaseDenied() | StoreUnfit():
+        case SchemaError() | DatabaseMissing() | DatabaseDenied() | StoreUnfit() | AuthoritiesUnfit():
             return complain([str(error)], UNFIT)
         case StoreAway():
             return complain([f"{error}. Where nothing starts this again, run it again yourself"], FAILED)

@@ -24,6 +24,13 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
+def without_nul(value: Any) -> Any:
+    """Neither files nor databases nor addresses can be named by a text with one in it."""
+    if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+        raise ValueError("must hold no NUL (\\u0000)")
+    return value
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 

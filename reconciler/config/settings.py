@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from reconciler.config.durations import parse_duration
-from reconciler.config.forms import ApiKey, Column, DatabaseUrl, Hosts, OptionalWebUrl, Suffixes, Table, Texts, WebUrl
+from reconciler.config.forms import (
+    ApiKey,
+    Column,
+    DatabaseUrl,
+    Hosts,
+    OptionalWebUrl,
+    Suffixes,
+    Table,
+    Texts,
+    WebUrl,
+    without_nul,
+)
 from reconciler.domain.urls import redact
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -21,6 +32,8 @@ Text = Annotated[str, Field(min_length=1)]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    _texts = field_validator("*", mode="before")(without_nul)
 
 
 class Columns(Section):

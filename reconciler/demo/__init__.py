@@ -40,11 +40,10 @@ NARROWEST = 160
 def run(tracks: int | None, directory: Path | None, console: Console | None = None) -> int:
     """Exit code 0 when every track ended as its story says. `tracks`: so many plain ones are added."""
     folder = Folder(directory or DEFAULT)
-    obstacle = folder.obstacle()
+    obstacle = folder.take()
     if obstacle is not None:
         sys.stderr.write(f"reconciler: {obstacle}\n")
         return USAGE
-    folder.clear()
     kie = SimulatedKie(utc_now, settings=_account(tracks or 0))
     with KieServer(kie) as server, stopping() as stop:
         return _Demo(folder, kie, server.base_url, tracks or 0).run(console or output.out(), stop)
@@ -66,7 +65,7 @@ class _Demo:
         self.folder, self.kie, self.base_url = folder, kie, base_url
         self.chapters, self.patience = cast(stage, more), PATIENCE + more * PER_PLAIN_TRACK
         self.stories = [story for chapter in self.chapters for story in chapter.stories]
-        folder.write_config(base_url, budget=100 + 2 * len(self.stories))  # first: it tells a demo from other folders
+        folder.write_config(base_url, budget=100 + 2 * len(self.stories))
         create_database(folder.database, self.stories, stage.now)
         fill_store(folder.images, self.stories)
         self.settings = load(folder.config, {}).settings

@@ -43,6 +43,17 @@ class Folder:
         self.images = self.root / "images"
         self.sheet = self.root / "contact-sheet.jpg"
 
+    def take(self) -> str | None:
+        """Make room for a demo, and note that this is one. Why it cannot be, if so."""
+        try:
+            obstacle = self.obstacle()
+            if obstacle is None:
+                self.clear()
+                self.config.write_text(_HEADING, encoding="utf-8")  # first: it tells a demo from other folders
+        except OSError as error:
+            return f"{self.root} cannot be written ({error.strerror}); name another place with --dir"
+        return obstacle
+
     def obstacle(self) -> str | None:
         """Why no demo can be made here: a folder with anything but an earlier demo in it is not ours to overwrite."""
         if not self.root.exists() or self._is_demo():

@@ -139,6 +139,50 @@ def test_an_unexpected_error_is_one_line_without_its_text(install: Install, monk
     assert "Traceback" in traced.stderr
 
 
+@pytest.mark.parametrize("path", ["nope.pem", "empty.pem", "."])
+def test_authorities_that_cannot_be_read_are_named_by_their_variable(
+    install: Install, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install.add("a")
+    (install.folder / "empty.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(install.folder / path))
+    for command in (("run", "--once"), ("run", "--once", "--dry-run"), ("adopt", "a", "t")):
+        result = install.call(*command)
+        assert result.exit_code == 78
+        assert result.stderr.startswith(f"reconciler: SSL_CERT_FILE: {install.folder / path} ")
+        assert result.stderr.endswith("Name a file of certificates in PEM form, or unset it\n")
+
+
+@pytest.mark.parametrize(
+    ("public_url", "outcome"), [("http://127.0.0.1:1/images", "failed"), ("https://covers.example/i", "failed")]
+)
+def test_check_tells_all_else_where_the_authorities_cannot_be_read(
+    install: Install, public_url: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install.configure(storage__public_url=f'"{public_url}"')
+    assert install.call("run", "--once").exit_code == 0
+    monkeypatch.setenv("SSL_CERT_FILE", "/nope")
+    result = install.call("check", "--json")
+    said = [(line["what"], line["outcome"]) for line in json.loads(result.stdout)]
+    assert result.exit_code == 78
+    assert [*said[-5:]] == [
+        ("own tables", "ok"),
+        ("storage", "ok"),
+        ("storage", "ok"),
+        ("public_url", outcome),
+        ("kie", "failed"),
+    ]
+    assert result.stdout.count("SSL_CERT_FILE: /nope cannot be read (No such file or directory)") == 2
+
+
+@pytest.mark.parametrize("command", ["run --once --timeout 1s", "run --once --dry-run"])
+@pytest.mark.parametrize("option", ["--limit", "--max-purchases"])
+def test_a_limit_may_be_as_large_as_anybody_likes(install: Install, command: str, option: str) -> None:
+    install.add("a", image_url=install.kie.add_file("good.jpg", text="good"))
+    result = install.call(*command.split(), option, "9" * 30)
+    assert result.exit_code == 0, result.output
+
+
 def test_no_secret_is_ever_told(install: Install) -> None:
     key, signature = "sk-4f1c77d0b9e24a", "6d0a-very-signed"
     install.configure(kie__api_key=f'"{key}"')

@@ -46,6 +46,7 @@ HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_cli
         ("pause now", "now"),
         ("restart", "restart"),
         ("--log-level LOUD check", "LOUD"),
+        (f"demo --tracks {'9' * 30}", "--tracks"),
     ],
 )
 def test_bad_usage_is_told_and_exits_with_2(arguments: str, said: str) -> None:

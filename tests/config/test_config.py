@@ -213,6 +213,24 @@ def test_a_mistake_in_the_file_is_named_with_its_place(write: Write, text: str, 
     assert words in str(problem)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("storage", "path", '"a\\u0000b"'),
+        ("storage", "bucket", '"\\u0000"'),
+        ("storage", "secret_key", '"a\\u0000b"'),
+        ("callback", "hmac_key", '"a\\u0000b"'),
+        ("database", "url", '"sqlite:///a\\u0000b"'),
+        ("database", "statuses", '["completed", "a\\u0000b"]'),
+        ("http", "host", '"127.0.0.1\\u0000"'),
+    ],
+)
+def test_a_nul_is_in_no_text(write: Write, section: str, key: str, value: str) -> None:
+    path = write(f"[{section}]\n{key} = {value}\n")
+    (problem,) = problems(path)
+    assert (problem.where, problem.what) == (f"{path}: [{section}] {key}", "must hold no NUL (\\u0000)")
+
+
 def test_a_file_that_is_no_text_is_named(write: Write) -> None:
     path = write("")
     path.write_bytes(b"\xff\xfe")

@@ -1,6 +1,8 @@
 """The demo as people run it: it ends as told, and what it leaves can be worked with."""
 
+import errno
 import io
+import os
 import signal
 import socket
 import sqlite3
@@ -103,6 +105,34 @@ def test_a_folder_that_is_no_demo_is_left_as_it_is(tmp_path: Path, capsys: pytes
 def test_a_file_in_the_place_of_the_folder_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("mine")
     assert Folder(tmp_path / "demo").obstacle() is not None
+
+
+@pytest.mark.parametrize("place", ["made/of/a file/demo", "x" * 300])
+def test_a_place_where_nothing_can_be_made_is_named(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made" / "of").mkdir(parents=True)
+    (tmp_path / "made" / "of" / "a file").write_text("mine")
+    assert demo.run(None, tmp_path / place) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"reconciler: {tmp_path / place} cannot be written (")
+    assert said.endswith("); name another place with --dir\n")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_that_may_not_be_written_is_named(
+    tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir() if is_there else None
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "write_text" if is_there else "mkdir", refuse)
+    assert demo.run(None, folder) == 2
+    said = f"reconciler: {folder} cannot be written (Permission denied); name another place with --dir\n"
+    assert capsys.readouterr().err == said
 
 
 def test_an_earlier_demo_is_replaced_and_what_lies_beside_it_stays(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from reconciler.app.inside import AuthoritiesUnfit
 from reconciler.app.outside import Provider, provider
 from reconciler.commands.checking.database import check_database
-from reconciler.commands.checking.lines import FAILED, Line, failed, ok, warning
+from reconciler.commands.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
 from reconciler.commands.checking.storage import check_storage
 from reconciler.config import Settings, policy_of
 from reconciler.domain.findings import Call, Trouble
@@ -22,8 +23,11 @@ def check(settings: Settings, *, offline: bool) -> Iterator[Line]:
     if offline:
         yield ok("kie", "not asked (--offline)")
         return
-    with provider(settings) as outside:
-        yield _kie(settings, outside)
+    try:
+        with provider(settings) as outside:
+            yield _kie(settings, outside)
+    except AuthoritiesUnfit as error:
+        yield failed("kie", f"not asked. {error}", UNFIT)
 
 
 def exit_code(lines: list[Line]) -> int:

@@ -55,7 +55,7 @@ def _public(settings: Settings, through: Served, data: bytes) -> Line:
     url = settings.storage.public_url
     if through.status == 200 and through.data == data:
         return ok("public_url", f"{url} serves what is stored")
-    if through.status is None and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
+    if through.status is None and through.asked and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
         return warning("public_url", f"{url}: nothing listens there now ({through.detail}); {_so_far(settings)}")
     said = "answered 200 with something else" if through.status == 200 else through.detail
     return failed("public_url", f"{url} does not serve {settings.storage.place}: {said}", UNFIT)
