@@ -24,6 +24,7 @@ from reconciler.demo.stage import Stage, create_database, fill_store, hand_over,
 from reconciler.demo.views import viewer
 from reconciler.demo.watch import Watch
 from reconciler.domain.runs import Runs
+from reconciler.domain.texts import plain
 from reconciler.engine.lately import Lately
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import Expired, KieServer, SimulatedKie, TwoK
@@ -42,7 +43,7 @@ def run(tracks: int | None, directory: Path | None, console: Console | None = No
     folder = Folder(directory or DEFAULT)
     obstacle = folder.take()
     if obstacle is not None:
-        sys.stderr.write(f"reconciler: {obstacle}\n")
+        sys.stderr.write(f"reconciler: {plain(obstacle, 2000)}\n")
         return USAGE
     kie = SimulatedKie(utc_now, settings=_account(tracks or 0))
     with KieServer(kie) as server, stopping() as stop:

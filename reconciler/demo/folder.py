@@ -55,7 +55,11 @@ class Folder:
         return obstacle
 
     def obstacle(self) -> str | None:
-        """Why no demo can be made here: a folder with anything but an earlier demo in it is not ours to overwrite."""
+        """Why no demo can be made here: its configuration could not name the place; or it is a folder with anything but
+        an earlier demo in it, which is not ours to overwrite."""
+        if not str(self.root).isprintable() or not {"#", "?"}.isdisjoint(str(self.root)):
+            what = "has a letter that no database's URL can hold (# or ?, or one that is not printed)"
+            return f"{self.root} {what}; name another place with --dir"
         if not self.root.exists() or self._is_demo():
             return None
         if self.root.is_dir() and not any(self.root.iterdir()):

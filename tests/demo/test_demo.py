@@ -119,6 +119,17 @@ def test_a_place_where_nothing_can_be_made_is_named(
     assert said.endswith("); name another place with --dir\n")
 
 
+@pytest.mark.parametrize("name", ["a b#c", "why?", "bell\a", "\x7f", "\udcff"])
+def test_a_place_that_a_configuration_cannot_name_is_refused(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.run(None, tmp_path / name / "demo") == 2
+    said = capsys.readouterr().err
+    assert "has a letter that no database's URL can hold (# or ?, or one that is not printed)" in said
+    assert "name another place with --dir" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_that_may_not_be_written_is_named(
     tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
