@@ -38,7 +38,7 @@ def known_track(settings: Settings, app: AppTable, peek: Callable[[str], Held], 
     held = peek(app.canonical(track_id)) if _is_text(track_id) else None
     if held is None or (held.track is None and not (held.memory.purchases or held.memory.kept)):
         where = f"table {settings.database.table} of {settings.database.place}"
-        raise NoSuchTrack(f"there is no track {track_id} in {where}, and nothing is remembered of one")
+        raise NoSuchTrack(f"there is no track {track_id!r} in {where}, and nothing is remembered of one")
     return held
 
 

@@ -48,10 +48,9 @@ def _show_version(wanted: bool) -> None:
 def options(
     ctx: typer.Context,
     config: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
-            readable=False,  # else typer refuses it as bad usage, before it is known to be unfit
             help="Else $RECONCILER_CONFIG, else ./config.toml, else /etc/reconciler/config.toml.",
         ),
     ] = None,

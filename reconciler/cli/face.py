@@ -33,7 +33,7 @@ class Level(StrEnum):
 class Given:
     """The options before the command."""
 
-    config: Path | None = None
+    config: str | None = None
     level: Level | None = None
 
 
@@ -133,11 +133,14 @@ def settings_of(ctx: typer.Context, *, quiet: bool = False) -> "Settings":
 
 def configured(ctx: typer.Context) -> "Settings":
     """The configuration, before anything is logged. What a command needs is imported by now."""
-    from reconciler.config import load
+    from reconciler.config import ConfigError, load
+    from reconciler.config.problems import Problem
 
     given = ctx.find_object(Given) or Given()
     collect_again()
-    return load(given.config, os.environ).settings
+    if given.config == "":
+        raise ConfigError([Problem("--config", "is empty", "Name a file, or leave it out")])
+    return load(Path(given.config) if given.config is not None else None, os.environ).settings
 
 
 def collect_again() -> None:

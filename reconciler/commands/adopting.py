@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from shlex import quote
 
 from reconciler.app.outside import provider
 from reconciler.commands.deciding import Decided, Decisions, Declined
@@ -20,7 +21,7 @@ from reconciler.domain.states import State
 def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> Decided:
     """Hand a task over, as the app would. Declined where it is doubtful that it is this track's, unless forced."""
     (track_id,) = decisions.known([track_id])
-    handing = _handing(decisions, task_id)
+    task_id, handing = _meant(task_id), _handing(decisions)
     held = decisions.database.leases.peek(track_id)
     prompts = (*_prompts(held.track, decisions.policy), *(purchase.prompt for purchase in held.memory.purchases))
     answer = ask(decisions, task_id)
@@ -40,14 +41,14 @@ def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> 
 def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
     """The oldest purchase of this track whose answer was lost is this task, whatever became of it."""
     (track_id,) = decisions.known([track_id])
-    handing = _handing(decisions, task_id)
+    task_id, handing = _meant(task_id), _handing(decisions)
     held = decisions.database.leases.peek(track_id)
     if any(purchase.task_id == task_id for purchase in held.memory.purchases):
         raise Declined(f"task {task_id} came of another purchase of track {track_id}; nothing was changed")
     ordered = tuple(order.prompt for order in _lost(track_id, held.memory, held.now))
     doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), ordered)]
     if doubts:
-        todo = f"`reconciler adopt {track_id} {task_id} --force` hands it over all the same"
+        todo = f"`reconciler adopt {quote(track_id)} {quote(task_id)} --force` hands it over all the same"
         raise Declined(f"{'; '.join(doubts)}. Nothing was changed; {todo}")
     said = f"the lost purchase is task {task_id}, which is followed to its end"
     return _resolve(
@@ -77,7 +78,8 @@ def _lost(track_id: str, memory: Memory, now: datetime) -> Sequence[Purchase]:
     """Looked for before the track is waited for too: what is lost until then is not what was meant."""
     orders = lost_orders(memory, now)
     if not orders:
-        raise Declined(f"no purchase of track {track_id} has lost its answer; see `reconciler explain {track_id}`")
+        see = f"see `reconciler explain {quote(track_id)}`"
+        raise Declined(f"no purchase of track {track_id} has lost its answer; {see}")
     return orders
 
 
@@ -106,9 +108,15 @@ def _handed_over(task_id: str, state: State | None) -> str:
 # -- whose a task is -----------------------------------------------------------------------------------------------
 
 
-def _handing(decisions: Decisions, task_id: str) -> Handing:
-    if not usable_task_id(task_id):
+def _meant(task_id: str) -> str:
+    """Without the blanks that were pasted with it."""
+    meant = task_id.strip()
+    if not usable_task_id(meant):
         raise Declined(f"{task_id[:80]!r} is no id of an image task")
+    return meant
+
+
+def _handing(decisions: Decisions) -> Handing:
     return Handing(decisions.database.connection, decisions.database.app)
 
 

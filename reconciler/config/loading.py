@@ -58,7 +58,7 @@ def _source(path: Path | None, environ: Mapping[str, str], places: Sequence[Path
         )
     by = "--config" if path else f"environment {CONFIG_VARIABLE}"
     if not _is_file(named, by):
-        raise ConfigError([Problem(by, f"there is no file {named}", "Name one that exists")])
+        raise ConfigError([Problem(by, f"there is no file {str(named)!r}", "Name one that exists")])
     return named
 
 

@@ -198,7 +198,7 @@ def test_all_doubts_are_told_at_once(install: Install) -> None:
     assert said.startswith(f"task {PAID} belongs to track other; its recorded prompt is another one (another)")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, "né", "a\x1b[2Jb"])
+@pytest.mark.parametrize("name", ["", " ", "\t ", "x" * 201, "né", "a\x1b[2Jb"])
 def test_what_can_be_no_id_is_refused_without_asking(install: Install, name: str) -> None:
     install.add("a")
     for words in (("adopt", "a", name), ("adopt", "a", name, "--force"), ("resolve", "a", "--task", name)):
@@ -211,8 +211,16 @@ def test_what_can_be_no_id_is_refused_without_asking(install: Install, name: str
 
 @pytest.mark.parametrize("words", [("adopt", "nobody", PAID), ("resolve", "nobody", "--task", PAID)])
 def test_an_unknown_track_fails_without_asking(install: Install, words: tuple[str, ...]) -> None:
-    assert declined(install, *words).startswith("there is no track nobody in table tracks")
+    assert declined(install, *words).startswith("there is no track 'nobody' in table tracks")
     assert install.kie.book.visits == ()
+
+
+@pytest.mark.parametrize("pasted", [f" {PAID}", f"{PAID} ", f"{PAID}\n"])
+@pytest.mark.parametrize("option", [(), ("--force",)])
+def test_blanks_around_an_id_are_none_of_it(paid: Install, pasted: str, option: tuple[str, ...]) -> None:
+    assert decided(paid, "adopt", "a", pasted, *option)[2].startswith(f"task {PAID} is handed over")
+    assert paid.sql("SELECT task_id FROM reconciler_image_task") == [{"task_id": PAID}]
+    assert run(paid)["resolved"] == {"adopted": 1}
 
 
 @pytest.mark.parametrize("state", ["gone", "failed"])
@@ -370,6 +378,14 @@ def test_a_task_of_another_track_or_prompt_settles_nothing(lost: Install) -> Non
     said = declined(lost, "resolve", "a", "--task", PAID)
     assert said.startswith(f"task {PAID} belongs to track other; its recorded prompt is another one (a dog)")
     assert said.endswith(f"`reconciler adopt a {PAID} --force` hands it over all the same")
+
+
+def test_a_command_to_be_copied_is_one_whatever_the_ids_are(lost: Install) -> None:
+    said = declined(lost, "resolve", "a", "--task", "x y")
+    assert said.endswith("`reconciler adopt a 'x y' --force` hands it over all the same")
+    lost.add("no purchase; at all")
+    said = declined(lost, "resolve", "no purchase; at all", "--not-created")
+    assert said.endswith("see `reconciler explain 'no purchase; at all'`")
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_what_was_so_already_is_told(stuck: Install) -> None:
 def test_an_unknown_track_cannot_be_ignored(stuck: Install, words: tuple[str, ...]) -> None:
     result = stuck.call(*words)
     assert result.exit_code == 1
-    assert result.stderr.startswith("reconciler: there is no track nobody in table tracks")
+    assert result.stderr.startswith("reconciler: there is no track 'nobody' in table tracks")
     assert stuck.sql("SELECT * FROM reconciler_memory") == []
 
 

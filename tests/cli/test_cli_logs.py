@@ -200,9 +200,9 @@ def test_the_program_in_the_journal(install: Install) -> None:
         assert done.returncode == code
     first, *_, last = path.read_text().splitlines()
     assert re.fullmatch(r"<6>INFO    (recognised|written) track=good.*", first)
-    assert last.startswith("<3>reconciler: there is no track nobody")
+    assert last.startswith("<3>reconciler: there is no track 'nobody'")
     elsewhere = install.program("run", "--once", "--track", "nobody", JOURNAL_STREAM="1:2")
-    assert elsewhere.stderr.startswith("reconciler: there is no track nobody")
+    assert elsewhere.stderr.startswith("reconciler: there is no track 'nobody'")
 
 
 # -- counted -----------------------------------------------------------------------------------------------------------

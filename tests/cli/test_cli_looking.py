@@ -222,10 +222,16 @@ def test_a_purchase_is_explained_without_its_token(install: Install) -> None:
     assert token not in said
 
 
+def test_an_empty_id_is_seen_to_be_empty(install: Install) -> None:
+    for command in (("explain", ""), ("run", "--once", "--track", "")):
+        result = install.call(*command)
+        assert (result.exit_code, result.stderr.partition(" in ")[0]) == (1, "reconciler: there is no track ''")
+
+
 def test_an_unknown_track_fails(install: Install) -> None:
     result = install.call("explain", "nobody")
     assert result.exit_code == 1
-    assert result.stderr.startswith("reconciler: there is no track nobody in table tracks")
+    assert result.stderr.startswith("reconciler: there is no track 'nobody' in table tracks")
 
 
 def test_a_row_that_is_gone_is_explained_by_what_is_remembered(install: Install) -> None:

@@ -109,7 +109,7 @@ def test_an_unknown_track_fails_and_no_other_is_touched(refused: Install) -> Non
     before = memory(refused)
     result = refused.call("retry", "a", "nobody", "--yes")
     assert result.exit_code == 1
-    assert result.stderr.startswith("reconciler: there is no track nobody in table tracks")
+    assert result.stderr.startswith("reconciler: there is no track 'nobody' in table tracks")
     assert memory(refused) == before
 
 

@@ -262,5 +262,5 @@ def test_a_track_that_nobody_knows_is_told_and_nothing_is_done(install: Install,
     named = ("nobody",) if words == ("explain",) else ("--track", "stuck", "--track", "nobody")
     result = install.call(*words, *named)
     assert result.exit_code == 1
-    assert "there is no track nobody in table tracks" in result.stderr
+    assert "there is no track 'nobody' in table tracks" in result.stderr
     assert install.kie.book.visits == ()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from reconciler import database
 from reconciler.app import inside, once
+from reconciler.cli import app as command_line
 from tests.rights import unreadable
 
 if TYPE_CHECKING:
@@ -42,6 +44,14 @@ def test_a_configuration_that_may_not_be_read_is_unfit_and_no_bad_usage(
     assert result.stderr == (
         f"reconciler: {install.config}: cannot be read: Permission denied. Name a readable TOML file.\n"
     )
+
+
+def test_a_configuration_without_a_name_is_told(install: Install) -> None:
+    result = CliRunner().invoke(command_line, ["--config", "", "status"])
+    assert result.exit_code == 78
+    assert result.stderr == "reconciler: --config: is empty. Name a file, or leave it out.\n"
+    named = CliRunner().invoke(command_line, ["--config", str(install.folder), "status"])
+    assert named.stderr == f"reconciler: --config: there is no file '{install.folder}'. Name one that exists.\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -213,7 +223,7 @@ def test_an_id_that_is_no_text_is_no_tracks(install: Install, command: str) -> N
     install.add("a")
     result = install.call(*command.split(), "\udcff", *(["task"] if command == "adopt" else []))
     assert result.exit_code == 1
-    assert r"there is no track \udcff in table tracks" in result.stderr
+    assert r"there is no track '\udcff' in table tracks" in result.stderr
 
 
 @pytest.mark.parametrize(
