@@ -39,7 +39,7 @@ class Preview:
 
 @contextmanager
 def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
-    """What would be done to each track that needs a look, or waits for the gate."""
+    """What would be done to each track that needs a look, waits for the gate, or was named."""
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
         store = EmptyReader() if reader.note(MARKER) is None else reader_of(settings)
@@ -72,12 +72,13 @@ def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Su
 
 
 def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str]:
-    """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open."""
+    """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open; then whatever
+    else was named."""
     due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only)
     lines = (reader.finder.held_back(shape, MOST, narrowed.only) for shape, _ in shapes(policy))
     walked = _walked(reader, narrowed.only) if narrowed.audit else ()
     met: set[str] = set()
-    for track_id in chain(due, walked, chain.from_iterable(lines)):
+    for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):
         if track_id not in met:
             met.add(track_id)
             yield track_id

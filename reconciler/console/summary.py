@@ -58,8 +58,8 @@ def next_step(result: Result) -> str:
     if said:
         return " ".join(dict.fromkeys(said))
     if not result.states:
-        return "No track was looked at: none in scope needs anything."
-    return "Nothing: every track is good or within grace." if result.at_rest else _for_most(result)
+        return "No track in scope was looked at."
+    return "Nothing: every track looked at is good or within grace." if result.at_rest else _for_most(result)
 
 
 def _for_most(result: Result) -> str:

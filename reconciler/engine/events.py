@@ -120,9 +120,11 @@ Listener = Callable[[Event], None]
 
 @dataclass(slots=True)
 class Result:
-    """What one run did, and where it left the tracks it looked at."""
+    """What one run did, and where it left the tracks."""
 
     states: Mapping[tuple[State, Reason | None], int] = field(default_factory=dict)
+    """Of all that were looked at, by this run or before; of one that its limit ended, or that is one of many, by this
+    run alone."""
     resolved: Counter[How] = field(default_factory=Counter)
     purchases: int = 0
     repeats: int = 0

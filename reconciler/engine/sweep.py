@@ -68,8 +68,10 @@ class Bounds:
     patience: timedelta | None = None
 
     @property
-    def narrowed(self) -> bool:
-        return self.limit is not None or not (self.due and self.audit)
+    def is_one_of_many(self) -> bool:
+        """A slice of the audit, or a sweep that others follow: only who was looked at is counted, since to count
+        all takes time for each track that is remembered."""
+        return not (self.due and (self.audit or self.waits))
 
 
 class Sweep:
@@ -427,7 +429,7 @@ class Sweep:
 
     def _result(self, *, stopped: bool) -> Result:
         result = self._tally.result
-        result.states = self._tally.touched() if self._bounds.narrowed else self._states()
+        result.states = self._tally.touched() if self._left_some_out() else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
         if self._begun:
@@ -436,6 +438,10 @@ class Sweep:
             self._lately.all_known_at = None
         result.next_at = self._clock() if self._desk.ready else self._next_at()
         return result
+
+    def _left_some_out(self) -> bool:
+        """Tracks that were named are spoken of, though a limit or their time kept this run from them."""
+        return self._bounds.is_one_of_many or (self._full() and self._bounds.only is None)
 
     def _states(self) -> Counter[tuple[State, Reason | None]]:
         """Where the tracks stand by what this run learned of the gate last."""

@@ -13,10 +13,10 @@ import pytest
 
 from reconciler.console import forecast
 from reconciler.engine.preview import describe
-from reconciler.kie.simulated import Stall, Succeed
+from reconciler.kie.simulated import MAINTENANCE, Stall, Succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from reconciler.domain.actions import Action
     from tests.cli.conftest import Install
@@ -50,7 +50,7 @@ def test_a_run_that_leaves_nothing_to_do_exits_with_0_and_its_result_is_json(ado
         "gate_closed": [],
         "stopped": False,
         "at_rest": True,
-        "next": "Nothing: every track is good or within grace.",
+        "next": "Nothing: every track looked at is good or within grace.",
     }
     assert adoptable.kie.book.creations == ()
 
@@ -227,6 +227,57 @@ def test_a_limit_is_kept_and_the_rest_left_for_the_next_run(install: Install) ->
     result = install.call("run", "--once", "--limit", "1", "--json")
     assert json.loads(result.stdout)["states"] == [{"state": "ok", "reason": None, "tracks": 1}]
     assert json.loads(install.call("run", "--once", "--json").stdout)["states"][0]["tracks"] == 3
+
+
+@pytest.fixture
+def held_back(install: Install) -> Install:
+    """Four tracks, of which the audit and the due find none any more: nothing may be bought for them."""
+    install.configure(budget__per_day="0")
+    for number in range(4):
+        install.add(f"stuck-{number}")
+    assert install.call("run", "--once").exit_code == 3
+    return install
+
+
+@pytest.mark.parametrize("options", ["--due-only", "--limit 9", "--due-only --limit 4", "--due-only --track stuck-1"])
+def test_a_narrowed_run_to_which_nothing_is_due_tells_who_waits(held_back: Install, options: str) -> None:
+    result = held_back.call("run", "--once", "--json", *options.split())
+    assert result.exit_code == 3, result.output
+    said = json.loads(result.stdout)
+    tracks = 1 if "--track" in options else 4
+    assert said["states"] == [{"state": "missing", "reason": "budget", "tracks": tracks}]
+    assert said["next"].startswith(f"{tracks} missing (budget): ")
+
+
+def test_where_no_track_is_in_scope_nothing_is_claimed_of_any(install: Install) -> None:
+    install.add("a", status="failed")
+    for options in ((), ("--due-only",), ("--limit", "1"), ("--track", "a")):
+        result = install.call("run", "--once", "--json", *options)
+        assert (result.exit_code, json.loads(result.stdout)["next"]) == (0, "No track in scope was looked at.")
+
+
+@pytest.fixture
+def backing_off(install: Install) -> Install:
+    """One track whose music task cannot be asked for long, and one good track."""
+    install.configure(schedule__retry_min='"1h"', schedule__retry_max='"2h"')
+    install.kie.script.when(MAINTENANCE, operation="suno_record")
+    install.add("a", task_id=PAID)
+    install.add("good", image_url=install.kie.add_file("good.jpg", text="good"), resolution="2048x1152")
+    assert install.call("run", "--once", "--timeout", "2s").exit_code == 3
+    return install
+
+
+@pytest.mark.parametrize("offline", [(), ("--offline",)], ids=" ".join)
+def test_a_dry_run_looks_at_tracks_named_though_they_are_not_due(backing_off: Install, offline: Sequence[str]) -> None:
+    told = backing_off.call("run", "--once", "--dry-run", "--json", "--track", "a", *offline)
+    assert told.exit_code == 3, told.output
+    (line,) = json.loads(told.stdout)["tracks"]
+    assert (line["state"], line["reason"], line["work"]) == ("backing_off", "provider_failed", True)
+    assert line["next"].startswith("wait until ")
+    both = backing_off.call("run", "--once", "--dry-run", "--track", "a", "--track", "good", *offline)
+    assert "2 looked at, 1 of them work." in both.stdout
+    bounded = backing_off.call("run", "--once", "--dry-run", "--track", "a", "--track", "good", "--limit", "1")
+    assert "1 looked at, " in bounded.stdout
 
 
 def test_without_credits_nothing_is_bought_and_the_summary_says_what_to_do(

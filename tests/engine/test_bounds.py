@@ -10,7 +10,7 @@ from reconciler.domain.model import Outcome
 from reconciler.domain.states import Reason, State
 from reconciler.engine import sweep as engine
 from reconciler.engine.events import Moved
-from reconciler.kie.simulated import UNAUTHORIZED, Settings
+from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Settings
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
@@ -104,6 +104,51 @@ def test_a_run_that_does_not_wait_does_not_wait_for_the_budget_either(make_world
         result = world.run(HOUR, waits=False)
         world.pass_time(MINUTE)
     assert result.states == {(State.OK, None): 2, (State.MISSING, Reason.BUDGET): 3}
+
+
+# -- what is counted ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"audit": False}, {"limit": 9}, {"limit": 9, "audit": False}, {"audit": False, "max_purchases": 0}]
+)
+def test_a_run_that_waits_counts_whoever_is_not_due(make_world: MakeWorld, bounds: dict[str, Any]) -> None:
+    """Fewer than its limit were looked at, so it left out none of them."""
+    world = make_world(4, per_day=0)
+    held = {(State.MISSING, Reason.BUDGET): 4}
+    assert world.run(MINUTE).states == held
+    world.events.clear()
+    result = world.run(MINUTE, **bounds)
+    assert looked_at(world) == []
+    assert result.states == held
+    assert not result.at_rest
+
+
+def test_a_run_that_does_not_wait_counts_those_that_it_looked_at(make_world: MakeWorld) -> None:
+    world = make_world(4, per_day=0)
+    world.run(MINUTE)
+    assert world.run(MINUTE, audit=False, waits=False).states == {}
+
+
+@pytest.mark.parametrize("bounds", [{}, {"limit": 1}, {"audit": False}])
+def test_tracks_named_are_counted_though_they_are_not_due(make_world: MakeWorld, bounds: dict[str, Any]) -> None:
+    world = make_world()
+    world.add("fails", image_url="https://tempfile.aiquickdraw.com/p/fails.jpg", task_id="a" * 32)
+    world.add("other", image_url="https://tempfile.aiquickdraw.com/p/other.jpg")
+    world.kie.script.outage(world.clock(), world.clock() + DAY, MAINTENANCE)
+    world.run(SECOND)
+    (stuck,) = world.run(SECOND, only=("fails",)).states
+    assert stuck[0] is State.BACKING_OFF
+    assert world.run(SECOND, only=("fails",), **bounds).states == {stuck: 1}
+
+
+def test_of_tracks_named_those_beyond_the_limit_are_counted_too(make_world: MakeWorld) -> None:
+    world = make_world(3, per_day=0)
+    world.run(MINUTE)
+    world.pass_time(DAY)
+    world.sql("UPDATE tracks SET title = title || '!'")
+    named = world.run(MINUTE, only=("t000", "t001"), limit=1)
+    assert named.states == {(State.MISSING, Reason.BUDGET): 2}
 
 
 # -- audit_rows --------------------------------------------------------------------------------------------------------
