@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from math import inf
 from sys import maxsize
+from typing import TypeVar
 
 from reconciler.app.inside import looked_into
 from reconciler.app.keeping import EmptyReader, reader_of
@@ -13,8 +14,9 @@ from reconciler.app.once import Narrowed, known
 from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import MARKER, Reader
-from reconciler.domain.findings import Credits
-from reconciler.domain.gate import GateView
+from reconciler.domain.closing import closure_for
+from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
+from reconciler.domain.gate import GateName, GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
@@ -28,13 +30,45 @@ TOGETHER = 50
 MOST = 100_000
 """That are due, or in one line."""
 
+A = TypeVar("A", TaskAnswer, SongAnswer, Credits | Trouble)
+
+
+@dataclass(slots=True)
+class Questions:
+    """Asked of Kie until it refuses the key: as a run does, no more are asked then. `refusals`: what Kie said of keys
+    that it does not take."""
+
+    kie: KieReader
+    refusals: list[str] = field(default_factory=list)
+    _refused: Trouble | None = None
+
+    def task(self, task_id: str) -> TaskAnswer:
+        return self._refused or self._heard(self.kie.task(task_id))
+
+    def song(self, song_id: str) -> SongAnswer:
+        return self._refused or self._heard(self.kie.song(song_id))
+
+    def credit(self) -> Credits | Trouble:
+        return self._refused or self._heard(self.kie.credit())
+
+    def _heard(self, answer: A) -> A:
+        if isinstance(answer, Trouble) and answer.call is Call.UNAUTHORIZED:
+            is_for_songs = answer.refusal is not Refusal.KEY
+            said = answer.detail if is_for_songs else f"Kie refuses the key (kie.api_key): {answer.detail}"
+            if said not in self.refusals:
+                self.refusals.append(said)
+            self._refused = self._refused if is_for_songs else answer
+        return answer
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`remembers`: our tables are there; without them memory is empty."""
+    """`remembers`: our tables are there; without them memory is empty. `refusals`: what Kie said so far of keys that it
+    does not take."""
 
     remembers: bool
     forecasts: Iterator[Forecast]
+    refusals: Sequence[str]
 
 
 @contextmanager
@@ -43,20 +77,30 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
         store = EmptyReader() if reader.note(MARKER) is None else reader_of(settings)
-        eyes = None if offline else Eyes(outside.reader(), outside.pictures(), store)
-        kie = None if offline else outside.reader()
-        subjects, gate = _subjects(reader, outside.policy, narrowed), gate_of(reader, kie)
+        kie, view = Questions(outside.reader()), reader.view()
+        eyes = None if offline else Eyes(kie, outside.pictures(), store)
+        gate = supposed(view if offline else _asked(view, outside.policy, kie))
+        subjects = _subjects(reader, outside.policy, narrowed)
         with closing(forecasts(subjects, eyes, gate)) as found:  # who looks is done before what it looks with goes
-            yield Preview(reader.remembers, found)
+            yield Preview(reader.remembers, found, kie.refusals)
 
 
-def gate_of(reader: Reader, kie: KieReader | None = None) -> GateView:
-    """The gate without opening it: a balance not known yet is asked for, else taken as enough."""
-    view = reader.view()
-    if view.balance is not None:
+def supposed(view: GateView) -> GateView:
+    """A balance that is not known yet is taken as enough."""
+    return view if view.balance is not None else replace(view, balance=inf, balance_at=view.now)
+
+
+def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
+    """As it would be once a run had asked for the credits, which tells too whether Kie takes the key."""
+    key_refused = any(closure.name is GateName.KEY for closure in view.closures)
+    if policy.per_day == 0 or not (key_refused or view.wants_balance(policy)):
         return view
-    asked = kie.credit() if kie is not None else None
-    return replace(view, balance=asked.balance if isinstance(asked, Credits) else inf, balance_at=view.now)
+    answer = kie.credit()
+    if isinstance(answer, Credits):
+        others = tuple(closure for closure in view.closures if closure.name is not GateName.KEY)
+        return replace(view, closures=others, balance=answer.balance, balance_at=view.now, spent_since=0.0)
+    closure = closure_for(answer, None, policy, view.now)
+    return view if closure is None else replace(view, closures=(*view.closures, closure))
 
 
 def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:

@@ -186,6 +186,8 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
     from reconciler.console.stopping import stopping
 
     settings = settings_of(ctx)
+    if not offline:
+        able_to_buy(settings)
     warn(settings)
     console, shown, ends = output.err(), Text("looking"), monotonic() + narrowed.timeout.total_seconds()
     found: list[forecast.Line] = []
@@ -202,10 +204,12 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
                 break
             found.append(forecast.Line.of(each))
             shown.plain = f"{len(found)} looked at"
+        refusals = tuple(seen.refusals)
     if as_json:
         output.show_json(forecast.document(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
     else:
         output.show(*forecast.render(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
+    complain((f"{said}. What it would have told is missing here: put a valid key there" for said in refusals), DONE)
     if ended is not None:
         return complain([f"{ended}: whatever was not looked at until then is missing here"], WORK_REMAINS)
     return WORK_REMAINS if any(line.work for line in found) else DONE

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reconciler.app.dry import gate_of
+from reconciler.app.dry import supposed
 from reconciler.app.inside import known_track, looked_into
 from reconciler.config import Settings, policy_of
 from reconciler.database import Reader, Told
@@ -49,7 +49,7 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
     return {
         **head,
         "title": track.title,
-        **_next(case, gate_of(reader)),
+        **_next(case, supposed(reader.view())),
         "row": _row(case),
         **_remembered(case.memory),
         **history,

@@ -72,7 +72,7 @@ def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> It
     )
     if later:
         held = f"{len(later)} more wait until purchases go on, for {amount(_credits(later))} credits at most"
-        yield Text(f"{held}; `reconciler status` tells what stops them.")
+        yield Text(f"{held}; the reason of each tells what stops it.")
     if beyond:
         left = f"{len(beyond)} more are left to a later run, for {amount(_credits(beyond))} credits at most"
         yield Text(f"{left}: --max-purchases allows {at_most}.")

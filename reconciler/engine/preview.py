@@ -28,6 +28,7 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.case import Case
+from reconciler.domain.findings import Finding, Refusal, Trouble
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import GateView
 from reconciler.domain.learn import learn, notice
@@ -95,12 +96,15 @@ def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
             action = list_before_buying(case) or action
         if not isinstance(action, Measure | AskTask | AskSong | ListStore):
             break
-        case = _asked(case, whole(action, subject.inline), eyes)
+        found = eyes.ask(case.track.id, whole(action, subject.inline))
+        if isinstance(found, Trouble) and found.refusal is Refusal.KEY:
+            break  # which says nothing of the track: a run asks once the key is set right
+        case = _taught(case, action, found)
     return forecast(case, gate)
 
 
-def _asked(case: Case, action: Asking, eyes: Eyes) -> Case:
-    case = replace(case, memory=learn(case, action, eyes.ask(case.track.id, action)))
+def _taught(case: Case, action: Asking, found: Finding) -> Case:
+    case = replace(case, memory=learn(case, action, found))
     return replace(case, memory=notice(case.memory, case.track, case.policy, case.now))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.console import forecast
 from reconciler.engine.preview import describe
-from reconciler.kie.simulated import MAINTENANCE, Stall, Succeed
+from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Stall, Succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,6 +305,85 @@ def test_a_refused_key_is_told_once_and_buys_nothing(install: Install) -> None:
     assert [warning["gate"] for warning in warnings if warning["event"] == "gate_closed"] == ["key"]
     assert install.kie.book.creations == ()
     assert "another-key-than-kie-knows" not in result.output
+
+
+@pytest.fixture
+def questions(install: Install) -> Install:
+    """A track to buy for, and one each whose image task and whose music task are to be asked."""
+    install.kie.add_task(PAID, prompt="adopted", behaviour=AT_ONCE)
+    install.add("adopt", image_url=PAID)
+    install.add("buy")
+    install.add("song", task_id="c" * 32)
+    return install
+
+
+def looked_at(install: Install) -> tuple[dict[str, tuple[str, str, str]], list[str]]:
+    """By track: state, reason, and the first word of what is next; and what was said beside it."""
+    result = install.call("run", "--once", "--dry-run", "--json")
+    assert result.exit_code == 3, result.output
+    tracks = json.loads(result.stdout)["tracks"]
+    told = {each["track"]: (each["state"], each["reason"], each["next"].split()[0]) for each in tracks}
+    return told, result.stderr.splitlines()
+
+
+UNASKED = {"adopt": ("awaiting", "in_flight", "ask"), "song": ("missing", "due", "ask")}
+"""What was not answered teaches nothing."""
+
+
+def test_a_dry_run_tells_that_the_key_is_refused_and_asks_no_more(questions: Install) -> None:
+    questions.configure(kie__api_key='"another-key-than-kie-knows"')
+    told, said = looked_at(questions)
+    assert told == UNASKED | {"buy": ("missing", "unauthorized", "buy")}
+    (line,) = said
+    assert line.startswith("reconciler: Kie refuses the key (kie.api_key): code 401: ")
+    assert "another-key-than-kie-knows" not in line
+    assert [visit.operation for visit in questions.kie.book.visits] == ["credit"]
+    shown = " ".join(questions.call("run", "--dry-run").stdout.split())
+    assert "1 more wait until purchases go on" in shown
+    assert "status" not in shown, "which knows nothing of it"
+
+
+def test_a_dry_run_tells_of_the_key_though_the_balance_is_known(questions: Install) -> None:
+    questions.call("run", "--once", "--track", "buy", "--timeout", "20s")
+    questions.kie.script.when(UNAUTHORIZED)
+    told, said = looked_at(questions)
+    assert told == UNASKED
+    assert len(said) == 1
+    assert said[0].startswith("reconciler: Kie refuses the key (kie.api_key): code 401: ")
+
+
+def test_a_dry_run_tells_that_the_key_for_songs_is_refused(questions: Install) -> None:
+    questions.configure(kie__suno_api_key='"another-key-than-kie-knows"')
+    told, said = looked_at(questions)
+    assert told["adopt"][2] == "fetch"
+    assert told["buy"] == ("missing", "due", "buy")
+    assert told["song"][:2] == ("backing_off", "provider_failed")
+    (line,) = said
+    assert line.startswith("reconciler: Kie refuses kie.suno_api_key: code 401: ")
+
+
+def test_a_dry_run_after_the_key_was_set_right_is_not_held_back_by_it(questions: Install) -> None:
+    questions.configure(kie__api_key='"another-key-than-kie-knows"')
+    questions.call("run", "--once", "--timeout", "2s")
+    questions.configure()
+    told, said = looked_at(questions)
+    assert (told["buy"], said) == (("missing", "due", "buy"), [])
+
+
+def test_a_dry_run_that_cannot_ask_the_balance_goes_by_the_last_one(questions: Install) -> None:
+    questions.kie.script.when(MAINTENANCE, operation="credit")
+    told, said = looked_at(questions)
+    assert (told["buy"], said) == (("missing", "due", "buy"), [])
+
+
+def test_without_a_key_a_dry_run_is_refused_as_a_run_is(questions: Install) -> None:
+    questions.configure(kie__api_key='""')
+    for words in (("run", "--once"), ("run", "--once", "--dry-run")):
+        result = questions.call(*words)
+        assert (result.exit_code, result.stdout) == (78, "")
+        assert "kie.api_key: is empty" in result.stderr
+    assert questions.call("run", "--once", "--dry-run", "--offline").exit_code == 3
+    assert questions.kie.book.visits == ()
 
 
 @pytest.mark.parametrize("words", [("run", "--once"), ("run", "--once", "--dry-run"), ("explain",)])
