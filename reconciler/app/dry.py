@@ -119,7 +119,8 @@ def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str
     """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open; then whatever
     else was named."""
     due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only)
-    lines = (reader.finder.held_back(shape, MOST, narrowed.only) for shape, _ in shapes(policy))
+    gates = GateName.KEY, *(shape for shape, _ in shapes(policy))
+    lines = (reader.finder.held_back(gate, MOST, narrowed.only) for gate in gates)
     walked = _walked(reader, narrowed.only) if narrowed.audit else ()
     met: set[str] = set()
     for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):

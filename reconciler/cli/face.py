@@ -151,13 +151,11 @@ def collect_again() -> None:
 
 
 def able_to_buy(settings: "Settings") -> None:
-    """Refuses a run that is to buy and has no key: it would close the gate for the others, who have one."""
-    from reconciler.config import ConfigError
-    from reconciler.config.problems import Problem
+    """Refuses a run that is to buy and has no key."""
+    from reconciler.config import ConfigError, without_key
 
-    if settings.budget.per_day and not settings.kie.api_key.get_secret_value():
-        fix = "Set it, the credential kie_api_key or RECONCILER_KIE__API_KEY; or [budget] per_day = 0 to buy nothing"
-        raise ConfigError([Problem("kie.api_key", "is empty, so nothing could be bought or asked for", fix)])
+    if (problem := without_key(settings)) is not None:
+        raise ConfigError([problem])
 
 
 def warn(settings: "Settings") -> None:

@@ -5,6 +5,7 @@ from reconciler.config.loading import Loaded, load
 from reconciler.config.policy import policy_of
 from reconciler.config.problems import ConfigError, Problem
 from reconciler.config.reference import keys, reference
+from reconciler.config.rules import without_key
 from reconciler.config.settings import Settings
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "parse_duration",
     "policy_of",
     "reference",
+    "without_key",
 ]

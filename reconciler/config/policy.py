@@ -8,6 +8,8 @@ def policy_of(settings: Settings) -> Policy:
     kie, target, database = settings.kie, settings.target, settings.database
     keeps = settings.storage.kind != "none"
     fit = Fit(target.fit) if keeps else Fit.KEEP
+    # Who may buy has a key, or is refused; who only looks on may be given none.
+    asks = settings.budget.per_day > 0 or bool(kie.api_key.get_secret_value())
     return Policy(
         target=Target(target.width, target.height, target.aspect_tolerance, fit, target.quality),
         interim_thumbnail=target.interim_thumbnail,
@@ -23,6 +25,8 @@ def policy_of(settings: Settings) -> Policy:
         max_concurrent_tasks=kie.max_concurrent_tasks,
         task_timeout=kie.task_timeout,
         request_timeout=kie.request_timeout,
+        asks_tasks=asks,
+        asks_songs=asks or bool(kie.suno_api_key.get_secret_value()),
         file_hosts=kie.file_hosts,
         insecure_hosts=kie.allow_insecure_hosts,
         **settings.budget.model_dump(),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from reconciler.config.durations import format_duration
 from reconciler.config.forms import is_loopback
 from reconciler.config.policy import policy_of
+from reconciler.config.problems import Problem
 from reconciler.config.settings import Settings
 from reconciler.domain.models import MODELS
 from reconciler.domain.urls import host_of
@@ -30,6 +31,14 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     """Every contradiction. Texts name values only where those are no secrets."""
     for rule in _RULES:
         yield from rule(settings)
+
+
+def without_key(settings: Settings) -> Problem | None:
+    """Of a run that is to buy: it would close the gate for the others, who have a key."""
+    if settings.budget.per_day == 0 or settings.kie.api_key.get_secret_value():
+        return None
+    fix = "Set it, the credential kie_api_key or RECONCILER_KIE__API_KEY; or [budget] per_day = 0 to buy nothing"
+    return Problem("kie.api_key", "is empty, so nothing could be bought or asked for", fix)
 
 
 def _models(s: Settings) -> Iterator[Clash]:

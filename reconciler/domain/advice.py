@@ -48,7 +48,8 @@ _HELD = {
     "sooner (0 never buys).",
     Reason.OUT_OF_CREDITS: "Top up the account at Kie or lower budget.min_credits; the balance is read again before "
     "anything is bought.",
-    Reason.UNAUTHORIZED: "Kie refuses the key: put a valid one into kie.api_key or the credential kie_api_key.",
+    Reason.UNAUTHORIZED: "Kie refuses the key or there is none: put a valid one into kie.api_key or the credential "
+    "kie_api_key.",
     Reason.GATE_CLOSED: "Purchases pause for a rate limit, for tasks that run or for an outage at Kie, and go on by "
     "themselves.",
     Reason.PAUSED: "An operator paused all purchases and writes; `reconciler resume` ends it.",

@@ -2,15 +2,15 @@
 
 The ladder, cheapest rung first: measure the row's picture; keep it if it is good, rehost it if it dies; write what our
 store holds; follow known image tasks; ask the music task; buy; give up. Grace forbids writes and purchases only. So
-does a pause: writes here, purchases at the gate.
+does a pause: writes here, purchases at the gate. Without a key nothing is asked of Kie.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
-from reconciler.domain.actions import Action, GiveUp, Measure, Wait, Write
+from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, Wait, Write
 from reconciler.domain.buying import buy, look_again
 from reconciler.domain.case import Case
 from reconciler.domain.following import confirm_callbacks, follow_music, follow_tasks, late_results, list_store, polls
@@ -22,6 +22,9 @@ from reconciler.domain.writing import write_moved, write_own_copy, write_resolut
 
 INTERRUPTIONS = 3
 """A picture that killed the process so often is not touched again."""
+
+FOR_A_KEY = timedelta(days=1)
+"""So long nobody looks whether there is one by now, for a row that is gone; the others wait in line."""
 
 Rung = Callable[[Case], Action | None]
 
@@ -56,10 +59,11 @@ def _climb(case: Case) -> Action:
             assert_never(case.look)
 
 
-def farewell(memory: Memory, now: datetime) -> Action:
-    """The row is gone: live tasks end unwritten, nothing is bought."""
+def farewell(memory: Memory, now: datetime, *, asks: bool = True) -> Action:
+    """The row is gone: live tasks end unwritten, nothing is bought. `asks`: there is a key to ask for them with."""
     own = [memory.tasks[p.task_id] for p in memory.purchases if p.task_id in memory.tasks]
-    return polls(own, now) or Wait(None)
+    action = polls(own, now) or Wait(None)
+    return action if asks or not isinstance(action, AskTask) else Wait(now + FOR_A_KEY)
 
 
 def _stay_away(case: Case) -> Wait:
@@ -74,8 +78,10 @@ def _meanwhile(case: Case, action: Action) -> Action:
     if not isinstance(action, Wait | GiveUp):
         return action
     late = late_results(case)
+    if late is None or not _may_ask(case, late):
+        return action
     if not isinstance(late, Wait):
-        return late or action
+        return late
     if isinstance(action, Wait):
         return replace(action, until=_sooner(action.until, late.until))
     return replace(action, recheck=_sooner(action.recheck, late.until))
@@ -106,11 +112,32 @@ def _replace(case: Case) -> Action:
     again = look_again(case)
     if isinstance(again, Measure):
         return again
-    action = next((found for rung in _RUNGS if (found := rung(case)) is not None), None) or buy(case)
+    action = _cheapest(case)
     if not isinstance(action, GiveUp):
         return action
     poll = case.next_poll if case.next_poll is not None and case.next_poll > case.now else None
     return replace(action, recheck=_sooner(_sooner(action.recheck, poll), again.until if again else None))
+
+
+def _cheapest(case: Case) -> Action:
+    """What cannot be asked for want of a key is passed over, but nothing is bought in its place."""
+    unasked = None
+    for rung in _RUNGS:
+        action = rung(case)
+        if action is not None and _may_ask(case, action):
+            return action
+        unasked = unasked or action
+    return buy(case) if unasked is None else Wait(None, None, Reason.UNAUTHORIZED)
+
+
+def _may_ask(case: Case, action: Action) -> bool:
+    match action:
+        case AskTask():
+            return case.policy.asks_tasks
+        case AskSong():
+            return case.policy.asks_songs
+        case _:
+            return True
 
 
 _RUNGS: tuple[Rung, ...] = (write_stored, write_moved, list_store, follow_tasks, confirm_callbacks, follow_music)

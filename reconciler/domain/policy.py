@@ -64,6 +64,9 @@ class Policy:
     max_concurrent_tasks: int = 50
     task_timeout: timedelta = timedelta(hours=6)
     request_timeout: timedelta = timedelta(seconds=30)
+    asks_tasks: bool = True
+    asks_songs: bool = True
+    """False: there is no key to ask Kie with, nor is anything bought. With `asks_tasks` songs are asked too."""
     file_hosts: tuple[str, ...] = ("aiquickdraw.com", "redpandaai.co", "kie.ai", "suno.ai", "api.box")
     insecure_hosts: tuple[str, ...] = ()
 

@@ -107,6 +107,8 @@ def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, 
     match action:
         case Wait(until=until, reason=Reason.PAUSED):
             return until, GateName.PAUSED
+        case Wait(until=until, reason=Reason.UNAUTHORIZED):
+            return until, GateName.KEY
         case Wait(until=until) | GiveUp(recheck=until):
             return until, None
         case Buy():

@@ -167,7 +167,7 @@ class Desk:
     def part(self, lease: Lease, memory: Memory, now: datetime, tried: Attempts = (), after: After = NOTHING) -> None:
         """The row is gone: remembered for a while, so that what was paid for is known if it comes back."""
         memory = abandoned(replace(memory, gone_since=memory.gone_since or now), now)
-        action = farewell(memory, now)
+        action = farewell(memory, now, asks=self._policy.asks_tasks)
         where = Standing(None, None, action.until if isinstance(action, Wait) else now)
         self.stand(lease, memory, where, tried, after)
 

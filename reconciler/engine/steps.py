@@ -148,7 +148,7 @@ class Steps:
 
     def _start_gone(self, held: Held) -> None:
         """The row is deleted: nothing is written or bought any more, tasks that run are followed to their end."""
-        action = farewell(held.memory, held.now)
+        action = farewell(held.memory, held.now, asks=self._policy.asks_tasks)
         nobody = Case(Track(held.lease.track_id, Cell(None)), held.memory, self._policy, held.now)
         if isinstance(action, AskTask):
             self._dispatch(Flight(held.lease, nobody, action, gone=True))

@@ -295,8 +295,10 @@ class Sweep:
         return page.work
 
     def _held_by_key(self) -> Sequence[str]:
-        """Those who wait for a key that is taken by now."""
-        if not self._bounds.due or self._lines.is_empty(GateName.KEY) or self._purse.key_refused_until is not None:
+        """Those who wait for a key that is there, and taken by now."""
+        if not (self._bounds.due and self._policy.asks_tasks) or self._lines.is_empty(GateName.KEY):
+            return ()
+        if self._purse.key_refused_until is not None:
             return ()
         return self._lines.take(GateName.KEY, PAGE)
 

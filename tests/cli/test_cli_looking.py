@@ -120,6 +120,38 @@ def test_a_refused_key_alone_fails_with_1(install: Install) -> None:
     assert install.call("check", "--offline").exit_code == 0
 
 
+NO_KEY = {"kie__api_key": '""'}
+
+
+def test_without_a_key_it_fails_as_a_run_does_and_tells_once_what_helps(install: Install) -> None:
+    install.configure(**NO_KEY)
+    result = install.call("check")
+    assert result.exit_code == 78
+    ((outcome, said),) = lines(install)["kie"]
+    assert outcome == "failed"
+    assert install.call("run", "--once").stderr == f"reconciler: {said}\n"
+    assert install.kie.book.visits == ()
+
+
+def test_without_a_key_it_is_a_warning_where_nothing_is_bought_or_asked(install: Install) -> None:
+    install.configure(**NO_KEY)
+    ((outcome, said),) = lines(install, "--offline")["kie"]
+    assert (outcome, said[:22]) == ("warning", "kie.api_key: is empty,")
+    assert install.call("check", "--offline").exit_code == 0
+    for keys, asked in (
+        ({}, "nothing is asked"),
+        ({"kie__suno_api_key": '"for-songs"'}, "music tasks alone are asked"),
+    ):
+        install.configure(**NO_KEY, budget__per_day="0", **keys)
+        for options in ((), ("--offline",)):
+            ((outcome, said),) = lines(install, *options)["kie"]
+            assert outcome == "warning"
+            assert said.startswith("there is no key (kie.api_key)")
+            assert asked in said
+        assert install.call("check").exit_code == 0
+    assert install.kie.book.visits == ()
+
+
 def test_missing_columns_are_told_with_what_that_costs(install: Install) -> None:
     install.sql("ALTER TABLE tracks DROP COLUMN resolution")
     assert ("warning", "there is no column resolution: the size found is not written") in lines(install)["table"]

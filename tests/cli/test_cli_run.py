@@ -367,7 +367,8 @@ def test_a_dry_run_after_the_key_was_set_right_is_not_held_back_by_it(questions:
     questions.call("run", "--once", "--timeout", "2s")
     questions.configure()
     told, said = looked_at(questions)
-    assert (told["buy"], said) == (("missing", "due", "buy"), [])
+    assert said == []
+    assert {track: next_ for track, (_, _, next_) in told.items()} == {"adopt": "fetch", "buy": "buy", "song": "buy"}
 
 
 def test_a_dry_run_that_cannot_ask_the_balance_goes_by_the_last_one(questions: Install) -> None:
@@ -384,6 +385,23 @@ def test_without_a_key_a_dry_run_is_refused_as_a_run_is(questions: Install) -> N
         assert "kie.api_key: is empty" in result.stderr
     assert questions.call("run", "--once", "--dry-run", "--offline").exit_code == 3
     assert questions.kie.book.visits == ()
+
+
+def test_without_a_key_what_exists_is_used_and_kie_left_alone(questions: Install) -> None:
+    questions.configure(kie__api_key='""', budget__per_day="0")
+    seen = questions.call("run", "--once", "--dry-run", "--json")
+    told = {each["track"]: (each["state"], each["reason"]) for each in json.loads(seen.stdout)["tracks"]}
+    unasked = ("missing", "unauthorized")
+    assert told == {"adopt": unasked, "song": unasked, "buy": ("missing", "budget")}
+    result = questions.call("run", "--once", "--json", "--timeout", "2s")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["gate_closed"]) == (3, [])
+    assert said["next"].startswith("2 missing (unauthorized): Kie refuses the key or there is none: ")
+    assert (seen.stderr, result.stderr) == ("", "")
+    assert questions.kie.book.visits == ()
+    questions.configure(budget__per_day="0")
+    again = json.loads(questions.call("run", "--once", "--json", "--timeout", "2s").stdout)
+    assert again["resolved"] == {"adopted": 1}
 
 
 @pytest.mark.parametrize("words", [("run", "--once"), ("run", "--once", "--dry-run"), ("explain",)])

@@ -358,6 +358,17 @@ def test_every_key_but_a_columns_name_is_explained() -> None:
 
 def test_the_core_is_given_what_the_operator_decided() -> None:
     assert policy_of(Settings()) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("kie", "asks"),
+    [({}, (False, False)), ({"suno_api_key": "for-songs"}, (False, True)), ({"api_key": "for-all"}, (True, True))],
+)
+def test_what_may_be_asked_without_buying_rests_on_the_keys(kie: Mapping[str, str], asks: tuple[bool, bool]) -> None:
+    """Where something may be bought a run has a key, though a command that looks may be given none."""
+    keys = Settings.model_validate({"kie": kie, "budget": {"per_day": 0}})
+    assert (policy_of(keys).asks_tasks, policy_of(keys).asks_songs) == asks
+    assert policy_of(Settings.model_validate({"kie": kie})).asks_tasks
     keep = Settings.model_validate({"target": {"fit": "keep"}, "budget": {"per_day": 1}})
     assert policy_of(keep).target.fit == "keep"
     assert policy_of(keep).per_day == 1

@@ -249,7 +249,8 @@ songs = _songs()
 @st.composite
 def known(draw: st.DrawFn) -> tuple[Track, Memory, Policy]:
     track = draw(tracks)
-    return track, draw(memories(track)), draw(policies)
+    keys = {name: draw(rarely(st.just(False), True)) for name in ("asks_tasks", "asks_songs")}
+    return track, draw(memories(track)), replace(draw(policies), **keys)
 
 
 def _after(now: datetime) -> st.SearchStrategy[datetime]:

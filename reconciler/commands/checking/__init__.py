@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from reconciler.app.inside import AuthoritiesUnfit
-from reconciler.app.outside import Provider, provider
+from reconciler.app.outside import provider
 from reconciler.commands.checking.database import check_database
 from reconciler.commands.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
 from reconciler.commands.checking.storage import check_storage
-from reconciler.config import Settings, policy_of
+from reconciler.config import Settings, policy_of, without_key
 from reconciler.domain.findings import Call, Trouble
 from reconciler.domain.models import MODELS
 from reconciler.domain.urls import host_of
@@ -20,14 +20,7 @@ def check(settings: Settings, *, offline: bool) -> Iterator[Line]:
     yield from _models(settings)
     known = yield from check_database(settings)
     yield from check_storage(settings, known)
-    if offline:
-        yield ok("kie", "not asked (--offline)")
-        return
-    try:
-        with provider(settings) as outside:
-            yield _kie(settings, outside)
-    except AuthoritiesUnfit as error:
-        yield failed("kie", f"not asked. {error}", UNFIT)
+    yield _kie(settings, offline=offline)
 
 
 def exit_code(lines: list[Line]) -> int:
@@ -59,8 +52,16 @@ def _models(settings: Settings) -> Iterator[Line]:
 # -- Kie -----------------------------------------------------------------------------------------------------------
 
 
-def _kie(settings: Settings, outside: Provider) -> Line:
-    answer = outside.reader().credit()
+def _kie(settings: Settings, *, offline: bool) -> Line:
+    if not settings.kie.api_key.get_secret_value():
+        return _without_key(settings, offline=offline)
+    if offline:
+        return ok("kie", "not asked (--offline)")
+    try:
+        with provider(settings) as outside:
+            answer = outside.reader().credit()
+    except AuthoritiesUnfit as error:
+        return failed("kie", f"not asked. {error}", UNFIT)
     host = host_of(settings.kie.base_url)
     if isinstance(answer, Trouble):
         unauthorized = answer.call is Call.UNAUTHORIZED
@@ -72,3 +73,11 @@ def _kie(settings: Settings, outside: Provider) -> Line:
             "kie", f"{said}, less than budget.min_credits = {settings.budget.min_credits:g}: nothing is bought"
         )
     return ok("kie", said)
+
+
+def _without_key(settings: Settings, *, offline: bool) -> Line:
+    if (problem := without_key(settings)) is not None:
+        return warning("kie", str(problem)) if offline else failed("kie", str(problem), UNFIT)
+    songs = policy_of(settings).asks_songs
+    asked = "music tasks alone are asked for, with kie.suno_api_key" if songs else "nothing is asked of Kie"
+    return warning("kie", f"there is no key (kie.api_key): {asked}; what is in rows and in the store is used")
