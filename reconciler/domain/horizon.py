@@ -8,7 +8,7 @@ from reconciler.domain.case import GIVE_UP_AFTER, Case
 from reconciler.domain.look import Good
 from reconciler.domain.model import TaskState
 from reconciler.domain.scope import enters_scope
-from reconciler.domain.writing import WEEK
+from reconciler.domain.writing import WEEK, restored_again_at
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -36,6 +36,7 @@ def _moments(case: Case, action: Action) -> Iterator[datetime | None]:
     yield from _of_troubles(case)
     yield from _of_tasks(case)
     yield from _of_purchases(case)
+    yield restored_again_at(case)
     yield from (at + WEEK for at in case.memory.restores)
     yield from (kept.checked_at + case.policy.step_deadline for kept in case.memory.kept if kept.checked_at is not None)
 

@@ -1,6 +1,6 @@
 """The rungs that write: a picture in our store that the row does not show yet, or no longer."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Action, Fetch, GiveUp, StoredKey, Wait, Write
 from reconciler.domain.case import Case
@@ -68,14 +68,23 @@ def _write_interim(case: Case) -> Action | None:
 
 def _restore(case: Case, kept: Kept) -> Action:
     """Somebody undid our write. Not fought for ever: each restore waits longer, the fourth in a week is not made."""
-    recent = [at for at in case.memory.restores if at > case.now - WEEK]
+    recent = _restores(case)
     if len(recent) >= RESTORES_PER_WEEK:
         return GiveUp(Reason.WRITE_CONFLICT, recheck=min(recent) + WEEK)
-    if recent:
-        until = max(recent) + case.pause(len(recent))
-        if until > case.now:
-            return Wait(until, State.BACKING_OFF, Reason.WRITE_CONFLICT)
+    until = restored_again_at(case)
+    if until is not None and until > case.now:
+        return Wait(until, State.BACKING_OFF, Reason.WRITE_CONFLICT)
     return _write(case, kept, How.RESTORED, restore=True)
+
+
+def restored_again_at(case: Case) -> datetime | None:
+    """No sooner is the next restore made. None: there was none of late."""
+    recent = _restores(case)
+    return max(recent) + case.pause(len(recent)) if recent else None
+
+
+def _restores(case: Case) -> list[datetime]:
+    return [at for at in case.memory.restores if at > case.now - WEEK]
 
 
 def _fought(case: Case) -> Wait | GiveUp | None:

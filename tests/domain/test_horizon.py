@@ -194,6 +194,18 @@ MOMENTS: dict[str, tuple[Case, datetime]] = {
         ),
         NOW + HOUR,
     ),
+    "a restore may be made again, and a task is asked until then": (
+        case(
+            track(),
+            memory(
+                kept=(READ,),
+                restores=(NOW,),
+                tasks=tasks(task(next_poll=None)),
+                purchases=(accepted(at=NOW - 2 * HOUR),),
+            ),
+        ),
+        NOW + PAUSE,
+    ),
     "a copy is compared anew": (case(track(), memory(kept=(kept(was_written=True),))), NOW + POLICY.step_deadline),
 }
 
