@@ -7,14 +7,15 @@ from reconciler.app.inside import known_track, looked_into
 from reconciler.config import Settings, policy_of
 from reconciler.database import Reader, Told
 from reconciler.domain import urls
-from reconciler.domain.actions import Buy
+from reconciler.domain.actions import Action, Buy, GiveUp
 from reconciler.domain.advice import advice
+from reconciler.domain.buying import last_resort
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView, refusal
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, shown
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
-from reconciler.domain.models import MODELS
+from reconciler.domain.states import State
 from reconciler.domain.texts import moment
 from reconciler.engine.preview import describe, forecast
 from reconciler.ports import Held
@@ -71,7 +72,7 @@ def _next(case: Case, gate: GateView) -> dict[str, Any]:
             "grace_ends": moment(where.settles_at),
             **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
-        "if_nothing_free_is_found": _last_resort(case) if where.state and where.state.stuck else None,
+        "if_nothing_free_is_found": _last_resort(case) if _may_come_to_it(where.state, action) else None,
         "would_change": advice(where.state, where.reason),
     }
 
@@ -87,11 +88,19 @@ def _order(case: Case, order: Buy, gate: GateView) -> dict[str, Any]:
     }
 
 
+def _may_come_to_it(state: State | None, action: Action) -> bool:
+    return state is not None and state.stuck and state is not State.INVALID and not isinstance(action, GiveUp)
+
+
 def _last_resort(case: Case) -> str:
-    if case.policy.per_day == 0:
-        return "nothing: budget.per_day = 0 buys none"
-    model = MODELS[case.policy.model]
-    return f"a picture is bought from {model.name} for {model.price:g} credits, as far as budgets allow"
+    for key in ("per_day", "per_hour"):
+        if getattr(case.policy, key) == 0:
+            return f"nothing: budget.{key} = 0 buys none"
+    match last_resort(case):
+        case GiveUp(reason=reason):
+            return f"nothing, as things stand: {reason}"
+        case Buy(model=model, price=price):
+            return f"a picture is bought from {model} for {price:g} credits, as far as budgets allow"
 
 
 # -- what was seen -------------------------------------------------------------------------------------------------

@@ -20,10 +20,20 @@ def buy(case: Case) -> Action:
         _answer_outstanding(case)
         or _answer_lost(case)
         or _settle_first(case)
-        or _limits(case)
+        or _spent_up(case)
+        or _after_failures(case)
         or _replacement(case)
-        or _order(case)
+        or _unless_suspended(case, _next_rung(case))
     )
+
+
+def last_resort(case: Case) -> Buy | GiveUp:
+    """What `buy` comes to, as things stand, once there is nothing to wait for."""
+    action = buy(case)
+    if isinstance(action, Buy | GiveUp):
+        return action
+    lost = purchases.lost_attempt(case.memory.purchases, case.now)
+    return _repetition(case, lost[0]) if lost else _spent_up(case) or _next_rung(case)
 
 
 def _answer_outstanding(case: Case) -> Action | None:
@@ -43,27 +53,27 @@ def _answer_lost(case: Case) -> Action | None:
         return GiveUp(Reason.UNKNOWN_PURCHASE)
     if first.held_until(case.policy.hold_unknown) > case.now:
         return Wait(first.held_until(case.policy.hold_unknown), State.UNKNOWN, Reason.UNKNOWN_PURCHASE)
-    return _settle_first(case) or _after_failures(case) or _repeat(case, first)
+    return _settle_first(case) or _after_failures(case) or _unless_suspended(case, _repetition(case, first))
 
 
-def _repeat(case: Case, first: Purchase) -> Action:
+def _repetition(case: Case, first: Purchase) -> Buy | GiveUp:
     """In the same words, unless they were for another song, for a model that is not configured any more, or refused."""
     configured = first.model in (case.policy.model, *case.policy.fallback_models)
     if not configured or not case.for_this_song(first.song) or (first.model, first.prompt) in _refused(case):
-        return _order(case, first.token)
-    return _suspended(case) or _purchase(case, MODELS[first.model], first.prompt, first.token)
+        return _next_rung(case, first.token)
+    return _purchase(case, MODELS[first.model], first.prompt, first.token)
 
 
 def _settle_first(case: Case) -> Action | None:
     return Wait(case.settles_at) if case.settles_at is not None else None
 
 
-def _limits(case: Case) -> Action | None:
+def _spent_up(case: Case) -> GiveUp | None:
     mine, granted = case.memory.purchases, case.memory.granted
     spent_up = purchases.spent(mine) >= case.policy.per_track + granted
     if spent_up or purchases.attempts(mine) >= case.policy.attempts_per_track + granted:
         return GiveUp(purchases.why_spent(mine))
-    return _after_failures(case)
+    return None
 
 
 def _after_failures(case: Case) -> Action | None:
@@ -87,12 +97,12 @@ def _replacement(case: Case) -> Action | None:
     return Wait(min(t.next_poll for t in late if t.next_poll is not None), State.AWAITING, Reason.OVERDUE)
 
 
-def _order(case: Case, repeat_of: str | None = None) -> Action:
+def _next_rung(case: Case, repeat_of: str | None = None) -> Buy | GiveUp:
     refused = _refused(case)
     choice = next((rung for rung in rungs(case.track, case.policy) if rung not in refused), None)
     if choice is None:
         return GiveUp(Reason.CONTENT_REJECTED if original(case.track) else Reason.NO_PROMPT)
-    return _suspended(case) or _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
+    return _purchase(case, MODELS[choice[0]], choice[1], repeat_of)
 
 
 def _refused(case: Case) -> frozenset[tuple[str, str]]:
@@ -104,9 +114,11 @@ def _forgiven(case: Case, purchase: Purchase) -> bool:
     return case.memory.reopened_at is not None and purchase.at <= case.memory.reopened_at
 
 
-def _suspended(case: Case) -> Wait | Measure | None:
-    """Or the store, which is asked right before, could not tell what it holds."""
-    return look_again(case) or case.later(case.memory.ailing("store"))
+def _unless_suspended(case: Case, order: Buy | GiveUp) -> Action:
+    """By its host, or since the store, which is asked right before, could not tell what it holds."""
+    if isinstance(order, GiveUp):
+        return order
+    return look_again(case) or case.later(case.memory.ailing("store")) or order
 
 
 def look_again(case: Case) -> Wait | Measure | None:

@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.commands.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
-from reconciler.kie.simulated import Succeed
+from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, Stall, Succeed
 from tests.postgres import free_port
 from tests.rights import shut
 
@@ -235,6 +235,50 @@ def test_an_order_to_come_is_explained_with_prompt_and_price_and_what_holds_it_b
     assert (said["reason"], said["next"]["when"]) == ("budget", "when the gate opens")
     assert said["next"]["held_back_by"] == "budget.per_day = 0: nothing is ever bought"
     assert said["if_nothing_free_is_found"] == "nothing: budget.per_day = 0 buys none"
+
+
+def explained(install: Install, track: str, **changes: Any) -> dict[str, Any]:
+    install.configure(**changes)
+    return dict(json.loads(install.call("explain", track, "--json").stdout))
+
+
+def test_nothing_is_promised_to_a_track_that_is_given_up_or_cannot_be_worked(install: Install) -> None:
+    install.add("silent", title="", prompt="", extended_prompt_image="")
+    install.kie.script.when(CONTENT_REFUSED_AT_ONCE, operation="create")
+    install.add("refused")
+    install.call("run", "--once", "--timeout", "20s")
+    for track, reason in (("silent", "no_prompt"), ("refused", "content_rejected")):
+        said = explained(install, track)
+        assert (said["next"]["what"], said["next"]["credits"]) == (f"nothing: given up, {reason}", 0)
+        assert said["if_nothing_free_is_found"] is None
+    assert "if_nothing_free_is_found" not in install.call("explain", "silent").stdout
+    install.sql("UPDATE tracks SET image_url = ? WHERE id = 'silent'", b"\xff\xfe")
+    said = explained(install, "silent")
+    assert (said["state"], said["if_nothing_free_is_found"]) == ("invalid", None)
+
+
+@pytest.mark.parametrize("key", ["per_hour", "per_day"])
+def test_no_purchase_is_promised_where_the_budget_buys_none(install: Install, key: str) -> None:
+    install.add("a")
+    said = explained(install, "a", **{f"budget__{key}": "0"})
+    assert said["if_nothing_free_is_found"] == f"nothing: budget.{key} = 0 buys none"
+
+
+def test_the_model_that_is_promised_is_the_one_that_would_be_asked_next(install: Install) -> None:
+    install.kie.script.when(CONTENT_REFUSED_AT_ONCE, operation="create", times=3)
+    install.kie.script.when(Stall())
+    install.add("a")
+    install.call("run", "--once", "--timeout", "20s", "--max-purchases", "3")
+    assert [creation.model for creation in install.kie.book.creations] == ["bytedance/seedream-v4-text-to-image"] * 3
+    promised = explained(install, "a")["if_nothing_free_is_found"]
+    assert promised == "a picture is bought from seedream/4.5-text-to-image for 6.5 credits, as far as budgets allow"
+
+
+def test_nothing_is_promised_that_would_end_in_giving_up(install: Install) -> None:
+    install.add("silent", title="", prompt="", extended_prompt_image="", task_id=PAID)
+    said = explained(install, "silent")
+    assert said["next"]["what"] == "look into the store"
+    assert said["if_nothing_free_is_found"] == "nothing, as things stand: no_prompt"
 
 
 def test_a_picture_that_is_not_taken_is_explained_with_its_flaw(install: Install) -> None:

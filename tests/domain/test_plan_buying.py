@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Measure, RowImage, Wait
 from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.buying import last_resort
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Track, Verdict
 from reconciler.domain.models import MODELS
@@ -52,6 +53,29 @@ def having(*purchases: Purchase, **changes: Any) -> Memory:
 
 def with_purchases(*purchases: Purchase, **policy: Any) -> Action:
     return planned(track(), having(*purchases), **policy)
+
+
+# -- the last resort -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("the_track", "the_memory", "comes_to"),
+    [
+        (track(), memory(), FIRST),
+        (track(updated_at=NOW), memory(), FIRST),
+        (track(), memory(host_suspect=True), FIRST),
+        (track(), memory(purchases=(purchase(at=NOW),)), FIRST),
+        (track(), having(nothing("p1", Reason.CONTENT_REJECTED)), replace(FIRST, prompt=PROMPTS[1][1])),
+        (track(), having(lost(at=NOW - MINUTE)), replace(FIRST, repeat_of="p1")),
+        (track(), having(lost(at=NOW - MINUTE, song="6" * 32)), replace(FIRST, repeat_of="p1")),
+        (track(**SILENT), memory(), GiveUp(Reason.NO_PROMPT)),
+        (track(updated_at=NOW, **SILENT), memory(), GiveUp(Reason.NO_PROMPT)),
+        (track(updated_at=NOW), having(*(failed(f"p{n}", Verdict.LOST) for n in range(3))), "provider_failed"),
+    ],
+)
+def test_what_is_left_where_nothing_is_waited_for(the_track: Track, the_memory: Memory, comes_to: object) -> None:
+    expected = GiveUp(Reason(comes_to)) if isinstance(comes_to, str) else comes_to
+    assert last_resort(case(the_track, the_memory)) == expected
 
 
 # -- order ---------------------------------------------------------------------------------------------------------
