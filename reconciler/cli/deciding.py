@@ -60,10 +60,11 @@ def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_jso
     from reconciler.console import output
     from reconciler.console.progress import living
 
-    given_up = 0 if yes else decisions.given_up(named)
-    if given_up:
-        each = "it may buy" if given_up == 1 else "each may buy"
-        _confirm(f"{_tracks(given_up)} given up, to be tried again; {each} one picture more", decisions, given_up)
+    given_up = None if yes else decisions.given_up(named)
+    if given_up is not None and (number := given_up.to_be_tried):
+        each = "it may buy" if number == 1 else "each may buy"
+        what = f"{_tracks(number)} given up, to be tried again; {each} one picture more"
+        _confirm(what, decisions, number, besides=_to_be_mended(given_up.to_be_mended))
     decided: list[Decided] = []
     try:
         with living(output.err(), shown := Text("re-opening")):
@@ -100,14 +101,24 @@ def _tracks(number: int) -> str:
     return "1 track is" if number == 1 else f"{number} tracks are"
 
 
+def _to_be_mended(number: int) -> str:
+    match number:
+        case 0:
+            return ""
+        case 1:
+            return "; 1 more stays given up, since its row itself must be mended"
+        case _:
+            return f"; {number} more stay given up, since their rows themselves must be mended"
+
+
 def _orders(number: int) -> str:
     return "one order is" if number == 1 else f"one order each of {number} models is"
 
 
-def _confirm(what: str, decisions: "Decisions", purchases: int) -> None:
+def _confirm(what: str, decisions: "Decisions", purchases: int, besides: str = "") -> None:
     from reconciler.domain.texts import amount
 
-    price = f"at most {amount(decisions.price(purchases))} credits in all, within the budgets"
+    price = f"at most {amount(decisions.price(purchases))} credits in all, within the budgets{besides}"
     if not sys.stdin.isatty():
         refuse(f"{what}, for {price}. Nothing was changed, since nobody can be asked here: say --yes to do it")
     if not typer.confirm(f"{what}, for {price}. Do it?", err=True):

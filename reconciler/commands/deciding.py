@@ -1,5 +1,6 @@
 """An operator's decisions: `retry`, `ignore`, `pause` and `resume`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from reconciler.app.inside import known_track, looked_into, opened
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database
-from reconciler.domain.amending import REOPENS_GATE, reopened
+from reconciler.domain.amending import REOPENS_GATE, reopened, stays_given_up
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
@@ -31,6 +32,14 @@ class Decided:
     before: Standing
     after: Standing
     said: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """How many tracks are: of those that can be tried again, and of those whose rows must be mended first."""
+
+    to_be_tried: int
+    to_be_mended: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +70,19 @@ class Decisions:
         """Longest in need first."""
         return self.database.finder.standing(State.FAILED, reason)
 
-    def stands(self, track_id: str) -> Standing | None:
-        """Where the track stands, without leasing it. None: its row is gone."""
+    def seen(self, track_id: str) -> tuple[Case, Standing] | None:
+        """The track and where it stands, without leasing it. None: its row is gone."""
         held = self.database.leases.peek(track_id)
         if held.track is None:
             return None
-        return classify(noticed(held.track, held.memory, self.policy, held.now), self.database.gate.view())
+        case = noticed(held.track, held.memory, self.policy, held.now)
+        return case, classify(case, self.database.gate.view())
 
-    def given_up(self, track_ids: Sequence[str]) -> int:
+    def given_up(self, track_ids: Sequence[str]) -> GivenUp:
         """How many of them."""
-        where = (self.stands(track_id) for track_id in track_ids)
-        return sum(stands is not None and stands.state is State.FAILED for stands in where)
+        found = [seen for track_id in track_ids if (seen := self.seen(track_id)) is not None]
+        stay = Counter(stays_given_up(case) for case, stands in found if stands.state is State.FAILED)
+        return GivenUp(stay[False], stay[True])
 
     def price(self, tracks: int) -> float:
         """Credits that one purchase for each of them costs at most."""
@@ -79,14 +90,18 @@ class Decisions:
 
     def retry(self, track_id: str) -> Decided:
         """Re-open a track that is given up, and grant it one purchase beyond its limits. Any other is left alone."""
-        stands = self.stands(track_id)
-        if stands is None:
+        seen = self.seen(track_id)
+        if seen is None:
             return Decided(track_id, _GONE, _GONE, "its row is gone, so nothing was changed")
+        case, stands = seen
         if stands.state is not State.FAILED:
             return Decided(track_id, stands, stands, _NOT_GIVEN_UP)
+        if stays_given_up(case):
+            return Decided(track_id, stands, stands, _STAYS)
 
         def change(case: Case, before: Standing) -> Memory:
-            return reopened(case) if before.state is State.FAILED else case.memory
+            reopens = before.state is State.FAILED and not stays_given_up(case)
+            return reopened(case) if reopens else case.memory
 
         amended = self.amend(track_id, change)
         return Decided(track_id, amended.before, amended.after, _retried(amended))
@@ -147,6 +162,7 @@ GATES = REOPENS_GATE | {Reason.HOST_SUSPECT}
 """Reasons that hold tracks back without giving them up: an operator lets them through, and grants nothing."""
 
 _NOT_GIVEN_UP = "not given up, so nothing was changed"
+_STAYS = "still given up: the row itself must be mended"
 _GONE = Standing(None, None, None)
 
 
@@ -154,7 +170,7 @@ def _retried(amended: Amended) -> str:
     if amended.before.state is not State.FAILED:
         return _NOT_GIVEN_UP
     if amended.after.state is State.FAILED:
-        return "still given up: the row itself must be mended"
+        return _STAYS
     if amended.after.held is not None:
         return "re-opened; it goes on when the gate opens"
     return "tried again at the next sweep"

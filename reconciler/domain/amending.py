@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from reconciler.domain import purchases
+from reconciler.domain.actions import GiveUp
 from reconciler.domain.case import Case
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, Task, TaskState, Verdict
+from reconciler.domain.plan import plan
 from reconciler.domain.states import Reason
 
 
@@ -21,6 +23,11 @@ def reopened(case: Case) -> Memory:
     for purchase in lost_orders(memory, case.now):
         memory = memory.with_purchase(replace(purchase, verdict=Verdict.LOST, ended_at=case.now))
     return memory
+
+
+def stays_given_up(case: Case) -> bool:
+    """Re-opened too: it is the row that must be mended."""
+    return isinstance(plan(replace(case, memory=reopened(case))), GiveUp)
 
 
 def _granted(case: Case) -> int:

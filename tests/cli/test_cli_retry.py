@@ -163,6 +163,45 @@ def test_where_nothing_is_to_be_done_nothing_is_asked(refused: Install, words: t
     assert memory(refused) == before
 
 
+@pytest.fixture
+def with_silent(refused: Install) -> Install:
+    """Besides, three tracks whose rows say nothing that a picture could be asked for with."""
+    for name in ("silent-1", "silent-2", "silent-3"):
+        refused.add(name, title="", prompt="", extended_prompt_image="")
+    run(refused)
+    return refused
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize("words", [("--reason", "no_prompt"), ("silent-1", "good")])
+def test_for_rows_that_must_be_mended_first_nothing_is_asked_promised_or_changed(
+    with_silent: Install, words: tuple[str, ...]
+) -> None:
+    before = memory(with_silent)
+    result = with_silent.call("retry", "--json", *words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    said = {each["said"] for each in json.loads(result.stdout)["tracks"] if each["track"] != "good"}
+    assert said == {"still given up: the row itself must be mended"}
+    assert decided(with_silent, "silent-2") == {"silent-2": ("failed", "no_prompt", *said)}
+    assert memory(with_silent) == before
+
+
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [
+        (("silent-1",), "1 more stays given up, since its row itself must be mended"),
+        (("silent-1", "silent-3"), "2 more stay given up, since their rows themselves must be mended"),
+    ],
+)
+def test_they_are_left_out_of_the_count_and_the_price(with_silent: Install, silent: tuple[str, ...], said: str) -> None:
+    result = with_silent.call("retry", "a", "b", *silent)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        "reconciler: 2 tracks are given up, to be tried again; each may buy one picture more, for at most 13 credits "
+        f"in all, within the budgets; {said}. Nothing was changed"
+    )
+
+
 @pytest.mark.slow
 def test_on_a_real_terminal_it_asks(refused: Install) -> None:
     ours, theirs = pty.openpty()

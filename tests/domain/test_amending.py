@@ -8,7 +8,7 @@ from hypothesis import event, given, settings
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy, Fetch, GiveUp, Measure, Wait, Write
-from reconciler.domain.amending import created, lost_orders, not_created, reopened, same_prompt
+from reconciler.domain.amending import created, lost_orders, not_created, reopened, same_prompt, stays_given_up
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Small
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, TaskState, Track, Verdict
@@ -70,6 +70,13 @@ def spent(verdict: Verdict, count: int = 3) -> Memory:
 def after(one: Case) -> Case:
     """As it stands at the next look."""
     return replace(one, memory=judged(reopened(one), one.now))
+
+
+def test_of_those_that_are_given_up_only_what_the_row_lacks_outlasts_an_operators_word() -> None:
+    assert not any(stays_given_up(one) for _, one in GIVEN_UP.values())
+    silent = track(extended_prompt_image=None, title="", mood=None, vibe=None, prompt="Generated Vibe")
+    assert stays_given_up(case(silent))
+    assert stays_given_up(case(silent, spent(Verdict.REJECTED)))
 
 
 def fetched(given_up: Memory) -> Memory:
