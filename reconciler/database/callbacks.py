@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection
-from reconciler.database.tables import Bought, CalledBack, Remembered
+from reconciler.database.tables import ANEW, Bought, CalledBack, Remembered
 from reconciler.domain.model import Callback
 
 R = Remembered
@@ -31,7 +31,7 @@ class Callbacks:
                     self.connection.run(CalledBack.insert(row).on_conflict_ignore())
                 woken = sorted({tracks[token] for token, _ in new})
                 # Who works one looks again when that step ends.
-                change(self.connection, R.track_id.in_(woken), {R.due_at: now, R.stands_until: now, R.held: None})
+                change(self.connection, R.track_id.in_(woken), {R.due_at: now, R.stands_until: ANEW, R.held: None})
         return frozenset(tracks)
 
     def _tracks(self, callbacks: Sequence[Callback]) -> dict[str, str]:

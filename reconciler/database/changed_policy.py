@@ -20,7 +20,7 @@ from reconciler.database import datetimes
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection, breathe
 from reconciler.database.notes import Notes
-from reconciler.database.tables import Remembered
+from reconciler.database.tables import ANEW, Remembered
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 
@@ -72,7 +72,7 @@ def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:
         rest = R.state.is_null(False) & (R.track_id > reached)
         some = connection.rows(R.select(R.track_id).where(rest).order_by(R.track_id).limit(STRETCH))
         if some:
-            again = {R.due_at: now, R.held: None, R.stands_until: now}
+            again = {R.due_at: now, R.held: None, R.stands_until: ANEW}
             change(connection, rest & (R.track_id <= some[-1][0]), again)
         is_over = len(some) < STRETCH
         calls[mine] = calls[mine]._replace(reached=None if is_over else some[-1][0])

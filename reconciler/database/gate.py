@@ -14,7 +14,7 @@ from reconciler.database.leases import MINE, named
 from reconciler.database.memories import Memories
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Slot, slots
-from reconciler.database.tables import Closed, GateRow, Remembered, Shape
+from reconciler.database.tables import ANEW, Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import heard
@@ -132,12 +132,12 @@ class SqlGate:
         with self.connection.writing(gate=True, own=True) as now:
             before = self._flagged(paused=paused)
             if not paused:
-                self._stand_anew(now)
+                self._stand_anew()
                 again = {Remembered.due_at: now, Remembered.held: None}
                 change(self.connection, Remembered.held == GateName.PAUSED, again)
         if paused:
-            with self.connection.writing(gate=True, own=True) as now:
-                self._stand_anew(now)
+            with self.connection.writing(gate=True, own=True):
+                self._stand_anew()
         return before != paused
 
     def _flagged(self, *, paused: bool) -> bool:
@@ -146,9 +146,9 @@ class SqlGate:
         self.connection.run(GateRow.update(paused=paused))
         return before
 
-    def _stand_anew(self, now: datetime) -> None:
+    def _stand_anew(self) -> None:
         unwritten = Remembered.state.is_null(False) & (Remembered.state != State.OK)
-        change(self.connection, unwritten, {Remembered.stands_until: now})
+        change(self.connection, unwritten, {Remembered.stands_until: ANEW})
 
     def grant(self, shape: str) -> None:
         """Allow one more try of a shape that was refused by verification."""

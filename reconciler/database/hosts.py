@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection
-from reconciler.database.tables import LosingHost, Remembered
+from reconciler.database.tables import ANEW, LosingHost, Remembered
 from reconciler.domain.states import Reason
 
 H = LosingHost
@@ -27,5 +27,5 @@ def release_suspects(connection: Connection) -> int:
     """Lift every suspicion: what is dead there may be replaced. How many tracks waited for that."""
     with connection.writing(gate=True, own=True) as now:
         connection.delete(H, SUSPECT)
-        again = {Remembered.due_at: now, Remembered.stands_until: now}
+        again = {Remembered.due_at: now, Remembered.stands_until: ANEW}
         return change(connection, Remembered.reason == Reason.HOST_SUSPECT, again)

@@ -14,7 +14,7 @@ from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Halts, Memories, callbacks_in, halts_in
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
-from reconciler.database.tables import Remembered
+from reconciler.database.tables import ANEW, Remembered
 from reconciler.domain.altered import altered
 from reconciler.domain.gate import GateName
 from reconciler.domain.model import Callback, Memory, Outcome, Track
@@ -131,7 +131,7 @@ class SqlLeases(Peek):
         self._remember = connection.statement(R.update(slots(_MEMORY)).where(this))
         self._begin = connection.statement(R.update({R.lease_step: Slot("step")}).where(MINE))
         self._save = connection.statement(R.update(saved).where(MINE))
-        at_once = {R.due_at: Slot("now"), R.stands_until: Slot("now"), R.held: None}
+        at_once = {R.due_at: Slot("now"), R.stands_until: ANEW, R.held: None}
         self._look_again = connection.statement(R.update(at_once).where(this))
         later = {R.due_at: Slot("later"), R.tried_at: Slot("now"), R.held: None}
         later |= dict.fromkeys((R.lease_owner, R.lease_until, R.lease_step))
@@ -304,7 +304,7 @@ class SqlLeases(Peek):
             left: dict[str, Any] = {**_FREE, "generation": lease.generation}
             is_answered = lease.track_id in before.answered
             if is_answered or _was_lifted(change.standing, before) or _was_called(change.memory, before):
-                standing |= {"held": None, "due_at": now, "stands_until": now}
+                standing |= {"held": None, "due_at": now, "stands_until": ANEW}
             elif ending.then is not None and before.halts.paused == change.memory.paused:
                 again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, change.memory, now)
                 left = _leased(anew, ending.then, now)

@@ -1,5 +1,6 @@
 """Our own tables, beside the app's. Ids are text, whatever the app's are."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from peewee import SQL, AutoField, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
@@ -9,6 +10,8 @@ from reconciler.domain.gate import GateName
 from reconciler.domain.model import Outcome, TaskState, Verdict
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Step
+
+ANEW = datetime.fromtimestamp(0, UTC)
 
 
 class Own(Model):
@@ -49,6 +52,7 @@ class Remembered(Own):
     settles_at = InstantField(null=True)
     expires_at = InstantField(null=True)
     stands_until = InstantField(null=True)
+    """`ANEW`: not any more, whatever the clock is set to."""
     wants = TextField(null=True)
     repeats = BooleanField(default=False)
     tried_at = InstantField(null=True, index=True)

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.database import Where, open_database
 from reconciler.database.hosts import release_suspects
+from reconciler.database.tables import ANEW
 from reconciler.domain.actions import Write
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase, Verdict
@@ -73,9 +74,9 @@ def test_where_tracks_stand_is_judged_anew_but_for_the_good_ones(app: Any, desk:
         desk.look(name, state, stands_until=until)
     app.clock.on(minutes=1)
     gate.pause(paused=paused)
-    now, later = (at.isoformat(timespec="microseconds") for at in (app.clock(), until))
+    anew, later = (at.isoformat(timespec="microseconds") for at in (ANEW, until))
     found = dict(app.sql("SELECT track_id, stands_until FROM reconciler_memory"))
-    assert found == {"ok": later, "fetching": now, "out of scope": later}
+    assert found == {"ok": later, "fetching": anew, "out of scope": later}
 
 
 def write_of(held: Held) -> RowWrite:
@@ -125,7 +126,7 @@ def test_who_looked_during_a_pause_that_is_over_by_now_does_not_wait_for_its_end
     gate.pause(paused=False)
     desk.leases.commit(held.lease, Change(held.memory, PAUSED))
     assert desk.finder.due(9) == ("a",)
-    assert where(app, "a", "held", "stands_until") == (None, app.clock().isoformat(timespec="microseconds"))
+    assert where(app, "a", "held", "stands_until") == (None, ANEW.isoformat(timespec="microseconds"))
 
 
 # -- one more try ------------------------------------------------------------------------------------------------------
@@ -213,8 +214,8 @@ def test_released_hosts_are_suspected_no_more_and_those_who_waited_are_due(app: 
     assert desk.leases.peek("a").memory.host_suspect
     assert database.release_suspects() == 2
     assert set(desk.finder.due(9)) == {"a", "b"}
-    now = app.clock().isoformat(timespec="microseconds")
-    assert [where(app, name, "stands_until")[0] for name in "abc"] == [now, now, None]
+    anew = ANEW.isoformat(timespec="microseconds")
+    assert [where(app, name, "stands_until")[0] for name in "abc"] == [anew, anew, None]
     assert not desk.leases.peek("a").memory.host_suspect
     assert app.sql("SELECT host, lost FROM reconciler_host") == [("few.example", 20)], "a count is no suspicion"
     database.close()

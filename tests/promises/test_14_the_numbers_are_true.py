@@ -125,6 +125,21 @@ def test_a_clock_that_is_set_back_while_a_track_is_worked_makes_no_need_of_the_f
         world.sql("DELETE FROM reconciler_memory")
 
 
+def test_a_clock_that_is_set_back_after_tracks_were_called_hides_nothing_that_changed_before(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(per_day=0)
+    world.add("t1", updated_at=world.clock().replace(tzinfo=None).isoformat(" "))
+    world.run()
+    assert checked(world) == {(State.SETTLING, None): 1}
+    world.pass_time(DAY)
+    for paused in (True, False):
+        with closing(world.open()) as database:
+            database.gate.pause(paused=paused)
+    world.clock.jump(-HOUR)
+    assert checked(world) == {(State.MISSING, Reason.BUDGET): 1}
+
+
 def fails_right_before_the_purchase(world: World) -> MemoryStore:
     """The store, which was listed while nothing might be bought, and is to be once more."""
     world.store = store = MemoryStore()
