@@ -55,7 +55,8 @@ def test_tracks_share_their_messages(
 
 
 def test_a_sweep_that_finds_nothing_asks_twice(tmp_path: Path, postgres: Server, bouncer: Bouncer) -> None:
-    """Who is due, and what is ahead: each a whole transaction. The first of a process also asks what the gate says."""
+    """Of a daemon: who is due, and what is ahead, each a whole transaction. The first of a process also asks what the
+    gate says."""
     app, asked = AppServer(postgres, bouncer), list[int]()
     with Proxy(HOST, bouncer.port) as proxy:
         app.where = Where(f"postgresql://postgres@{proxy.host}:{proxy.port}/{app.name}")
@@ -64,7 +65,7 @@ def test_a_sweep_that_finds_nothing_asks_twice(tmp_path: Path, postgres: Server,
             parts = world.parts(database)
             for _ in range(3):
                 before = proxy.round_trips
-                Sweep(parts, Bounds(world.clock() + timedelta(minutes=1), audit=False), print).run()
+                Sweep(parts, Bounds(world.clock() + timedelta(minutes=1), audit=False, waits=False), print).run()
                 asked.append(proxy.round_trips - before)
             assert asked[1:] == [2, 2]
     app.close()
