@@ -46,6 +46,7 @@ class Connection:
                 yield
             return
         with self.translating():
+            self._revive()
             yield
 
     @contextmanager
@@ -145,7 +146,8 @@ class Connection:
     def translating(self) -> Iterator[None]:
         """The driver's errors become ours."""
         try:
-            yield
+            with self.dialect.using(self.db):
+                yield
         except peewee.PeeweeException as error:
             raise self.dialect.translated(error, self.place) from error
         except Exception as error:

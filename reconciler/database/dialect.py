@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 from typing import Any
@@ -71,6 +72,10 @@ class Dialect(ABC):
     @abstractmethod
     def is_lost(self, db: Any) -> bool:
         """The connection was ended, as far as is known without using it."""
+
+    def using(self, db: Any) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Held while the connection is used."""
+        return nullcontext()
 
     @abstractmethod
     def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:

@@ -135,7 +135,9 @@ def _execute(connection: Connection, statements: Iterable[str]) -> None:
 
 def pretend(connection: Connection) -> None:
     """Nothing stands for each of our tables that is not there, for a connection that may only read."""
-    connection.db.place({model.table_name(): _nothing(model, connection.db) for model in _missing(connection)})
+    with connection.reading():
+        missing = _missing(connection)
+    connection.db.place({model.table_name(): _nothing(model, connection.db) for model in missing})
 
 
 def schema_sql(db: Any, dialect: Dialect) -> str:

@@ -2,12 +2,15 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from stat import S_ISREG
+from threading import Lock, RLock
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
 import peewee
 from peewee import SQL, Case, Column, Expression, Value, fn
@@ -29,7 +32,52 @@ FIELD_TYPES = {"INSTANT": "TEXT"}
 
 
 class File(Placed, peewee.SqliteDatabase):
-    pass
+    """One connection. While nobody uses it any thread may close it: it is opened anew when it is next wanted."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options, autoconnect=False, thread_safe=False, check_same_thread=False)
+        self._use, self._uses = RLock(), 0
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        is_new = bool(super().connect(reuse_if_open))
+        connection: sqlite3.Connection = super().connection()  # type: ignore[no-untyped-call]
+        connection.text_factory = _text
+        with _OPENING:
+            _OPEN.add(self)
+        return is_new
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        with self._use:
+            self._uses += 1
+            try:
+                yield
+            finally:
+                self._uses -= 1
+
+    def close_unused(self) -> None:
+        if self._use.acquire(blocking=False):
+            try:
+                if not self._uses:
+                    self.close()
+            finally:
+                self._use.release()
+
+
+_OPEN, _OPENING = WeakSet[File](), Lock()
+
+
+def _let_go(db: File) -> None:
+    """Close this connection, and all others that nobody uses just now.
+
+    While somebody makes a file beside the database, for some microseconds others may only read it. SQLite shares what
+    it opened then among all connections of a process: none of them could write as long as one of them is open.
+    """
+    db.close()
+    with _OPENING:
+        others = list(_OPEN)
+    for other in others:
+        other.close_unused()
 
 
 _BEGIN = {Kind.READING: "DEFERRED", Kind.WRITING: "IMMEDIATE", Kind.GATE: "IMMEDIATE"}
@@ -52,7 +100,12 @@ class SqliteDialect(Dialect):
         commit: bool = False,
         own: bool = False,  # noqa: ARG002
     ) -> tuple[None, Answers]:
-        db.begin(_BEGIN[kind])
+        try:
+            db.begin(_BEGIN[kind])
+        except peewee.OperationalError as error:
+            if _code(error) == sqlite3.SQLITE_READONLY:
+                _let_go(db)
+            raise
         return None, self.ask(db, first, commit=commit)
 
     def abandon(self, db: Any) -> None:
@@ -61,8 +114,12 @@ class SqliteDialect(Dialect):
         if connection.in_transaction:
             connection.rollback()
 
-    def is_lost(self, db: Any) -> bool:  # noqa: ARG002
-        return False
+    def is_lost(self, db: Any) -> bool:
+        return bool(db.is_closed())
+
+    def using(self, db: Any) -> AbstractContextManager[object]:
+        used: AbstractContextManager[object] = db.used()
+        return used
 
     def ask(self, db: Any, questions: Questions, *, commit: bool = False) -> Answers:
         execute = db.connection().execute
@@ -73,10 +130,8 @@ class SqliteDialect(Dialect):
         return answers
 
     def translated(self, error: Exception, place: str) -> DatabaseError:
-        source = error if isinstance(error, sqlite3.Error) else error.__context__
-        code = getattr(source, "sqlite_errorcode", None) or 0
-        kind, what, todo = _BY_CODE.get(code & 0xFF, (DatabaseError, "the database refused", "Check its log"))
-        return kind(f"{what} ({source or error})", place, todo)
+        kind, what, todo = _BY_CODE.get(_code(error), (DatabaseError, "the database refused", "Check its log"))
+        return kind(f"{what} ({_source(error) or error})", place, todo)
 
     def is_fault(self, error: Exception) -> bool:
         return isinstance(error, sqlite3.Error)
@@ -228,12 +283,21 @@ def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[Fil
         f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
         uri=True,
         timeout=busy_timeout_s,
-        autoconnect=False,
         field_types=FIELD_TYPES,
     )
     for function, name in ((_sha256, "sha256"), (_instant, "instant"), (_is_text, "is_text")):
         db.register_function(function, f"reconciler_{name}", 1, deterministic=True)
     return db, str(path)
+
+
+def _source(error: Exception) -> BaseException | None:
+    """What the driver raised."""
+    return error if isinstance(error, sqlite3.Error) else error.__context__
+
+
+def _code(error: Exception) -> int:
+    """Of the result; 0 where SQLite gave none."""
+    return (getattr(_source(error), "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _is_file(path: Path) -> bool:
@@ -247,8 +311,7 @@ def _is_file(path: Path) -> bool:
 
 
 def settle_in(db: Any) -> None:
-    """After connecting: read texts whatever they hold, and fail now if it is no database."""
-    db.connection().text_factory = _text
+    """After connecting: fail now if it is no database."""
     db.execute_sql("SELECT count(*) FROM sqlite_master")
 
 
