@@ -38,7 +38,7 @@ _IDENTITIES = [
     {"name": "anonymous", "actions": ["Read"]},
 ]
 _PORTS = ("master", "volume", "filer", "s3")
-_STARTING_S = 60.0
+_STARTING_S = 110.0
 _UNTIL_WE_ARE_GONE = """
 "$@" & child=$!
 read _

@@ -30,7 +30,7 @@ from reconciler.testing.handler import handler_for
 from reconciler.transport import Transport
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-LONG, SHORT = timedelta(seconds=20), timedelta(milliseconds=200)
+LONG, SHORT = timedelta(seconds=20), timedelta(milliseconds=600)
 LATER = timedelta(minutes=5)
 MUSIC_KEY = "music-key"
 
