@@ -37,6 +37,9 @@ for _name in ("httpx", "httpcore"):
 
 _KEEPALIVE_S = 5.0
 """Short, since a pooled connection that the server is about to close loses the answer to a purchase."""
+BELIEVED = 4 * 1024 * 1024
+"""So many bytes, if a server tells of them, get their room before they come."""
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _STATUS_LINE = re.compile(rb"HTTP/\d\.\d \d{3}")
 
 
@@ -209,14 +212,25 @@ def _read(response: httpcore.Response, max_bytes: int) -> Reply:
     for raw_name, raw_value in response.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    body, complete = BytesIO(), True  # which gives its bytes away without a copy
+    body, complete = _buffer(headers.get("content-length", ""), max_bytes), True
     for chunk in response.iter_stream():
         room = max_bytes - body.tell()
         body.write(chunk[:room])
         complete = len(chunk) <= room
         if not complete:
             break
+    body.truncate()
     return Reply(response.status, headers, body.getvalue(), complete)
+
+
+def _buffer(told: str, max_bytes: int) -> BytesIO:
+    """It gives its bytes away without a copy, and has room for as many as were told: one that grows is copied often."""
+    buffer = BytesIO()
+    if _LENGTH.fullmatch(told):
+        buffer.seek(min(int(told), max_bytes, BELIEVED))
+        buffer.write(b"\0")
+        buffer.seek(0)
+    return buffer
 
 
 def _capped(reply: Reply, max_bytes: int) -> Reply:

@@ -16,7 +16,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
+from reconciler.transport import (
+    BELIEVED,
+    Broken,
+    Forbidden,
+    NotSent,
+    Reply,
+    Request,
+    TimedOut,
+    Transport,
+    TransportError,
+)
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHORT = timedelta(milliseconds=200)
@@ -205,6 +215,26 @@ def test_a_long_reply_is_held_once(serve: Serve, transport: Transport, more: int
         tracemalloc.stop()
     assert (reply.body, reply.complete) == (bytes(size), not more)
     assert most < 1.5 * size
+
+
+@pytest.mark.parametrize("told", [5, BELIEVED + 5, 10**17, "1" * 5000])
+def test_the_body_is_what_came_whatever_length_was_told(serve: Serve, transport: Transport, told: object) -> None:
+    """What is not modified has a length, and no body."""
+    url = serve(answer(f"HTTP/1.1 304 Not Modified\r\nContent-Length: {told}\r\n\r\n".encode())).url
+    try:
+        reply = transport.send(get(url), deadline=LONG, max_bytes=2**40)
+    except Broken:
+        assert len(str(told)) > 18, "the parser refuses it"
+    else:
+        assert (reply.status, reply.body, reply.complete) == (304, b"", True)
+
+
+@pytest.mark.parametrize("length", [0, 1, 70_000, BELIEVED - 1, BELIEVED, BELIEVED + 70_000])
+def test_a_body_comes_whole_whatever_its_length(serve: Serve, transport: Transport, length: int) -> None:
+    body = bytes(number % 251 for number in range(1000)) * (length // 1000 + 1)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+    reply = transport.send(get(serve(answer(head + body[:length])).url), deadline=LONG, max_bytes=2 * BELIEVED)
+    assert reply.body == body[:length]
 
 
 def test_refused_is_not_sent(transport: Transport) -> None:

@@ -12,9 +12,10 @@ from PIL import _imaging as pillow
 T = TypeVar("T")
 
 BLOCK = 1024 * 1024
-KEPT = 8
+KEPT = 36
 """So many blocks of its pixels Pillow keeps for each seat from one picture to the next, while more are waiting: handed
-to the system and taken again, their pages cost a tenth of the processor's time that a picture takes."""
+to the system and taken again, their pages cost a tenth of the processor's time that a picture takes. As many as one of
+2560x1440 needs at once: itself, fitted in one direction, and in both."""
 
 
 class Room:

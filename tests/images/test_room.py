@@ -113,5 +113,5 @@ def test_what_is_kept_is_bounded() -> None:
     room = Room(100, 2)
     with comer(room, 10) as somebody:
         assert somebody.wait(60)
-        room.work(10, lambda: Image.new("RGB", (4096, 4096)).close())
+        room.work(10, lambda: Image.new("RGB", (4096, 8192)).close())
         assert pillow.get_stats()["blocks_cached"] == 2 * KEPT
