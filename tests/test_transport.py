@@ -185,6 +185,15 @@ def test_a_connection_is_used_again(serve: Serve, transport: Transport) -> None:
     assert (server.connections, len(server.requests)) == (1, 3)
 
 
+@pytest.mark.parametrize("length", [0, 2, 300_000])
+def test_a_second_answer_is_never_the_next_requests(serve: Serve, transport: Transport, length: int) -> None:
+    """It came in the same piece as the end of the first."""
+    wanted = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + bytes(length)
+    server = serve(answer(wanted + b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"))
+    replies = [transport.send(get(server.url), deadline=LONG, max_bytes=length) for _ in range(3)]
+    assert [(reply.status, len(reply.body)) for reply in replies] == [(200, length)] * 3
+
+
 def test_a_redirect_is_a_reply(serve: Serve, transport: Transport) -> None:
     server = serve(answer(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"))
     reply = transport.send(get(server.url), deadline=LONG, max_bytes=1000)
