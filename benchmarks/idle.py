@@ -25,7 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import Figures
 
+ROOT = Path(__file__).parents[1]
 PROGRAM = (sys.executable, "-m", "reconciler")
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
+"""In it the program of this tree is run, whichever is installed."""
 TICK = os.sysconf("SC_CLK_TCK")
 SETTLED_S = 4.0
 """Past the jitter of the daemon's first jobs."""
@@ -92,7 +95,7 @@ def daemon(folder: Path) -> Iterator[Daemon]:
         told.bind(str(path))
         told.settimeout(60)
         begun = time.perf_counter()
-        environ = {**os.environ, "NOTIFY_SOCKET": str(path)}
+        environ = {**ENVIRON, "NOTIFY_SOCKET": str(path)}
         command = [*PROGRAM, "--config", str(folder / "config.toml"), "--log-level", "ERROR", "run"]
         process = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.DEVNULL)
         try:
@@ -116,7 +119,7 @@ def stopped(process: "subprocess.Popen[bytes]") -> float:
 
 def timed(*command: str) -> float:
     begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, env=ENVIRON, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 

@@ -190,7 +190,8 @@ def fill(folder: Path, count: int, columns: Columns) -> None:
 def of_a_run(folder: Path) -> dict[str, float]:
     command = [*idle.PROGRAM, "--config", str(folder / "config.toml"), "--log-level", "ERROR", "run", "--once"]
     with (folder / "told").open("wb") as told:
-        process = subprocess.Popen([*command, "--timeout", "2h"], cwd=folder, stdout=told, stderr=told)
+        command += ["--timeout", "2h"]
+        process = subprocess.Popen(command, cwd=folder, env=idle.ENVIRON, stdout=told, stderr=told)
         seen = list(glances(process))
     assert process.returncode == 0, (folder / "told").read_text()
     resident, most, tenth = [now for now, _ in seen], max(map(max, seen)), len(seen) // 10

@@ -11,8 +11,10 @@ from PIL import _imaging as pillow
 
 T = TypeVar("T")
 
-BLOCK = 1024 * 1024
-KEPT = 36
+BLOCK = 32 * 1024
+"""Bytes. Of such blocks Pillow makes each picture, and it cuts some that it kept: to rows of another width, to the end
+of a picture, to a thumbnail. Where they are of a megabyte, that leaves holes into which none fits, and memory grows."""
+KEPT = 1200
 """So many blocks of its pixels Pillow keeps for each seat from one picture to the next, while more are waiting: handed
 to the system and taken again, their pages cost a tenth of the processor's time that a picture takes. As many as one of
 2560x1440 needs at once: itself, fitted in one direction, and in both."""
