@@ -24,6 +24,15 @@ class Segment:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a decoder goes over from the first byte to the picture's end. `ends_there`: nothing follows that."""
+
+    scans: int
+    exif_blocks: int
+    ends_there: bool
+
+
 def segments(data: bytes) -> Iterator[Segment]:
     """Up to the end of the picture, or of the bytes."""
     at = 2
@@ -58,20 +67,16 @@ def header(head: bytes) -> Header | Short | None:
     return Short(reached + _FRAME_HEAD)
 
 
-def scans(data: bytes) -> int | None:
-    """How often the decoder goes over the picture; None when its end is missing. Bytes may follow the end."""
-    markers = [segment.marker for segment in segments(data)]
-    return markers.count(_SOS) if markers and markers[-1] == _EOI else None
-
-
-def exif_blocks(data: bytes) -> int:
-    return sum(_is_exif(data, segment) for segment in segments(data))
+def course(data: bytes) -> Course | None:
+    """None when the picture's end is missing."""
+    scans = exif_blocks = 0
+    for segment in segments(data):
+        scans += segment.marker == _SOS
+        exif_blocks += _is_exif(data, segment)
+        if segment.marker == _EOI:
+            return Course(scans, exif_blocks, ends_there=segment.end == len(data))
+    return None
 
 
 def _is_exif(data: bytes, segment: Segment) -> bool:
     return segment.marker == _APP1 and data.startswith(b"Exif\0\0", segment.start)
-
-
-def ends_there(data: bytes) -> bool:
-    """Nothing follows the picture."""
-    return any(segment.marker == _EOI and segment.end == len(data) for segment in segments(data))

@@ -47,7 +47,7 @@ def probe_whole(data: bytes) -> Header | Flawed:
 def _ended(form: Format, data: bytes) -> bool:
     match form:
         case Format.JPEG:
-            return jpeg.scans(data) is not None
+            return jpeg.course(data) is not None
         case Format.PNG:
             return png.ended(data)
         case Format.WEBP:

@@ -48,10 +48,11 @@ def verify(data: bytes, header: Header, target: Target | None) -> Sound | Flawed
 
     Raises MemoryError only: that is no fault of the picture.
     """
-    flaw = _unfit(header, target) or _costly(header, data)
+    course = jpeg.course(data) if header.format is Format.JPEG else None
+    flaw = _unfit(header, target) or (_costly(header, course) if course else None)
     if flaw is None and header.format is Format.PNG and not png.intact(data):
         flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold")
-    return flaw or _decoded(header, data)
+    return flaw or _decoded(header, data, ends_there=course is not None and course.ends_there)
 
 
 def _unfit(header: Header, target: Target | None) -> Flawed | None:
@@ -64,24 +65,21 @@ def _unfit(header: Header, target: Target | None) -> Flawed | None:
     return None
 
 
-def _costly(header: Header, data: bytes) -> Flawed | None:
-    if header.format is not Format.JPEG:
-        return None
-    scans, blocks = jpeg.scans(data) or 0, jpeg.exif_blocks(data)
-    if scans * header.width * header.height > MAX_DECODED_PIXELS:
-        return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {scans} scans")
-    if blocks > MAX_EXIF_BLOCKS:
-        return Flawed(Flaw.TOO_LARGE, f"{blocks} blocks of EXIF")
+def _costly(header: Header, course: jpeg.Course) -> Flawed | None:
+    if course.scans * header.width * header.height > MAX_DECODED_PIXELS:
+        return Flawed(Flaw.TOO_LARGE, f"{header.width}x{header.height} in {course.scans} scans")
+    if course.exif_blocks > MAX_EXIF_BLOCKS:
+        return Flawed(Flaw.TOO_LARGE, f"{course.exif_blocks} blocks of EXIF")
     return None
 
 
-def _decoded(header: Header, data: bytes) -> Sound | Flawed:
+def _decoded(header: Header, data: bytes, *, ends_there: bool) -> Sound | Flawed:
     try:
         with _QUIET.kept(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
             opened.load()
             if opened.size != (header.width, header.height):
                 return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
-            plain = header.orientation == 1 and colour.is_plain_jpeg(opened) and jpeg.ends_there(data)
+            plain = ends_there and header.orientation == 1 and colour.is_plain_jpeg(opened)
             picture = colour.to_rgb(opened)
     except MemoryError:
         raise
