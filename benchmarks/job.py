@@ -1,6 +1,7 @@
 """The job that is measured: tracks without a picture, a Kie that limits nothing, and the work that nobody can spare.
 
-Half of the pictures come in the target's size, half are to be fitted.
+Half of the pictures come in the target's size, half are to be fitted. They have 75 and 102 kB; grainy ones, 0.9 and
+1.3 MB.
 """
 
 import io
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from reconciler.kie.simulated import API_KEY, Settings, SimulatedKie, Succeed
 from reconciler.kie.simulated.painter import paint
@@ -20,13 +21,23 @@ INPUT = {"image_size": "landscape_16_9", "image_resolution": "2K", "max_images":
 SIZE = (2048, 1152)
 
 
-def free_kie(lasting: timedelta = timedelta(0)) -> SimulatedKie:
+def free_kie(lasting: timedelta = timedelta(0), *, grainy: bool = False) -> SimulatedKie:
     """Every task runs for so long."""
     free = Settings(credits=1e9, creation_limit=10**9, max_running=10**9)
     kie = SimulatedKie(lambda: datetime.now(UTC), settings=free)
     for word, size in (("even", SIZE), ("odd", (2560, 1440))):
-        kie.script.when(Succeed(run=lasting, content=paint(word, *size)), prompt_contains=word)
+        picture = paint(word, *size)
+        content = grained(picture) if grainy else picture
+        kie.script.when(Succeed(run=lasting, content=content), prompt_contains=word)
     return kie
+
+
+def grained(picture: bytes) -> bytes:
+    with Image.open(io.BytesIO(picture)) as smooth:
+        noise = Image.effect_noise(smooth.size, 12).convert("RGB")
+        file = io.BytesIO()
+        ImageChops.add(smooth, noise, 1, -128).save(file, "JPEG", quality=88)
+        return file.getvalue()
 
 
 def prompt(number: int) -> str:

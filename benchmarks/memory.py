@@ -1,11 +1,13 @@
 """How much memory the program takes: the idle daemon, a sweep that buys pictures, an audit of a large table, and rows
 that are heavy, many and few of them.
 
-    python benchmarks/memory.py [--tracks N] [--sizes N,N] [--heavy N,N] [--runs N] [--only CASE]... [--json FILE]
+    python benchmarks/memory.py [--tracks N] [--sizes N,N] [--heavy N,N] [--runs N] [--grainy]
+        [--only CASE]... [--json FILE]
 
 Needs Linux. Each run is the program itself in a process of its own, looked at from outside: the most that was ever
 resident, and the medians of the second and the last tenth of its time. The simulated Kie is another process. Pictures
-are 2048x1152 and 2560x1440, but in the audit, whose rows are all good and known. Prints medians. Judges nothing.
+are 2048x1152 and 2560x1440, with `--grainy` of a megabyte, but in the audit, whose rows are all good and known. Prints
+medians. Judges nothing.
 """
 
 import argparse
@@ -50,11 +52,12 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=2000, help="that are stuck")
     parser.add_argument("--sizes", default="100000,1000000", help="of audited tables")
     parser.add_argument("--heavy", default="16,64", help="rows with 5 MB each")
+    parser.add_argument("--grainy", action="store_true", help="pictures of a megabyte in the sweep")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", action="append", choices=list(CASES))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    figures = Figures("memory", tracks=given.tracks, sizes=given.sizes, heavy=given.heavy)
+    figures = Figures("memory", tracks=given.tracks, sizes=given.sizes, heavy=given.heavy, grainy=given.grainy)
     for _ in range(given.runs):
         for case in given.only or CASES:
             CASES[case](figures, given)
@@ -82,7 +85,7 @@ def at_rest(folder: Path) -> dict[str, float]:
 
 
 def sweeping(figures: Figures, given: argparse.Namespace) -> None:
-    with install() as folder:
+    with install(grainy=given.grainy) as folder:
         fill(folder, given.tracks, lambda _: {})
         figures.add(f"sweep of {given.tracks:,}", of_a_run(folder))
 
@@ -152,10 +155,10 @@ Columns = Callable[[int], dict[str, str]]
 
 
 @contextmanager
-def install() -> Iterator[Path]:
+def install(*, grainy: bool = False) -> Iterator[Path]:
     """An empty app's database, and a Kie that answers at once."""
     ready = SPAWN.Queue()
-    kie = SPAWN.Process(target=serve, args=(ready,), daemon=True)
+    kie = SPAWN.Process(target=serve, args=(ready, grainy), daemon=True)
     kie.start()
     with tempfile.TemporaryDirectory() as name:
         AppFile(Path(name) / "app.db")

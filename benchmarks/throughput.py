@@ -1,13 +1,15 @@
 """Two thousand stuck tracks, against a Kie that answers at once and limits nothing: what deciding, gating and
 remembering cost beyond the work that nobody can spare.
 
-    python benchmarks/throughput.py [--tracks N] [--runs N] [--engine sqlite|postgres]... [--json FILE] [--profile FILE]
+    python benchmarks/throughput.py [--tracks N] [--runs N] [--engine sqlite|postgres]... [--grainy] [--json FILE]
+        [--profile FILE]
 
 The yardstick, measured in turn with it: the same HTTP calls, the whole decode, the fit and the durable write of a file
 in a bare pool of threads that remembers nothing; and once more with its pixels going from one picture to the next, as
 ours do, instead of back to the system each time. Each run is a process of its own; so is the simulated Kie. All have
 done fifty tracks before, unmeasured: a daemon that has swept before knows how long tasks run. Half of the pictures come
-in the target's size, half are to be fitted. Prints medians and ratios. Judges nothing.
+in the target's size, half are to be fitted; `--grainy` ones are ten times as large. Prints medians and
+ratios. Judges nothing.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -60,35 +63,37 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--engine", action="append", choices=["sqlite", "postgres"])
+    parser.add_argument("--grainy", action="store_true", help="pictures of a megabyte")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--profile", type=Path, help="of one run more; to be read with pstats")
     given = parser.parse_args()
-    figures = Figures("throughput", tracks=given.tracks)
+    figures = Figures("throughput", tracks=given.tracks, grainy=given.grainy)
+    run = partial(alone, grainy=given.grainy)
     with ExitStack() as stack:
         engines = {name: stack.enter_context(ENGINES[name]()) for name in given.engine or ["sqlite", "postgres"]}
         for _ in range(given.runs):
-            floor, kept = alone(bare, given.tracks), alone(keeping, given.tracks)
+            floor, kept = run(bare, given.tracks), run(keeping, given.tracks)
             figures.add("floor", floor)
             figures.add("floor that keeps pixels", kept)
             for name, new in engines.items():
-                ours = alone(repair, given.tracks, new())
+                ours = run(repair, given.tracks, new())
                 figures.add(name, ours)
                 figures.add(f"{name} to floor", {"wall": ours["wall"] / floor["wall"]})
                 figures.add(f"{name} to floor that keeps pixels", {"wall": ours["wall"] / kept["wall"]})
                 beyond = (ours["cpu"] - floor["cpu"]) / given.tracks * 1000
                 figures.add(f"{name} beyond floor", {"cpu_ms_per_track": beyond})
         if given.profile:
-            alone(profiled, given.tracks, next(iter(engines.values()))(), given.profile)
+            run(profiled, given.tracks, next(iter(engines.values()))(), given.profile)
     figures.tell(given.json)
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
-def alone(work: Work, tracks: int, *more: Any) -> dict[str, float]:
+def alone(work: Work, tracks: int, *more: Any, grainy: bool = False) -> dict[str, float]:
     """Work in a process of its own, with a Kie in another; how long it took, and what it cost."""
     ready, told = SPAWN.Queue(), SPAWN.Queue()
-    kie = SPAWN.Process(target=serve, args=(ready,), daemon=True)
+    kie = SPAWN.Process(target=serve, args=(ready, grainy), daemon=True)
     kie.start()
     with tempfile.TemporaryDirectory() as folder:
         process = SPAWN.Process(target=measured, args=(told, work, tracks, ready.get(), Path(folder), *more))
@@ -100,8 +105,8 @@ def alone(work: Work, tracks: int, *more: Any) -> dict[str, float]:
     return found
 
 
-def serve(ready: Any) -> None:
-    server = KieServer(free_kie())
+def serve(ready: Any, grainy: bool) -> None:
+    server = KieServer(free_kie(grainy=grainy))
     server.start()
     ready.put(server.base_url)
 
