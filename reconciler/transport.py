@@ -42,7 +42,7 @@ READ_AT_ONCE = 256 * 1024
 BELIEVED = 4 * 1024 * 1024
 """So many bytes, if a server tells of them, get their room before they come."""
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_STATUS_LINE = re.compile(rb"HTTP/\d\.\d \d{3}")
+_BLANK_LINE = re.compile(rb"\n\r?(?=\n)")
 
 
 class TransportError(Exception):
@@ -214,7 +214,7 @@ def _read(response: httpcore.Response, max_bytes: int) -> Reply:
     for raw_name, raw_value in response.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    body, complete = _buffer(headers.get("content-length", ""), max_bytes), True
+    body, chunk, complete = _buffer(headers.get("content-length", ""), max_bytes), b"", True
     for chunk in response.iter_stream():
         room = max_bytes - body.tell()
         body.write(chunk[:room])
@@ -222,6 +222,7 @@ def _read(response: httpcore.Response, max_bytes: int) -> Reply:
         if not complete:
             break
     body.truncate()
+    response.extensions["network_stream"].ended(chunk, in_chunks="transfer-encoding" in headers)
     return Reply(response.status, headers, body.getvalue(), complete)
 
 
@@ -318,7 +319,7 @@ class _Stream(httpcore.NetworkStream):
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
-        self._last_read = b""
+        self._last_read, self._more_came = b"", False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
         self._last_read = self._inner.read(max(max_bytes, READ_AT_ONCE), _current.get().left())
@@ -350,15 +351,19 @@ class _Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, _current.get().left()))
 
+    def ended(self, last: bytes, *, in_chunks: bool) -> None:
+        """An answer, with these bytes of its body. What was read behind it would be taken for the next one's."""
+        self._more_came = not _is_end(self._last_read, b"" if in_chunks else last, in_chunks=in_chunks)
+        self._last_read = b""
+
     def get_extra_info(self, info: str) -> Any:
         # The pool asks that of idle connections, to close those on which something came unasked.
-        if info == "is_readable" and self._more_came():
+        if info == "is_readable" and self._more_came:
             return True
         return self._inner.get_extra_info(info)
 
-    def _more_came(self) -> bool:
-        """Behind the answer a second one begins, or seems to: it would be taken for that to the next request."""
-        if _STATUS_LINE.search(self._last_read, 1):
-            return True
-        self._last_read = b""
-        return False
+
+def _is_end(piece: bytes, last: bytes, *, in_chunks: bool) -> bool:
+    """Nothing follows, in doubt it does. Before `last` is a head, if anything; chunks end as a head does."""
+    heads = 1 + (in_chunks and piece.startswith(b"HTTP/"))
+    return piece.endswith(last or b"\n") and len(_BLANK_LINE.findall(piece.removesuffix(last))) <= heads

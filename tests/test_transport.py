@@ -178,20 +178,35 @@ def test_the_host_header_is_the_urls_own_host_and_port(serve: Serve, transport: 
     assert hosts == [f"Host: {server.host}:{server.port}".encode()]
 
 
-def test_a_connection_is_used_again(serve: Serve, transport: Transport) -> None:
-    server = serve(answer(OK))
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n%s\r\n"
+WAYS_TO_END = {
+    "a length": OK,
+    "a long body": b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000),
+    "no body": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "a length of nothing": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "chunks": CHUNKED % b"",
+    "chunks and a trailer": CHUNKED % b"X: y\r\n",
+}
+
+
+@pytest.mark.parametrize("whole", WAYS_TO_END.values(), ids=WAYS_TO_END)
+def test_a_connection_is_used_again(serve: Serve, transport: Transport, whole: bytes) -> None:
+    server = serve(answer(whole))
     for _ in range(3):
-        transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+        transport.send(post(server.url), deadline=LONG, max_bytes=10**6)
     assert (server.connections, len(server.requests)) == (1, 3)
 
 
-@pytest.mark.parametrize("length", [0, 2, 300_000])
-def test_a_second_answer_is_never_the_next_requests(serve: Serve, transport: Transport, length: int) -> None:
-    """It came in the same piece as the end of the first."""
-    wanted = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + bytes(length)
-    server = serve(answer(wanted + b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"))
-    replies = [transport.send(get(server.url), deadline=LONG, max_bytes=length) for _ in range(3)]
-    assert [(reply.status, len(reply.body)) for reply in replies] == [(200, length)] * 3
+@pytest.mark.parametrize("behind", [OK, OK.lower(), b"HTTP/1.1 204 No\r\n\r\n", b"\r\n", b"\n", b"}", b"0\r\n\r\n"])
+@pytest.mark.parametrize("whole", WAYS_TO_END.values(), ids=WAYS_TO_END)
+def test_what_came_behind_an_answer_is_never_the_next_requests(
+    serve: Serve, transport: Transport, whole: bytes, behind: bytes
+) -> None:
+    """In one piece with its end: a length was counted in letters, or an empty answer has a body."""
+    server = serve(answer(whole + behind))
+    replies = [transport.send(post(server.url), deadline=LONG, max_bytes=10**6) for _ in range(3)]
+    assert len({(reply.status, reply.body) for reply in replies}) == 1
+    assert server.connections == 3
 
 
 def test_a_redirect_is_a_reply(serve: Serve, transport: Transport) -> None:
