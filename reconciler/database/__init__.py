@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from reconciler.database import without_driver  # noqa: F401 - before the others, who import peewee
 
@@ -186,7 +187,7 @@ def open_database(
         refuse_missing_rights(connection, app, written)
         migrations.migrate(connection)
         look_again_if_changed(connection, policy)
-        leases = SqlLeases(connection, app, policy, owner or _owner())
+        leases = SqlLeases(connection, app, policy, owner or _owner(os.getpid()))
         gate, finder = SqlGate(connection, app, policy), SqlFinder(connection, app, policy)
         return Database(connection, app, finder, leases, gate, Notes(connection), Callbacks(connection))
     except BaseException:
@@ -202,5 +203,7 @@ def printed_schema(where: Where, engine: str | None = None) -> str:
     return migrations.schema_sql(*postgres.unconnected(where.schema, home))
 
 
-def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+@cache
+def _owner(pid: int) -> str:
+    """One name as long as the process lives: what it left behind itself is no sign of a death."""
+    return f"{socket.gethostname()}:{pid}:{secrets.token_hex(4)}"

@@ -25,7 +25,7 @@ from reconciler.ports import Change, Commit, DatabaseError, DatabaseLocked, Endi
 
 R = Remembered
 
-_KNOWN = (R.track_id, R.doc, R.lease_until, R.lease_step, R.generation)
+_KNOWN = (R.track_id, R.doc, R.lease_owner, R.lease_until, R.lease_step, R.generation)
 _LEASE = (R.lease_owner, R.lease_until, R.lease_step, R.generation, R.due_at)
 _MEMORY = (R.first_seen, R.needy_since, R.seen, R.stamp, R.gone_since, R.ignored, R.doc)
 _STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at, R.stands_until, R.wants, R.repeats)
@@ -45,6 +45,7 @@ class _Known(NamedTuple):
     """What is kept of a track."""
 
     doc: str
+    lease_owner: str | None
     lease_until: datetime | None
     lease_step: Step | None
     generation: int
@@ -52,9 +53,9 @@ class _Known(NamedTuple):
     def is_held(self, now: datetime) -> bool:
         return self.lease_until is not None and self.lease_until > now
 
-    @property
-    def died_at_a_picture(self) -> bool:
-        return self.lease_until is not None and self.lease_step is Step.PICTURE
+    def is_of_a_death(self, owner: str) -> bool:
+        """At a picture; not by `owner`, who is alive, and could not give it back while the database was away."""
+        return self.lease_until is not None and self.lease_step is Step.PICTURE and self.lease_owner != owner
 
 
 class _Seen(NamedTuple):
@@ -170,7 +171,7 @@ class SqlLeases(Peek):
         if isinstance(seen.memory, Exception):
             return seen.memory
         lease = self._next_lease(track_id, seen.known.generation if seen.known else 0, seen.memory, now)
-        died = seen.known is not None and seen.known.died_at_a_picture
+        died = seen.known is not None and seen.known.is_of_a_death(self.owner)
         return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
 
     def _taken(self, seen: _Seen, held: Held, step: Step, now: datetime) -> list[Question]:
@@ -178,8 +179,9 @@ class SqlLeases(Peek):
         remembered yet is inserted, or is that of whoever inserted it first."""
         named, memory = {"id": held.lease.track_id, **_leased(held.lease, step, now)}, _memory(held.memory)
         if seen.known is not None:
-            died = [self._remember.given(id=held.lease.track_id, **memory)] if seen.known.died_at_a_picture else []
-            return [self._lease.given(**named), *died]
+            died = seen.known.is_of_a_death(self.owner)
+            counted = [self._remember.given(id=held.lease.track_id, **memory)] if died else []
+            return [self._lease.given(**named), *counted]
         # An id that neither the app nor we know is not remembered: its lease holds nothing.
         return [self._insert.given(**named, **memory)] if seen.track is not None else []
 

@@ -235,6 +235,16 @@ def test_the_hand_over_table_is_as_promised(app: Any) -> None:
         app.sql("INSERT INTO reconciler_image_task (track_id) VALUES ('b')")
 
 
+def test_a_process_leases_by_one_name_and_its_child_by_another(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_database(Where(app.url), Policy(), app.clock)) as one:
+        mine = one.leases.owner
+    with closing(open_database(Where(app.url), Policy(), app.clock)) as other:
+        assert other.leases.owner == mine
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with closing(open_database(Where(app.url), Policy(), app.clock)) as child:
+        assert child.leases.owner != mine
+
+
 def test_opening_makes_the_tables_and_closes_when_it_fails(app: Any) -> None:
     database = open_database(Where(app.url), Policy(), app.clock)
     app.put("a")

@@ -267,6 +267,15 @@ def test_a_death_with_a_picture_is_counted(app: Any, step: Step | None, count: i
     assert alive.peek("a").memory.interruptions == count, "counted at once, so that the next death adds to it"
 
 
+def test_a_picture_that_the_living_could_not_give_back_is_no_death(app: Any) -> None:
+    """The database was away when its run ended."""
+    app.put("a")
+    held = lease(app.leases("alive"))
+    assert begun(app.leases("alive"), held.lease)
+    app.clock.at = held.lease.until
+    assert lease(app.leases("alive")).memory.interruptions == 0
+
+
 def test_a_step_that_ends_is_no_interruption(app: Any) -> None:
     app.put("a")
     leases = app.leases()
@@ -473,13 +482,13 @@ def test_a_step_that_another_one_follows_is_saved_and_the_track_leased_anew(app:
 
 def test_who_dies_at_the_step_that_follows_is_known_to_have_died_at_a_picture(app: Any) -> None:
     app.put("a")
-    leases = app.leases()
+    dying, alive = app.leases("dying"), app.leases("alive")
     for then, deaths in ((Step.PICTURE, 1), (Step.LOOK, 1)):
-        anew = going_on(leases, lease(leases), then=then)
+        anew = going_on(dying, lease(dying), then=then)
         app.clock.at = anew.until
-        held = lease(leases)
+        held = lease(alive)
         assert held.memory.interruptions == deaths
-        leases.commit(held.lease, Change(held.memory, STUCK))
+        alive.commit(held.lease, Change(held.memory, STUCK))
 
 
 def test_one_that_was_overtaken_does_not_go_on(app: Any) -> None:

@@ -67,7 +67,7 @@ def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -
 
 def dies_at_a_picture(world: World, track_id: str) -> None:
     """A process that began one does not come back."""
-    database = world.open()
+    database = world.open("dead")
     database.leases.lease_all([track_id], lambda _: Step.PICTURE)
     database.close()
     world.pass_time(world.policy.lease)

@@ -150,8 +150,8 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def work(world: World, length: timedelta, errors: dict[str, dict[str, BaseException]]) -> Any:
-    return world.run(length, wrap=Poisoned(world, errors))
+def work(world: World, length: timedelta, errors: dict[str, dict[str, BaseException]], owner: str = "one") -> Any:
+    return world.run(length, wrap=Poisoned(world, errors), owner=owner)
 
 
 @pytest.mark.parametrize("kind", RAISED)
@@ -326,11 +326,11 @@ def test_hopeless_orders_do_not_hide_the_one_that_would_succeed(make_world: Make
 def lives_and_deaths(world: World, place: str, rounds: int = 12) -> list[list[str]]:
     """Runs until nothing kills any more; for each death, who was under way."""
     deaths: list[list[str]] = []
-    for _ in range(rounds):
+    for life in range(rounds):
         crew = DelayedCrew(Stage(world.clock), lambda tag: (3 * SECOND, 3 * SECOND), size=6)
         world.crew = lambda crew=crew: crew  # type: ignore[misc]
         with suppress(Killed):
-            work(world, 20 * MINUTE, {place: {"killer": Killed()}})
+            work(world, 20 * MINUTE, {place: {"killer": Killed()}}, f"life {life}")
             return deaths
         now = world.clock().isoformat()
         held = world.sql("SELECT track_id FROM reconciler_memory WHERE lease_until > ? ORDER BY track_id", now)
