@@ -55,6 +55,11 @@ class File(Placed, peewee.SqliteDatabase):
             finally:
                 self._uses -= 1
 
+    def close(self) -> bool:
+        """Who else closes it is waited for: peewee looks at what is open and uses it after that."""
+        with self._use:
+            return bool(super().close())
+
     def close_unused(self) -> None:
         if self._use.acquire(blocking=False):
             try:

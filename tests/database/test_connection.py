@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -124,6 +125,30 @@ def test_a_full_disk_leaves_nothing_half_written(app: Any) -> None:
         leases.commit(held.lease, Change(large, Standing(None, None, None)))
     assert app.sql("SELECT * FROM reconciler_memory") == before
     leases.commit(held.lease, Change(held.memory, Standing(None, None, None)))
+
+
+class Interrupted:
+    """The state of a connection; between the first look at whether it is closed and what is done then comes another."""
+
+    def __init__(self, state: Any, other: Callable[[], None]) -> None:
+        self.state, self.others = state, [other]
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.state, name)
+        if name == "closed" and self.others:
+            thread = Thread(target=self.others.pop())
+            thread.start()
+            thread.join()
+        return found
+
+
+def test_a_file_may_be_closed_by_two_threads_at_once(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "app.db").close()
+    connection = connect(f"sqlite:///{tmp_path / 'app.db'}", now)
+    file = connection.db
+    file._state = Interrupted(file._state, file.close_unused)
+    connection.close()
+    assert file.is_closed()
 
 
 def test_an_error_within_a_transaction_undoes_it(app: Any) -> None:
