@@ -108,7 +108,7 @@ class SqliteDialect(Dialect):
         try:
             db.begin(_BEGIN[kind])
         except peewee.OperationalError as error:
-            if _code(error) == sqlite3.SQLITE_READONLY:
+            if _code(error) & _KIND == sqlite3.SQLITE_READONLY:
                 _let_go(db)
             raise
         return None, self.ask(db, first, commit=commit)
@@ -135,7 +135,8 @@ class SqliteDialect(Dialect):
         return answers
 
     def translated(self, error: Exception, place: str) -> DatabaseError:
-        kind, what, todo = _BY_CODE.get(_code(error), (DatabaseError, "the database refused", "Check its log"))
+        code = _code(error)
+        kind, what, todo = _BY_CODE.get(code) or _BY_CODE.get(code & _KIND, _UNKNOWN)
         return kind(f"{what} ({_source(error) or error})", place, todo)
 
     def is_fault(self, error: Exception) -> bool:
@@ -301,8 +302,8 @@ def _source(error: Exception) -> BaseException | None:
 
 
 def _code(error: Exception) -> int:
-    """Of the result; 0 where SQLite gave none."""
-    return (getattr(_source(error), "sqlite_errorcode", None) or 0) & 0xFF
+    """Of the result, extended; 0 where SQLite gave none."""
+    return getattr(_source(error), "sqlite_errorcode", None) or 0
 
 
 def _is_file(path: Path) -> bool:
@@ -347,8 +348,25 @@ _SEARCHED = (
     "Let the reconciler's user search its directory and those above; under systemd see SupplementaryGroups= and "
     "ProtectHome="
 )
+_KIND = 0xFF
+"""The part of an extended code that is the plain one."""
+_UNKNOWN = (DatabaseError, "the database refused", "Check its log")
 _LOCKED = (DatabaseLocked, "the database is locked by another program", "Try again, or end what holds its lock")
-_READ_ONLY = (DatabaseReadOnly, "the database may not be written", "Check the rights to the file and its directory")
+_READ_ONLY = (
+    DatabaseReadOnly,
+    "the database may not be written",
+    "Check the rights to the file, its directory, and the -wal and -shm beside it",
+)
+_HALF_DONE = (
+    DatabaseReadOnly,
+    "a program ended with its transaction half done, which has to be undone first",
+    "Start the app, or `reconciler run --once`, as a user who may write the file: that undoes it",
+)
+_MOVED = (
+    DatabaseReadOnly,
+    "the file was moved, or another was put in its place",
+    "The next sweep opens what is there then; give a command again",
+)
 _BROKEN = (DatabaseBroken, "the database is damaged or its device failed", "Check it with PRAGMA integrity_check")
 _REFUSED = (RowRefused, "the row was refused", "See the table's constraints and triggers")
 _BY_CODE = {
@@ -357,6 +375,8 @@ _BY_CODE = {
     sqlite3.SQLITE_PROTOCOL: _LOCKED,
     sqlite3.SQLITE_FULL: (DatabaseFull, "no space is left", "Make space; nothing was changed"),
     sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_READONLY_ROLLBACK: _HALF_DONE,
+    sqlite3.SQLITE_READONLY_DBMOVED: _MOVED,
     sqlite3.SQLITE_PERM: _READ_ONLY,
     sqlite3.SQLITE_CANTOPEN: (DatabaseMissing, "cannot be opened", "Check the path and the rights to it"),
     sqlite3.SQLITE_NOTADB: (DatabaseBroken, "is no SQLite database", "Check database.url"),

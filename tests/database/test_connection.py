@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copyfile
 from threading import Thread
 from typing import Any
 
@@ -161,8 +162,37 @@ def test_an_error_within_a_transaction_undoes_it(app: Any) -> None:
 def test_a_reader_cannot_write(app: Any) -> None:
     app.ready()
     connection = app.connect(readonly=True)
-    with pytest.raises(DatabaseReadOnly):
+    with pytest.raises(DatabaseReadOnly, match="may not be written"):
         add_a_version(connection)
+
+
+@pytest.mark.sqlite
+def test_what_a_program_left_half_done_is_undone_by_who_may_write(tmp_path: Path) -> None:
+    whole, left = tmp_path / "whole.db", tmp_path / "left.db"
+    with closing(sqlite3.connect(whole)) as plain:
+        plain.executescript("PRAGMA cache_size = 5; CREATE TABLE t (x); BEGIN")
+        plain.executemany("INSERT INTO t VALUES (?)", [("x" * 300,)] * 3000)
+        for beside in ("", "-journal"):
+            copyfile(f"{whole}{beside}", f"{left}{beside}")
+    with pytest.raises(DatabaseReadOnly, match=r"half done, .*Start the app, or `reconciler run --once`"):
+        connect(f"sqlite:///{left}", now, readonly=True)
+    connect(f"sqlite:///{left}", now).close()
+    reader = connect(f"sqlite:///{left}", now, readonly=True)
+    assert reader.db.execute_sql("SELECT count(*) FROM t").fetchone() == (0,)
+    reader.close()
+
+
+@pytest.mark.sqlite
+def test_a_file_that_another_one_took_the_place_of_is_not_written(app: Any) -> None:
+    connection = app.ready()
+    add_a_version(connection)
+    copyfile(app.path, f"{app.path}-other")
+    Path(f"{app.path}-other").rename(app.path)
+    with pytest.raises(DatabaseReadOnly, match=r"was moved, .*next sweep opens"), connection.writing():
+        connection.delete(SchemaVersion, SchemaVersion.version == 99)
+    connection.close()
+    with connection.writing():
+        assert connection.delete(SchemaVersion, SchemaVersion.version == 99) == 1
 
 
 def add_a_version(connection: Connection, *, twice: bool = False) -> None:

@@ -36,8 +36,8 @@ DAEMON = dedent(
         try:
             with worker.writing():
                 worker.db.execute_sql("INSERT INTO t VALUES (1)")
-        except DatabaseReadOnly:
-            return "refused"
+        except DatabaseReadOnly as error:
+            return "refused" if "the -wal and -shm beside it" in str(error) else str(error)
         return "written"
 
     reader = connect(url, None, readonly=True)
