@@ -374,3 +374,20 @@ def test_check_finds_a_database_that_may_only_be_read(
     result = install.call("check", "--offline")
     assert result.exit_code == 78
     assert says in result.output
+
+
+@pytest.mark.parametrize(("mode", "beside"), [("wal", "-wal"), ("wal", "-shm"), ("truncate", "-journal")])
+def test_check_finds_a_file_beside_the_database_that_may_only_be_read(
+    install: Install, monkeypatch: pytest.MonkeyPatch, mode: str, beside: str
+) -> None:
+    access = os.access
+
+    def refuse(path: Any, mode: int) -> bool:
+        return access(path, mode) and not (str(path) == f"{install.database}{beside}" and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", refuse)
+    with closing(sqlite3.connect(install.database)) as app:
+        app.executescript(f"PRAGMA journal_mode = {mode}; CREATE TABLE other (x)")
+        result = install.call("check", "--offline")
+    assert result.exit_code == 78
+    assert f"{install.database.name}{beside} beside it may not be written" in " ".join(result.output.split())

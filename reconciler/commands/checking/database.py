@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from peewee import SQL, fn
 
@@ -43,6 +44,8 @@ LOSS = {
 """What the absence of an optional column costs."""
 SHOWN = 5
 """Ids that are named where there may be many."""
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite writes too where it is there, whoever made it."""
 
 
 def check_database(settings: Settings) -> Generator[Line, None, str | None]:
@@ -74,13 +77,22 @@ def _is_told(error: DatabaseError, problems: Sequence[guests.Problem]) -> bool:
 
 def _writable(settings: Settings) -> Line:
     """SQLite writes beside its file too. Rights alone are looked at: nothing is changed."""
-    path, place = settings.database.path, settings.database.place
+    path, place = settings.database.path.resolve(), settings.database.place
     if not os.access(path, os.W_OK):
         return failed("database", f"{place} opens, and may not be written: let the reconciler's user write it", UNFIT)
-    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         said = f"{place} opens, and its directory may not be written, where SQLite keeps its journal: allow that too"
         return failed("database", said, UNFIT)
+    for beside in (path.with_name(f"{path.name}{ending}") for ending in BESIDE):
+        if _is_shut(beside):
+            said = f"{place} opens, and {beside.name} beside it may not be written: let the reconciler's user write it"
+            return failed("database", said, UNFIT)
     return ok("database", f"{place} opens, and may be written")
+
+
+def _is_shut(path: Path) -> bool:
+    """The app makes and removes it as it goes: what is not there before and after is not there."""
+    return path.exists() and not os.access(path, os.W_OK) and path.exists()
 
 
 def _server(settings: Settings) -> Generator[Line, None, Sequence[guests.Problem]]:
