@@ -26,10 +26,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a decoder goes over from the first byte to the picture's end. `ends_there`: nothing follows that."""
+    """What a decoder goes over from the first byte to the picture's end. `ends_there`: nothing follows that.
+
+    `unheard_exif`: viewers may find a turn of the picture where `header` hears none.
+    """
 
     scans: int
     exif_blocks: int
+    unheard_exif: bool
     ends_there: bool
 
 
@@ -51,7 +55,7 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def header(head: bytes) -> Header | Short | None:
-    """None: no picture can come of it. Of several EXIF blocks the first is heard."""
+    """None: no picture can come of it. Of several EXIF blocks the first is heard, if it precedes the frame."""
     turn: int | None = None
     reached = len(head)
     for segment in segments(head):
@@ -69,12 +73,16 @@ def header(head: bytes) -> Header | Short | None:
 
 def course(data: bytes) -> Course | None:
     """None when the picture's end is missing."""
-    scans = exif_blocks = 0
+    frames = scans = exif_blocks = 0
+    unheard_exif = False
     for segment in segments(data):
+        frames += segment.marker in _FRAMES
         scans += segment.marker == _SOS
-        exif_blocks += _is_exif(data, segment)
+        if _is_exif(data, segment):
+            unheard_exif = unheard_exif or frames + exif_blocks > 0
+            exif_blocks += 1
         if segment.marker == _EOI:
-            return Course(scans, exif_blocks, ends_there=segment.end == len(data))
+            return Course(scans, exif_blocks, unheard_exif, ends_there=segment.end == len(data))
     return None
 
 

@@ -52,7 +52,7 @@ def verify(data: bytes, header: Header, target: Target | None) -> Sound | Flawed
     flaw = _unfit(header, target) or (_costly(header, course) if course else None)
     if flaw is None and header.format is Format.PNG and not png.intact(data):
         flaw = Flawed(Flaw.UNDECODABLE, "a checksum of the PNG does not hold")
-    return flaw or _decoded(header, data, ends_there=course is not None and course.ends_there)
+    return flaw or _decoded(header, data, course)
 
 
 def _unfit(header: Header, target: Target | None) -> Flawed | None:
@@ -73,13 +73,13 @@ def _costly(header: Header, course: jpeg.Course) -> Flawed | None:
     return None
 
 
-def _decoded(header: Header, data: bytes, *, ends_there: bool) -> Sound | Flawed:
+def _decoded(header: Header, data: bytes, course: jpeg.Course | None) -> Sound | Flawed:
     try:
         with _QUIET.kept(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
             opened.load()
             if opened.size != (header.width, header.height):
                 return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
-            plain = ends_there and header.orientation == 1 and colour.is_plain_jpeg(opened)
+            plain = _shows_itself(header, course) and colour.is_plain_jpeg(opened)
             picture = colour.to_rgb(opened)
     except MemoryError:
         raise
@@ -90,6 +90,11 @@ def _decoded(header: Header, data: bytes, *, ends_there: bool) -> Sound | Flawed
         return Flawed(Flaw.BLANK, f"luminance varies by {BLANK_RANGE} or less")
     turn = _TURNS.get(header.orientation)
     return Sound(picture if turn is None else picture.transpose(turn), header.format, plain)
+
+
+def _shows_itself(header: Header, course: jpeg.Course | None) -> bool:
+    """A JPEG that nobody turns, and nothing but that."""
+    return course is not None and course.ends_there and header.orientation == 1 and not course.unheard_exif
 
 
 class _Quiet:

@@ -168,6 +168,19 @@ def test_a_turned_picture_of_the_right_size_is_encoded_anew(paint: Paint, encode
     assert corners(picture) == [WHITE, BLUE, GREEN, RED]
 
 
+@pytest.mark.parametrize("before", [b"\xff\xda", b"\xff\xc0"])
+def test_a_turn_that_is_told_late_is_told_to_nobody(
+    paint: Paint, encode: Encode, tiff: Tiff, segment: Segment, before: bytes
+) -> None:
+    """Viewers would turn what is stored by an EXIF block behind the frame header, or by the second one."""
+    upright = encode(paint(), exif=b"Exif\0\0" + tiff(1)) if before == b"\xff\xc0" else encode(paint())
+    at = upright.rindex(before)
+    data = upright[:at] + segment(0xE1, b"Exif\0\0" + tiff(6)) + upright[at:]
+    picture = good(prepare(data, Target(), interim=False), Target())
+    assert "exif" not in picture.info
+    assert corners(picture) == [RED, GREEN, BLUE, WHITE]
+
+
 @pytest.mark.parametrize(
     ("form", "mode"),
     [
