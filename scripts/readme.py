@@ -15,8 +15,7 @@ from reconciler import cli
 from reconciler.config.durations import format_duration
 from reconciler.config.reference import CREDENTIALS, keys, sections
 from reconciler.database.tables import ALL
-from reconciler.domain.advice import advice
-from reconciler.domain.meanings import MEANINGS
+from reconciler.domain.advice import MEANINGS, advice
 from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reconciler.domain.meanings import MEANINGS
+from reconciler.domain.advice import MEANINGS
 from reconciler.domain.policy import Policy
 from reconciler.page import charts, svg, view, words
 from reconciler.page.values import Thumbnail, Told
