@@ -46,7 +46,7 @@ def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:
     if polls <= 0:
         return _LEAST
     grown = max(age * (_GROWTH - 1), _LEAST * _GROWTH ** min(polls - 1, 50))
-    return max(_LEAST, min(grown, _slowest(age)) * _jitter(spin))
+    return max(_LEAST, min(grown, _slowest(age)) * (0.8 + 0.2 * spin))
 
 
 def spin_of(*words: object) -> float:
@@ -60,7 +60,3 @@ def _slowest(age: timedelta) -> timedelta:
     if age < timedelta(minutes=15):
         return timedelta(seconds=60)
     return timedelta(minutes=5) if age < timedelta(hours=6) else timedelta(minutes=30)
-
-
-def _jitter(spin: float) -> float:
-    return 0.8 + 0.2 * spin
