@@ -243,13 +243,14 @@ class SqlLeases(Peek):
         """What is to be known, as far as it matters, all rows that are to change locked."""
         ids = [ending.lease.track_id for ending in endings]
         written = [ending.lease.track_id for ending in endings if ending.row is not None]
-        memories = _memories(endings)
+        changes = [change for ending in endings for change in ending.changes]
+        memories = [change.memory for change in changes]
         asked = {
             "holders": [self._holders.given(ids)],
             "halts": [self.memories.asks_halts],
             "unheld": self.tracks.unheld(written),
             "samples": [self.tracks.updated_at(written)] if written else [],
-            "newest": [self.history.newest(ids)] if any(map(_has_tried, endings)) else [],
+            "newest": [self.history.newest(ids)] if any(change.tried for change in changes) else [],
             "callbacks": self.memories.callbacks_of(ids),
             "answered": self.memories.answered_of(memories),
             "tasks": self.memories.tasks_of(memories),
@@ -375,14 +376,6 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
 
 def _keys(answer: Answer) -> frozenset[str]:
     return frozenset(str(key) for key, *_ in answer.rows)
-
-
-def _memories(endings: Sequence[Ending]) -> list[Memory]:
-    return [change.memory for ending in endings for change in ending.changes]
-
-
-def _has_tried(ending: Ending) -> bool:
-    return any(change.tried for change in ending.changes)
 
 
 def _refused(change: Change, error: DatabaseError) -> Change:
