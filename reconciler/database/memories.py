@@ -74,7 +74,7 @@ class Memories:
         return [
             self._bought.given(track_ids),
             self._handed.given([*self._spellings(track_ids)]),
-            self._halts.given(),
+            self.asks_halts,
             *self.callbacks_of(track_ids),
         ]
 
@@ -92,18 +92,13 @@ class Memories:
 
     def callbacks_of(self, track_ids: Sequence[str]) -> list[Question]:
         """To be asked, and read by `callbacks_in`. None where none is to come."""
-        return [self._called.given(track_ids)] if self.is_called else []
+        return [self._called.given(track_ids)] if self.policy.callback_url else []
 
     def answered_of(self, memories: Iterable[Memory]) -> list[Question]:
         """To be asked: tracks with an order whose answer was saved since, as far as it is not known to them. None where
         no answer is awaited."""
         tokens = [p.token for memory in memories for p in memory.purchases if p.outcome is Outcome.OPEN]
         return [self._answered.given(tokens)] if tokens else []
-
-    @property
-    def is_called(self) -> bool:
-        """Callbacks may come."""
-        return bool(self.policy.callback_url)
 
     def load(
         self, docs: Docs, tracks: Mapping[str, Track], answers: Sequence[Answer], now: datetime
