@@ -68,9 +68,8 @@ class Raw:
     def envelope(self) -> wire.Envelope | None:
         return wire.Envelope.read(wire.loads(self.body)) if self.complete else None
 
-    def text(self, words: str | None = None) -> str:
-        page = self.body[:2000].decode("utf-8", "replace") if words is None else words
-        return wire.said(f"HTTP {self.status}: {page}")
+    def text(self) -> str:
+        return wire.said(f"HTTP {self.status}: {self.body[:2000].decode('utf-8', 'replace')}")
 
     def wait_s(self) -> float | None:
         """The seconds of a Retry-After; its form as a date is not read."""
