@@ -114,11 +114,11 @@ class Several:
     def __init__(self, spell: Callable[[list[Slot]], Statement]) -> None:
         self._spelled = cache(lambda count: spell([Slot(f"value_{number}") for number in range(count)]))
 
-    def given(self, values: Sequence[Any], **given: Any) -> Question:
+    def given(self, values: Sequence[Any]) -> Question:
         """At least one value."""
         count = 1 << (len(values) - 1).bit_length()
         padded = [*values, *[values[-1]] * (count - len(values))]
-        return self._spelled(count).given(**{f"value_{number}": value for number, value in enumerate(padded)}, **given)
+        return self._spelled(count).given(**{f"value_{number}": value for number, value in enumerate(padded)})
 
 
 class Rows:
