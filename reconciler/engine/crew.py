@@ -9,13 +9,13 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol
 
-from reconciler.domain.findings import Credits, Finding, Trouble
+from reconciler.domain.findings import Credits, Finding
 
 WORKERS = 12
 LOOK_UP_S = 1.0
 """A signal that comes in the instant before a wait begins does not end it, and is seen to only after it."""
 
-Answer = Finding | Credits | Trouble
+Answer = Finding | Credits
 
 
 @dataclass(frozen=True, slots=True)
