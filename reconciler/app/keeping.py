@@ -50,7 +50,7 @@ class NoStore(EmptyReader):
         """Nothing is to be stored."""
 
 
-def store_of(settings: Settings, heard: StoreAsked = unheard, proof: Proof | None = None) -> Store:
+def store_of(settings: Settings, heard: StoreAsked, proof: Proof | None) -> Store:
     """Raises StoreUnfit where the program lacks what it takes."""
     match settings.storage.kind:
         case "s3":

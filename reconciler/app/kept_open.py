@@ -10,9 +10,7 @@ T = TypeVar("T")
 class KeptOpen(Generic[T]):
     """Opened when first wanted, and anew after it was dropped or `place` tells of another one. For one thread."""
 
-    def __init__(
-        self, opening: Callable[[], AbstractContextManager[T]], place: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, opening: Callable[[], AbstractContextManager[T]], place: Callable[[], object]) -> None:
         self._opening, self._stack, self._place = opening, ExitStack(), place
         self._values: list[tuple[object, T]] = []
 

@@ -31,7 +31,7 @@ class Connection:
     server's time, and how long it took to come.
     """
 
-    def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool = False) -> None:
+    def __init__(self, db: Any, place: str, dialect: Dialect, now: Now | None, *, readonly: bool) -> None:
         self.db, self.place, self.dialect, self._now, self._readonly = db, place, dialect, now, readonly
         self.heard: TimeHeard = lambda *_: None
         self._in_transaction = self._is_over = False

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -48,7 +48,7 @@ class AppTable:
     key: Key
     unique: bool
     """Ids are a primary key or otherwise unique."""
-    unused: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, str]
 
     @cached_property
     def table(self) -> Table:

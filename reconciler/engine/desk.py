@@ -180,7 +180,7 @@ class Desk:
         later = self._clock() + self._policy.retry_max
         self.stand(lease, memory, Standing(State.INVALID, Reason.INVALID_ROW, later))
 
-    def conclude(self, lease: Lease, case: Case, action: Action, tried: Attempts = (), after: After = NOTHING) -> None:
+    def conclude(self, lease: Lease, case: Case, action: Action, tried: Attempts, after: After) -> None:
         """A step is over: write what is to be written, save the rest, go on at once if there is more to do."""
         if isinstance(action, Write):
             self.write(lease, case, action, tried, after)

@@ -1,6 +1,5 @@
 """How often each address may come: a bucket of tokens for each, in a table that does not grow without end."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
@@ -12,11 +11,7 @@ class Buckets:
     """Safe in several threads. Of more addresses than are kept, the one that has not come for longest is forgotten."""
 
     def __init__(
-        self,
-        at_once: int,
-        per_second: float,
-        monotonic: Callable[[], float] = time.monotonic,
-        addresses: int = _ADDRESSES,
+        self, at_once: int, per_second: float, monotonic: Callable[[], float], addresses: int = _ADDRESSES
     ) -> None:
         self._at_once, self._per_second, self._monotonic, self._addresses = at_once, per_second, monotonic, addresses
         self._lock = Lock()
