@@ -11,8 +11,8 @@ from reconciler.engine.crew import Answer, Done, done
 class VirtualClock:
     """A clock that stands still until it is moved. `true` is the time on everybody else's."""
 
-    def __init__(self, start: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) -> None:
-        self.time = start
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
