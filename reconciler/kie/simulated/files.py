@@ -71,7 +71,7 @@ class Shelf:
 
 def serve(file: StoredFile | None, request: Request, now: datetime, settings: Settings) -> Response:
     """The answer of a file host."""
-    if settings.refuse_default_agents and _DEFAULT_AGENT.match(request.headers.get("user-agent", "")):
+    if _DEFAULT_AGENT.match(request.headers.get("user-agent", "")):
         return html_page(403)
     if file is None or now < file.ready_at:
         return html_page(404)

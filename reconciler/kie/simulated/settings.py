@@ -56,7 +56,6 @@ class Settings:
     expired: Expired = Expired.HTML_404
     two_k: TwoK = TwoK.EITHER
     honour_range: bool = True
-    refuse_default_agents: bool = True
     refused_words: tuple[str, ...] = ("mickey mouse", "gore", "nude")  # the task fails, refunded
     refused_at_creation: tuple[str, ...] = ("forbidden-at-once",)
     webhook_key: str = ""  # callbacks are signed with it

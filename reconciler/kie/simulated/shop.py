@@ -38,13 +38,9 @@ class Order:
         body = request.json_object() or {}
         given = body.get("input")
         given = given if isinstance(given, dict) else {}
-        url = body.get("callBackUrl")
-        prompt = given.get("prompt")
-        return cls(str(body.get("model") or ""), prompt if isinstance(prompt, str) else "", given, _text_or_none(url))
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+        model, url, prompt = str(body.get("model") or ""), body.get("callBackUrl"), given.get("prompt")
+        prompt = prompt if isinstance(prompt, str) else ""
+        return cls(model, prompt, given, url if isinstance(url, str) else None)
 
 
 class Shop:

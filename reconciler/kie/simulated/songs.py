@@ -32,7 +32,6 @@ class Song:
     error_code: int | None = None
     error_message: str | None = None
     cover: tuple[int, int] | None = (360, 360)
-    cover_life: timedelta | None = None
     cover_urls: tuple[str, ...] = ()
     snake_case: bool = False
     api_key: str | None = None
@@ -54,7 +53,7 @@ def song_files(task_id: str, song: Song, created_at: datetime, life: timedelta) 
             content=Painting(song.title, width, height, "JPEG", index),
             content_type="image/jpeg",
             ready_at=ready_at,
-            dies_at=ready_at + (song.cover_life or life),
+            dies_at=ready_at + life,
             task_id=task_id,
             prompt=song.title,
         )

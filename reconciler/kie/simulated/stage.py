@@ -61,19 +61,13 @@ class Stage:
                 self._shop.account.arrive(self._clock())
 
     def add_task(
-        self,
-        task_id: str,
-        *,
-        prompt: str,
-        behaviour: Outcome | None = None,
-        model: str = DEFAULT_MODEL,
-        created_at: datetime | None = None,
+        self, task_id: str, *, prompt: str, behaviour: Outcome | None = None, created_at: datetime | None = None
     ) -> None:
         """A task that somebody else bought, now or earlier: it costs nothing here and is no purchase in the book."""
-        order = Order(model, prompt, {"prompt": prompt, **DEFAULT_INPUT}, None)
+        order = Order(DEFAULT_MODEL, prompt, {"prompt": prompt, **DEFAULT_INPUT}, None)
         with self._lock:
             at = created_at or self._clock()
-            self._shop.place(order, MODELS[model], at, behaviour or Succeed(), task_id, task_id)
+            self._shop.place(order, MODELS[DEFAULT_MODEL], at, behaviour or Succeed(), task_id, task_id)
 
     def add_song(self, task_id: str, song: Song | None = None, *, created_at: datetime | None = None) -> None:
         """A music task."""
