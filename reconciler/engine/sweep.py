@@ -408,7 +408,7 @@ class Sweep:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
         begun, self._winding_down = self._clock(), True
         failed: list[Exception] = []
-        while self._unfinished() and self._clock() < (give_up_at := begun + self._patience()):
+        while (self._busy() or self._steps.unsaved) and self._clock() < (give_up_at := begun + self._patience()):
             left = give_up_at - self._clock()
             done = self._crew.finished(min(left, NOT_AGAIN_FOR) if self._steps.unsaved else left)
             try:
@@ -421,9 +421,6 @@ class Sweep:
         self._steps.hand_back()
         if failed:
             raise failed[0]
-
-    def _unfinished(self) -> bool:
-        return self._busy() or bool(self._steps.unsaved)
 
     def _patience(self) -> timedelta:
         patience = self._bounds.patience
