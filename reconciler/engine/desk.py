@@ -130,14 +130,14 @@ class Desk:
         except DatabaseError as error:
             return [error] * len(endings)
 
-    def begin(self, lease: Lease, step: Step, begun: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """Under a lease that goes on. `otherwise`: what is done where that cannot be saved."""
+    def begin(self, lease: Lease, step: Step, after: After = NOTHING) -> None:
+        """Under a lease that goes on; where that is lost, nothing is done."""
 
         def saved(outcome: Commit | Lease) -> None:
             if isinstance(outcome, Lease):
-                begun()
+                after.saved()
 
-        self._partings.append(Parting(Ending(lease, None, then=step), saved, otherwise))
+        self._partings.append(Parting(Ending(lease, None, then=step), saved, after.failed))
 
     # -- endings -------------------------------------------------------------------------------------------------
 

@@ -228,8 +228,8 @@ class Steps:
             if not flight.risky:
                 self._dispatch(flight)
             elif is_alone:
-                dispatch, later = partial(self._dispatch, flight), partial(self._put_off, flight)
-                self.desk.begin(flight.lease, Step.PICTURE, dispatch, later)
+                after = After(partial(self._dispatch, flight), partial(self._put_off, flight))
+                self.desk.begin(flight.lease, Step.PICTURE, after)
             else:
                 self.alone.append(flight.case.track.id)
                 self._put_off(flight)
@@ -346,7 +346,7 @@ class Steps:
                     self._teach_gate(flight.job, finding, case.memory)
 
                 end = partial(self.desk.conclude, flight.lease, case, action, tried, after)
-                self.desk.begin(flight.lease, Step.PICTURE, begun, end)
+                self.desk.begin(flight.lease, Step.PICTURE, After(begun, end))
             case _:
                 self.desk.conclude(flight.lease, case, action, tried, after)
 
@@ -386,7 +386,7 @@ class Steps:
         once."""
         for flight, _ in self.unsaved:
             # Its picture did come back: who takes the track over must not think that it killed this process.
-            self.desk.begin(flight.lease, Step.LOOK, _nothing, _nothing)
+            self.desk.begin(flight.lease, Step.LOOK)
         self.desk.flush()
         for flight in (*self.flights.values(), *self._pictures):
             self.desk.settle(flight.lease, flight.case, plan(flight.case), flight.tried)
@@ -408,10 +408,6 @@ class Steps:
                 self._purse.heard(finding)
             case _:
                 pass
-
-
-def _nothing() -> None:
-    pass
 
 
 def _planned(track: Track, held: Held, policy: Policy) -> tuple[Case, Action]:
