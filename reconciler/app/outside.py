@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TypedDict
+from typing import TypeVar
 
 from reconciler import __version__
 from reconciler.app.clock import ServerClock
@@ -16,12 +15,7 @@ from reconciler.images.proof import Proof
 from reconciler.kie.client import KieClient, KieReader, Observer
 from reconciler.transport import NoAuthorities, Request, Transport, TransportError
 
-
-class _Access(TypedDict):
-    base_url: str
-    api_key: str
-    suno_api_key: str
-    request_timeout: timedelta
+K = TypeVar("K", bound=KieReader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +30,21 @@ class Provider:
     proof: Proof = field(default_factory=Proof)
 
     def reader(self) -> KieReader:
-        return KieReader(self.api, **self._access())
+        return self._kie(KieReader)
 
-    def client(self, observer: Observer | None = None) -> KieClient:
-        return KieClient(self.api, **self._access(), observer=observer)
+    def client(self, observer: Observer) -> KieClient:
+        return self._kie(KieClient, observer)
 
-    def _access(self) -> _Access:
+    def _kie(self, kind: type[K], observer: Observer | None = None) -> K:
         kie = self.settings.kie
-        return {
-            "base_url": kie.base_url,
-            "api_key": kie.api_key.get_secret_value(),
-            "suno_api_key": kie.suno_api_key.get_secret_value(),
-            "request_timeout": kie.request_timeout,
-        }
+        return kind(
+            self.api,
+            base_url=kie.base_url,
+            api_key=kie.api_key.get_secret_value(),
+            suno_api_key=kie.suno_api_key.get_secret_value(),
+            request_timeout=kie.request_timeout,
+            observer=observer,
+        )
 
     def pictures(self, pace: Callable[[str], None] = lambda _: None) -> WebPictures:
         """`pace` is asked before each request with the name of the host."""
