@@ -1,6 +1,5 @@
 """`run`: the daemon, one sweep, or a look at what would be done."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -64,9 +63,9 @@ def run(
         "--json": as_json,
     }
     if not (once or dry_run):
-        _refuse_any(
-            narrowing, "goes with --once or --dry-run only: the daemon works whatever is due, until it is stopped"
-        )
+        if named := ", ".join(option for option, value in narrowing.items() if value):
+            why = "goes with --once or --dry-run only: the daemon works whatever is due, until it is stopped"
+            refuse(f"{named} {why}")
         raise typer.Exit(_serve(ctx))
     if offline and not dry_run:
         refuse("--offline goes with --dry-run only: nothing can be repaired without the network")
@@ -76,12 +75,6 @@ def run(
     if dry_run:
         raise typer.Exit(_preview(ctx, narrowed, offline=offline, as_json=as_json))
     raise typer.Exit(_run_once(ctx, narrowed, metrics_file, as_json=as_json))
-
-
-def _refuse_any(given: Mapping[str, object], why: str) -> None:
-    named = [option for option, value in given.items() if value]
-    if named:
-        refuse(f"{', '.join(named)} {why}")
 
 
 def _narrowed(
