@@ -43,16 +43,20 @@ class Order:
     callback_url: str | None = None
 
 
-class Kie(Protocol):
+class KieReader(Protocol):
     """Every call answers within the request time-out, with a value; none raises for what the provider does."""
-
-    def create(self, order: Order) -> Creation: ...
 
     def task(self, task_id: str) -> TaskAnswer: ...
 
     def song(self, song_id: str) -> SongAnswer: ...
 
     def credit(self) -> Credits | Trouble: ...
+
+
+class Kie(KieReader, Protocol):
+    """Kie with the right to buy."""
+
+    def create(self, order: Order) -> Creation: ...
 
 
 # -- pictures ------------------------------------------------------------------------------------------------------

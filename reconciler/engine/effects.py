@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey
 from reconciler.domain.findings import (
@@ -19,14 +19,12 @@ from reconciler.domain.findings import (
     PictureFinding,
     Refusal,
     Refused,
-    SongAnswer,
     Stored,
-    TaskAnswer,
 )
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
-from reconciler.ports import Clock, Kie, Order, Pictures, Store, StoreError, StoreReader
+from reconciler.ports import Clock, Kie, KieReader, Order, Pictures, Store, StoreError, StoreReader
 
 Asking = Measure | AskTask | AskSong | ListStore
 """Effects that cost nothing and change nothing."""
@@ -41,19 +39,11 @@ def whole(job: J, inline: str | None) -> J:
     return job
 
 
-class Answers(Protocol):
-    """The part of Kie that only answers."""
-
-    def task(self, task_id: str) -> TaskAnswer: ...
-
-    def song(self, song_id: str) -> SongAnswer: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Eyes:
     """What is needed to look without touching: nothing here can buy, store or write."""
 
-    kie: Answers
+    kie: KieReader
     pictures: Pictures
     store: StoreReader
 
