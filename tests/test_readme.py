@@ -182,7 +182,7 @@ def own_tables(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with opened(settings):
         pass
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(own_schema(settings, None)[1])
+        connection.executescript(own_schema(settings, "sqlite")[1])
         yield connection
 
 

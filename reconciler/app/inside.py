@@ -91,14 +91,12 @@ def _where(settings: Settings) -> Where:
     return Where(database.url.get_secret_value(), database.table, renamed, database.schema_)
 
 
-def own_schema(settings: Settings, engine: str | None) -> tuple[str, str]:
-    """The SQL of our tables, and of an index on the app's table that finds stuck rows; by default as the configured
-    database spells them."""
+def own_schema(settings: Settings, engine: str) -> tuple[str, str]:
+    """The SQL of our tables, and of an index on the app's table that finds stuck rows, as `engine` spells them."""
     where = _where(settings)
     schema, _, table = where.table.rpartition(".")
     home, image = f'"{schema}".' if schema else "", where.columns.get("image_url", "image_url")
     # Index and table are in one schema: SQLite wants it told of the index, PostgreSQL of the table.
-    is_sqlite = engine == "sqlite" if engine else settings.database.is_sqlite
-    of_index, of_table = (home, "") if is_sqlite else ("", home)
+    of_index, of_table = (home, "") if engine == "sqlite" else ("", home)
     index = f'CREATE INDEX IF NOT EXISTS {of_index}reconciler_without_image ON {of_table}"{table}" ("{image}") '
     return printed_schema(where, engine), f'{index}WHERE "{image}" IS NULL OR "{image}" = \'\';'

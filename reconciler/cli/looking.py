@@ -78,7 +78,7 @@ def schema(
     if apply:
         with opened(settings):
             pass
-    tables, index = own_schema(settings, dialect)
+    tables, index = own_schema(settings, dialect or configured)
     if as_json:
         output.show_json({"tables": tables, "index": index, "applied": apply})
     elif apply:

@@ -195,9 +195,9 @@ def open_database(
         raise
 
 
-def printed_schema(where: Where, engine: str | None = None) -> str:
-    """The SQL that makes our tables, without asking the database. `engine`: sqlite or postgres, by default its own."""
-    if engine == "sqlite" or (engine is None and where.url.startswith(sqlite.SCHEME)):
+def printed_schema(where: Where, engine: str) -> str:
+    """The SQL that makes our tables, without asking the database. `engine`: sqlite or postgres."""
+    if engine == "sqlite":
         return migrations.schema_sql(sqlite.File(None, field_types=sqlite.FIELD_TYPES), sqlite.SqliteDialect())
     home = where.table.rpartition(".")[0] or "public"
     return migrations.schema_sql(*postgres.unconnected(where.schema, home))

@@ -271,7 +271,7 @@ def test_the_printed_statements_make_the_same_tables(app: Any, make_app: Callabl
     other = make_app()
     app.ready()
     with closing(sqlite3.connect(other.path)) as connection:
-        connection.executescript(printed_schema(Where("sqlite:///nowhere.db")))
+        connection.executescript(printed_schema(Where("sqlite:///nowhere.db"), "sqlite"))
     listing = "SELECT type, name, sql FROM sqlite_master WHERE name LIKE '%reconciler%' AND sql <> '' ORDER BY name"
     assert normal(other.sql(listing)) == normal(app.sql(listing))
 
