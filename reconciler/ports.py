@@ -8,17 +8,7 @@ from typing import Protocol
 
 from reconciler.domain.actions import Buy, Write
 from reconciler.domain.attempts import Attempt
-from reconciler.domain.findings import (
-    Creation,
-    Credits,
-    Fault,
-    Flawed,
-    Refused,
-    Sized,
-    SongAnswer,
-    TaskAnswer,
-    Trouble,
-)
+from reconciler.domain.findings import Creation, Credits, Fault, Flawed, Refused, Sized, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import Closure, GateName, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.standing import Standing, Stood

@@ -7,16 +7,7 @@ from datetime import timedelta
 from reconciler.demo.stage import Stage
 from reconciler.demo.story import ADOPTED, CAME_WITH_THE_MUSIC, GENERATED, RESTORED, Ending, Story, song_id
 from reconciler.domain.states import Reason, State
-from reconciler.kie.simulated import (
-    GOOD_COVER,
-    LOST_SONG,
-    TASK_SERVER_ERROR,
-    Operation,
-    Reply,
-    Rule,
-    Song,
-    Stall,
-)
+from reconciler.kie.simulated import GOOD_COVER, LOST_SONG, TASK_SERVER_ERROR, Operation, Reply, Rule, Song, Stall
 from reconciler.kie.simulated.songs import song_record
 from reconciler.kie.simulated.wire import JSON_TYPE, envelope
 

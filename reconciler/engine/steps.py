@@ -40,12 +40,7 @@ from reconciler.engine.events import Found, Listener, Mistake, Ordered, Overwrit
 from reconciler.engine.lines import Lines
 from reconciler.engine.parts import Parts
 from reconciler.engine.purse import Purse
-from reconciler.ports import (
-    DatabaseError,
-    Held,
-    Lease,
-    Step,
-)
+from reconciler.ports import DatabaseError, Held, Lease, Step
 
 
 @dataclass(frozen=True, slots=True)

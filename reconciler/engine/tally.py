@@ -5,17 +5,7 @@ from collections import Counter
 from reconciler.domain.findings import Accepted, AnswerLost, Finding, NothingMade
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
-from reconciler.engine.events import (
-    Event,
-    Found,
-    GateClosed,
-    Listener,
-    Mistake,
-    Moved,
-    Recognised,
-    Result,
-    Wrote,
-)
+from reconciler.engine.events import Event, Found, GateClosed, Listener, Mistake, Moved, Recognised, Result, Wrote
 from reconciler.ports import Commit
 
 

@@ -4,16 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from reconciler.kie.simulated.behaviour import (
-    Answer,
-    AnswerPicture,
-    Break,
-    Face,
-    NotFound,
-    OmitTaskId,
-    Refuse,
-    Reply,
-)
+from reconciler.kie.simulated.behaviour import Answer, AnswerPicture, Break, Face, NotFound, OmitTaskId, Refuse, Reply
 from reconciler.kie.simulated.tasks import Task
 from reconciler.kie.simulated.wire import Response, envelope, html_page
 

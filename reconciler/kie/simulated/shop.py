@@ -8,13 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.kie.simulated.account import Account
-from reconciler.kie.simulated.behaviour import (
-    CONTENT_REFUSED,
-    CONTENT_REFUSED_AT_ONCE,
-    Outcome,
-    Refuse,
-    Succeed,
-)
+from reconciler.kie.simulated.behaviour import CONTENT_REFUSED, CONTENT_REFUSED_AT_ONCE, Outcome, Refuse, Succeed
 from reconciler.kie.simulated.book import Book, Money
 from reconciler.kie.simulated.files import Shelf
 from reconciler.kie.simulated.models import MODELS, NOT_PUBLISHED, Model
