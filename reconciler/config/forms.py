@@ -1,13 +1,12 @@
 """The forms that texts in settings must have. The errors say the form, never the value."""
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from reconciler.domain.urls import host_of, is_address
+from reconciler.domain.urls import host_of, is_address, is_loopback
 
 _NAME = r"[^\W\d][\w$]*"
 _PLAIN = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})"
@@ -18,10 +17,6 @@ _POSTGRES = re.compile(
 )
 """A password with a bare @ or / in it would be read as a part of the address, and shown."""
 _LABELS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-
-
-def is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def without_nul(value: Any) -> Any:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.config.durations import format_duration
-from reconciler.config.forms import is_loopback
 from reconciler.config.policy import policy_of
 from reconciler.config.problems import Problem
 from reconciler.config.settings import Settings
 from reconciler.domain.models import MODELS
-from reconciler.domain.urls import host_of
+from reconciler.domain.urls import host_of, is_loopback
 
 ACCOUNT_LIMIT, ACCOUNT_WINDOW = 20, timedelta(seconds=10)
 """What Kie grants an account: creations per stretch of time."""

@@ -100,6 +100,10 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
 def under(host: str, suffixes: tuple[str, ...]) -> bool:
     """The host is one of these or below one of them, label by label."""
     return any(f".{host}".endswith("." + suffix.lower().strip(".")) for suffix in suffixes)

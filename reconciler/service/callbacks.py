@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
-from ipaddress import ip_address
 from threading import BoundedSemaphore
 from wsgiref.types import WSGIEnvironment
 
-from reconciler.domain.urls import is_address
+from reconciler.domain.urls import is_address, is_loopback
 from reconciler.kie.callbacks import is_signed, task_ids
 from reconciler.service.buckets import Buckets
 from reconciler.service.pages import Answer
@@ -104,11 +103,7 @@ def _address(environ: WSGIEnvironment) -> str:
     """The peer's, or the one that a proxy on this machine tells."""
     peer = str(environ.get("REMOTE_ADDR", ""))
     told = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
-    return told if _is_loopback(peer) and is_address(told) else peer
-
-
-def _is_loopback(text: str) -> bool:
-    return is_address(text) and ip_address(text).is_loopback
+    return told if is_loopback(peer) and is_address(told) else peer
 
 
 def _body(environ: WSGIEnvironment) -> bytes:

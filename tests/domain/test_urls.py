@@ -16,6 +16,7 @@ from reconciler.domain.urls import (
     host_of,
     image_task_ids,
     is_address,
+    is_loopback,
     kind_of,
     known_life,
     redact,
@@ -179,6 +180,11 @@ def test_the_host_as_it_is_asked_for(text: str, host: str) -> None:
 @pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("kie.ai", False), ("", False)])
 def test_an_address_is_no_name(host: str, expected: bool) -> None:
     assert is_address(host) is expected
+
+
+def test_this_machine_has_a_name_and_many_addresses() -> None:
+    hosts = ("localhost", "127.0.0.9", "::1", "10.0.0.1", "kie.ai", "")
+    assert [is_loopback(host) for host in hosts] == [True] * 3 + [False] * 3
 
 
 @pytest.mark.parametrize(
