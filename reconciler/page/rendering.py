@@ -33,7 +33,6 @@ _FILTERS: dict[str, Callable[..., object]] = {
 def render(told: Told, policy: Policy, here: datetime) -> bytes:
     """`here`: the time by this machine's clock."""
     context: dict[str, Any] = {
-        "told": told,
         "health": told.health,
         "policy": policy,
         "here": here,
