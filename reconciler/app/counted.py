@@ -18,7 +18,7 @@ def counting(metrics: Metrics, tell: Tell) -> Tell:
 
     def told(event: ServiceEvent) -> None:
         if isinstance(event, Late):
-            (metrics.scheduler_overlap if event.overlap else metrics.scheduler_missed)()
+            (metrics.sweeps.overlaps if event.overlap else metrics.sweeps.missed).inc()
         tell(event)
 
     return told

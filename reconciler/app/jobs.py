@@ -71,14 +71,14 @@ class Jobs:
     def sweep(self) -> datetime | None:
         """Work what is due. Returns when something is due next."""
         trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
-        self._metrics.sweep_begun(trigger, begun)
+        self._metrics.sweeps.begun(trigger, begun)
         result = self._tried("sweep", lambda: self._sweep(trigger))
         if result is None:
             self.failed_sweeps += 1
             self._working.drop()
             return None
         self.failed_sweeps, self.status.swept_at = 0, utc_now()
-        self._metrics.sweep_done(utc_now(), utc_now() - begun)
+        self._metrics.sweeps.done(utc_now(), utc_now() - begun)
         return self._clock.here(result.next_at) if result.next_at is not None else None
 
     def audit(self) -> None:
@@ -122,7 +122,7 @@ class Jobs:
             kind = _kind(error)
             self.troubles[job] = f"{job}: {error}" if kind is not SweepFailure.MISTAKE else f"{job}: a mistake"
             if job == "sweep":
-                self._metrics.sweep_failed(kind)
+                self._metrics.sweeps.failed(kind)
             self._ears.tell(JobFailed(job, error, mistake=kind is SweepFailure.MISTAKE))
             return None
         if self.troubles.pop(job, None) is not None:

@@ -47,14 +47,14 @@ def run_once(
         sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
         started(sweep)
         begun = utc_now()
-        metrics.sweep_begun(Trigger.ONCE, begun)
+        metrics.sweeps.begun(Trigger.ONCE, begun)
         try:
             result = sweep.run()
         finally:
             crew.close()
             if narrowed.only is None and narrowed.audit:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
-        metrics.sweep_done(utc_now(), utc_now() - begun)
+        metrics.sweeps.done(utc_now(), utc_now() - begun)
         return result
 
 

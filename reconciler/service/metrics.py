@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import (
@@ -22,7 +22,7 @@ from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.ports import Overview
 from reconciler.service.callbacks import Reception
 from reconciler.service.catalogue import Catalogue, Described
-from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts, SweepFailure, Trigger
+from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts
 from reconciler.service.exposition import Exposition
 from reconciler.service.gauges import Snapshot
 
@@ -33,7 +33,7 @@ _LEVELS = {"trace": "debug", **{level: level for level in LEVELS}, "critical": "
 class Metrics:
     """An engine listener and the observer of calls to Kie and to a bucket. Safe in several threads.
 
-    `kinds`: the words that Kie's client has for what it does not understand.
+    `sweeps` is told of sweeps as a whole. `kinds`: the words that Kie's client has for what it does not understand.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Metrics:
         self.registry, self.made = make.registry, make.made
         self._snapshot = Snapshot(make, policy)
         self._unseen = make.counter("snapshot_failures_total", "Snapshots that could not be taken.")
-        self._sweeps, self._steps = SweepCounts(make, sweep_interval), StepCounts(make, policy)
+        self.sweeps, self._steps = SweepCounts(make, sweep_interval), StepCounts(make, policy)
         self._calls, self._store = CallCounts(make, kinds), StoreCounts(make)
         text = "Calls of Kie, or of whoever found the address, by what came of them."
         self._heard = make.counter("callbacks_total", text, outcome=Reception)
@@ -66,21 +66,6 @@ class Metrics:
         self._steps(event)
         if isinstance(event, CreditsRead):
             self._snapshot.credits(event)
-
-    def sweep_begun(self, trigger: Trigger, at: datetime) -> None:
-        self._sweeps.begun(trigger, at)
-
-    def sweep_done(self, at: datetime, took: timedelta) -> None:
-        self._sweeps.done(at, took)
-
-    def sweep_failed(self, reason: SweepFailure) -> None:
-        self._sweeps.failed(reason)
-
-    def scheduler_missed(self) -> None:
-        self._sweeps.missed.inc()
-
-    def scheduler_overlap(self) -> None:
-        self._sweeps.overlaps.inc()
 
     # -- what others tell --------------------------------------------------------------------------------------
 

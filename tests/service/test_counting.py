@@ -282,14 +282,14 @@ def test_calls_from_many_threads_are_all_counted(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("trigger", list(Trigger))
 def test_a_sweep_begins(metrics: Metrics, trigger: Trigger) -> None:
-    assert changed(metrics, lambda: metrics.sweep_begun(trigger, NOW)) == {
+    assert changed(metrics, lambda: metrics.sweeps.begun(trigger, NOW)) == {
         f"sweeps_total{{{trigger}}}": 1,
         "last_sweep_attempt_timestamp_seconds": NOW.timestamp(),
     }
 
 
 def test_a_sweep_ends_well(metrics: Metrics) -> None:
-    assert changed(metrics, lambda: metrics.sweep_done(NOW, timedelta(seconds=90))) == {
+    assert changed(metrics, lambda: metrics.sweeps.done(NOW, timedelta(seconds=90))) == {
         "last_sweep_success_timestamp_seconds": NOW.timestamp(),
         "sweep_duration_seconds_count": 1,
         "sweep_duration_seconds_sum": 90,
@@ -298,20 +298,20 @@ def test_a_sweep_ends_well(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("reason", list(SweepFailure))
 def test_a_sweep_fails(metrics: Metrics, reason: SweepFailure) -> None:
-    assert changed(metrics, lambda: metrics.sweep_failed(reason)) == {f"sweep_failures_total{{{reason}}}": 1}
+    assert changed(metrics, lambda: metrics.sweeps.failed(reason)) == {f"sweep_failures_total{{{reason}}}": 1}
 
 
 def test_an_unknown_trigger_or_failure_is_refused_and_makes_no_series(metrics: Metrics) -> None:
     before = numbers(metrics)
     with pytest.raises(ValueError, match="cron"):
-        metrics.sweep_begun("cron", NOW)  # type: ignore[arg-type]
+        metrics.sweeps.begun("cron", NOW)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="boredom"):
-        metrics.sweep_failed("boredom")  # type: ignore[arg-type]
+        metrics.sweeps.failed("boredom")  # type: ignore[arg-type]
     assert numbers(metrics) == before
 
 
 def test_the_scheduler(metrics: Metrics) -> None:
-    deeds = (metrics.scheduler_missed, metrics.scheduler_overlap, metrics.scheduler_overlap)
+    deeds = (metrics.sweeps.missed.inc, metrics.sweeps.overlaps.inc, metrics.sweeps.overlaps.inc)
     assert changed(metrics, *deeds) == {"scheduler_missed_total": 1, "scheduler_overlaps_total": 2}
 
 
