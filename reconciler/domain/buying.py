@@ -127,8 +127,7 @@ def look_again(case: Case) -> Wait | Measure | None:
     if not case.memory.host_suspect:
         return None
     source = shown(case.track, case.memory, case.policy)
-    ailment = case.memory.ailing(source.name) if source is not None else None
-    if source is None or ailment is None or not ailment.dead:
+    if source is None or not (ailment := case.memory.ailing(source.name)).dead:
         return Wait(None, None, Reason.HOST_SUSPECT)
     is_due = ailment.retry_at is None or ailment.retry_at <= case.now
     return Measure(source) if is_due else Wait(ailment.retry_at, None, Reason.HOST_SUSPECT)
