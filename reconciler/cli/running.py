@@ -141,11 +141,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
     warn(settings)
     with stopping() as stop, progress(console) as shown:
         result = run_once(
-            settings,
-            narrowed,
-            metrics,
-            each(EventLog(), shown),
-            lambda sweep: stop.on_stop(sweep.stop, shown.stopping),
+            settings, narrowed, metrics, each(EventLog(), shown), lambda sweep: stop.on_stop(sweep.stop, shown.stopping)
         )
     code = DONE if result.at_rest else WORK_REMAINS
     try:

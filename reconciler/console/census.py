@@ -74,12 +74,7 @@ def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[R
 
 def _gates(gate: GateView, policy: Policy) -> list[dict[str, Any]]:
     return [
-        {
-            "name": each.name,
-            "until": moment(each.until),
-            "detail": plain(each.detail) or None,
-            "todo": each.todo,
-        }
+        {"name": each.name, "until": moment(each.until), "detail": plain(each.detail) or None, "todo": each.todo}
         for each in shut(gate, policy)
     ]
 

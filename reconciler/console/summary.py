@@ -74,10 +74,7 @@ def _did(result: Result) -> str:
     resolved = ", ".join(f"{tracks} {how.replace('_', ' ')}" for how, tracks in sorted(result.resolved.items()))
     extra = [
         f"{number} {what}"
-        for number, what in (
-            (result.repeats, "repeats of a lost order"),
-            (result.unknown, "with a lost answer"),
-        )
+        for number, what in ((result.repeats, "repeats of a lost order"), (result.unknown, "with a lost answer"))
         if number
     ]
     bought = " ".join([str(result.purchases), f"({', '.join(extra)})" if extra else ""]).strip()

@@ -35,12 +35,7 @@ PARTS = (
         "settling, to be measured, or to be moved before its URL dies",
         frozenset({State.EXPIRING, State.UNVERIFIED, State.SETTLING}),
     ),
-    Part(
-        "work",
-        "Under way",
-        "ordered, at Kie, or being fetched",
-        UNDER_WAY,
-    ),
+    Part("work", "Under way", "ordered, at Kie, or being fetched", UNDER_WAY),
     Part(
         "wait",
         "Waiting",
