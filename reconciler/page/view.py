@@ -138,8 +138,8 @@ def _groups(seen: Seen) -> Iterator[Group]:
         if count:
             states = stand[reason]
             examples = [example for example in seen.examples if example.reason is reason]
-            alone = states[0] if len(states) == 1 else None
-            yield Group(reason, states, count, _advice(alone, reason), examples)
+            told = advice(states[0], reason) if len(states) == 1 else to_do(reason)
+            yield Group(reason, states, count, told, examples)
 
 
 def _states(seen: Seen, reason: Reason) -> Sequence[State]:
@@ -153,10 +153,6 @@ def _calm(reason: Reason, states: Sequence[State]) -> int:
     if reason is Reason.IN_FLIGHT:
         return 2
     return 0 if any(state in GIVEN_UP for state in states) else 1
-
-
-def _advice(state: State | None, reason: Reason) -> str:
-    return advice(state, reason) if state is not None else to_do(reason)
 
 
 def _tile(recovery: Recovery, shown: Shown) -> Tile:
