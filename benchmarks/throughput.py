@@ -37,6 +37,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.states import State
 from reconciler.engine.crew import WORKERS, Threads
 from reconciler.engine.effects import Hands
+from reconciler.engine.lately import Lately
 from reconciler.engine.parts import Parts
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.images.local_store import LocalStore
@@ -189,7 +190,7 @@ def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable
     store.adopt(None)
     crew = Threads()
     hands = Hands(kie, pictures, store, policy, now)
-    parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now)
+    parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now, Lately())
 
     def sweep(tracks: int, only: tuple[str, ...] | None = None) -> None:
         result = Sweep(parts, Bounds(now() + timedelta(hours=1), only), lambda _: None).run()

@@ -44,7 +44,8 @@ def run_once(
     with provider(settings) as outside, opened(settings, outside.clock.heard) as database:
         narrowed = known(settings, narrowed, database.app, database.leases.peek)
         bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
-        sweep = Sweep(parts_of(database, outside, crew, metrics, lately=lately), bounds, each(metrics, listener))
+        parts = parts_of(database, outside, crew, metrics, lately or Lately())
+        sweep = Sweep(parts, bounds, each(metrics, listener))
         started(sweep)
         begun = utc_now()
         metrics.sweeps.begun(Trigger.ONCE, begun)

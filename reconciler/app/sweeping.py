@@ -69,7 +69,7 @@ class Sweeping:
         """`trigger` None: a slice of the audit. `reached` is told in any case at which key the next one resumes."""
         name, begun, metrics = token_hex(4), utc_now(), self._ears.metrics
         crew = Threads(haste.workers, self._watch)
-        parts = parts_of(database, self._outside, crew, metrics, haste.pace, self._lately)
+        parts = parts_of(database, self._outside, crew, metrics, self._lately, haste.pace)
         sweep = Sweep(parts, bounds, each(metrics, self._ears.listen(name)))
         self._running[sweep] = None
         try:

@@ -27,12 +27,7 @@ def unhurried(_: str) -> None:
 
 
 def parts_of(
-    database: Database,
-    outside: Provider,
-    crew: Crew,
-    observer: Counter,
-    pace: Pace = unhurried,
-    lately: Lately | None = None,
+    database: Database, outside: Provider, crew: Crew, observer: Counter, lately: Lately, pace: Pace = unhurried
 ) -> Parts:
     """Raises StoreUnfit where the store is not the one that the database knows, StoreAway where it does not answer."""
     outside.proof.lapse()
@@ -40,4 +35,4 @@ def parts_of(
     kie, pictures = outside.client(observer), outside.pictures(pace)
     hands = Hands(kie, pictures, store, outside.policy, outside.clock)
     ports = database.finder, database.leases, database.gate
-    return Parts(*ports, hands, crew, outside.policy, outside.clock, lately or Lately())
+    return Parts(*ports, hands, crew, outside.policy, outside.clock, lately)

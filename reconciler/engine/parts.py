@@ -1,6 +1,6 @@
 """What a sweep works with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
@@ -18,4 +18,4 @@ class Parts:
     crew: Crew
     policy: Policy
     clock: Clock
-    lately: Lately = field(default_factory=Lately)
+    lately: Lately

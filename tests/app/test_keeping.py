@@ -22,6 +22,7 @@ from reconciler.app.work import parts_of
 from reconciler.config import load
 from reconciler.database import MARKER
 from reconciler.engine.crew import Threads
+from reconciler.engine.lately import Lately
 from reconciler.images import s3_asking
 from reconciler.images.local_store import LocalStore
 from reconciler.images.s3_store import S3Probe
@@ -312,7 +313,7 @@ def test_each_sweep_tries_it_anew_and_knows_what_it_did_not_take(
     picture = Prepared(b"picture", "jpg", "image/jpeg", 2048, 1152, sha256(b"picture").hexdigest())
     with provider(settings) as outside, opened(settings) as database, closing(Threads()) as crew:
         for sweep in range(3):
-            parts = parts_of(database, outside, crew, metrics_of(settings))
+            parts = parts_of(database, outside, crew, metrics_of(settings), Lately())
             for _ in range(2):
                 parts.hands.store.prove()
             if sweep == 0:
