@@ -224,7 +224,7 @@ def _postgres(
     try:
         with connection.reading():
             if not readonly:
-                postgres.refuse_replica(db, place)
+                postgres.refuse_unwritable(db, place)
     except BaseException:
         connection.close()
         raise

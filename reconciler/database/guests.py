@@ -16,6 +16,9 @@ GENERATED = "generated "
 _LOOKING = ("SELECT", "UPDATE")
 """An update looks for its rows too."""
 
+USE_PRIMARY = "Use the address of the primary server"
+_READ_ONLY = "default_transaction_read_only"
+
 _LOCK = 7_236_412_018
 """Of all processes that make or change our tables; it ends with their transaction."""
 
@@ -163,12 +166,30 @@ def policy(name: str, role: str) -> str:
     return f"CREATE POLICY reconciler ON {name} FOR ALL TO {role} USING (true) WITH CHECK (true)"
 
 
-def why_readonly(db: Any) -> str | None:
-    sql = "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean"
-    is_replica, is_readonly = db.execute_sql(sql).fetchone()
-    if is_replica:
-        return "the server is a read-only replica"
-    return "the database allows no writing by default" if is_readonly else None
+class Unwritable(NamedTuple):
+    why: str
+    todo: str
+
+
+def unwritable(db: Any) -> Unwritable | None:
+    if one(db, "SELECT pg_is_in_recovery()"):
+        return Unwritable("the server is a read-only replica", USE_PRIMARY)
+    on = f"name = '{_READ_ONLY}' AND setting = 'on'"
+    source = one(db, f"SELECT (SELECT source FROM pg_settings WHERE {on})")
+    if source is None:
+        return None
+    role, database = (quoted(str(one(db, f"SELECT {name}"))) for name in ("session_user", "current_database()"))
+    set_for = {
+        "database": f"DATABASE {database}",
+        "user": f"ROLE {role}",
+        "database user": f"ROLE {role} IN DATABASE {database}",
+        "global": "ROLE ALL",
+    }.get(source)
+    elsewhere = f"set {_READ_ONLY} to off in the server's settings, or in database.url if that sets it"
+    # Whoever runs it may be kept from writing too.
+    helps = f"BEGIN READ WRITE; ALTER {set_for} RESET {_READ_ONLY}; COMMIT" if set_for else elsewhere
+    space = "if a provider set it for lack of space, make space first"
+    return Unwritable("the database allows no writing by default", f"End that: {helps}; {space}")
 
 
 def version_and_role(db: Any) -> tuple[str, str]:

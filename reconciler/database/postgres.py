@@ -58,7 +58,6 @@ _TIMES = {"timestamp with time zone": "timestamptz", "timestamp without time zon
 _TIME_FIELDS = ("created_at", "updated_at")
 _FORM = 'YYYY-MM-DD"T"HH24:MI:SS.US'
 FIELD_TYPES = {"INSTANT": "TIMESTAMPTZ", "FLOAT": "DOUBLE PRECISION"}
-USE_PRIMARY = "Use the address of the primary server"
 ASK_CHECK = "Run `reconciler check`: it prints the statement that helps"
 _FOR_OTHERS = frozenset({"pgbouncer"})
 """Parameters of a URL that are meant for another driver; what they ask for is kept anyway."""
@@ -377,11 +376,11 @@ def _exists(db: Any, qualified: str) -> bool:
     return guests.located(db, schema, table) is not None
 
 
-def refuse_replica(db: Any, place: str) -> None:
+def refuse_unwritable(db: Any, place: str) -> None:
     """For those who are to write."""
-    why = guests.why_readonly(db)
-    if why is not None:
-        raise DatabaseReadOnly(why, place, USE_PRIMARY)
+    found = guests.unwritable(db)
+    if found is not None:
+        raise DatabaseReadOnly(found.why, place, found.todo)
 
 
 def hidden_rows(table: str) -> SchemaError:
@@ -409,6 +408,7 @@ def _answer(cursor: Any) -> tuple[list[Any], int]:
 
 _Kind = tuple[type[DatabaseError], str, str]
 
+_SEE_PRIMARY = f"{guests.USE_PRIMARY}; if it is that, run `reconciler check`: it tells what allows writing again"
 _LOCKED = (DatabaseLocked, "the database is busy", "Try again, or end what holds its lock")
 _SHORT = (DatabaseLocked, "the server is short of means", "See the server's log; a daemon tries again")
 _CROWDED = (
@@ -421,7 +421,7 @@ _LOGIN = (DatabaseMissing, "the login was refused", "Check database.url: user, p
 _REFUSED = (RowRefused, "the row was refused", "See the table's constraints, triggers and indexes")
 _BROKEN = (DatabaseBroken, "the database is damaged", "See the server's log")
 _BY_STATE: Mapping[str, _Kind] = {
-    "25006": (DatabaseReadOnly, "the database may not be written", USE_PRIMARY),
+    "25006": (DatabaseReadOnly, "the database may not be written", _SEE_PRIMARY),
     "25P03": _GONE,  # idle in a transaction for too long
     "25P04": _GONE,  # a transaction that took too long
     "3D000": _LOGIN,

@@ -522,9 +522,9 @@ def test_a_server_that_was_made_read_only_is_left_as_it_is(turncoat: Turncoat, s
     """As some providers do before their disk is full; they let through who insists."""
     with closing(open_database(stage, Policy())) as database:
         with read_only(turncoat, stage):
-            with pytest.raises(DatabaseReadOnly):
+            with pytest.raises(DatabaseReadOnly, match="if it is that, run `reconciler check`"):
                 database.notes.put("a", "b")
-            with pytest.raises(DatabaseReadOnly, match="allows no writing by default"):
+            with pytest.raises(DatabaseReadOnly, match=r"allows no writing by default\. End that: .*make space"):
                 open_database(stage, Policy())
             open_reader(stage, Policy()).close()
         database.notes.put("a", "b")

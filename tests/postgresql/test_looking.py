@@ -10,8 +10,9 @@ from typer.testing import CliRunner, Result
 
 from reconciler.cli import app as command_line
 from reconciler.commands.checking.lines import UNFIT, Outcome
-from reconciler.database import DatabaseReadOnly
+from reconciler.database import DatabaseReadOnly, Where, open_database
 from reconciler.database.tables import OWN
+from reconciler.domain.policy import Policy
 from reconciler.ports import Commit
 from tests.postgres import SUPERUSER, Server
 from tests.postgresql.guest import TRACK, URL, Home, home, home_on, said, worked
@@ -116,11 +117,28 @@ def test_a_replica_is_read_and_neither_worked_on_nor_found_well() -> None:
             server.restart()
 
 
-def test_a_database_that_is_not_written_by_default_is_told(home: Home) -> None:
-    home.sql(f"ALTER DATABASE {home.name} SET default_transaction_read_only = on")
-    with pytest.raises(DatabaseReadOnly, match="no writing by default"):
-        home.database(SUPERUSER)
-    assert "no writing by default" in said(home.check(SUPERUSER), Outcome.FAILED)[0]
+READ_ONLY = "default_transaction_read_only"
+
+
+@pytest.mark.parametrize("of", ["DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}"])
+def test_a_database_that_is_not_written_by_default_is_told_and_by_what_it_is_again(home: Home, of: str) -> None:
+    role, where = home.guest(), of.format(database=f'"{home.name}"', role='"guest"')
+    home.sql(f"ALTER {where} SET {READ_ONLY} = on")
+    helps = f"BEGIN READ WRITE; ALTER {where} RESET {READ_ONLY}; COMMIT"
+    with pytest.raises(DatabaseReadOnly, match="no writing by default") as caught:
+        home.database(role)
+    (told,) = said(home.check(role), Outcome.FAILED)
+    for text in (str(caught.value), told):
+        assert f"End that: {helps}; " in text
+        assert "primary" not in text
+    home.sql(helps)
+    home.database(role).close()
+
+
+def test_a_role_that_is_not_to_write_by_its_address_is_told_so(home: Home) -> None:
+    url = f"{home.url(home.guest())}?options=-c%20{READ_ONLY}%3Don"
+    with pytest.raises(DatabaseReadOnly, match=rf"End that: set {READ_ONLY} to off .*database\.url"):
+        open_database(Where(url), Policy())
 
 
 # -- the SQL that is printed -------------------------------------------------------------------------------------------

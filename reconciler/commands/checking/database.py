@@ -22,7 +22,6 @@ from reconciler.database import (
     rights,
 )
 from reconciler.database.connection import connect
-from reconciler.database.postgres import USE_PRIMARY
 from reconciler.database.schema import OPTIONAL
 from reconciler.database.tables import HAND_OVER
 from reconciler.domain.scope import UNFINISHED
@@ -100,12 +99,11 @@ def _server(settings: Settings) -> Generator[Line, None, Sequence[guests.Problem
     connection = connect(database.url.get_secret_value(), None, schema=database.schema_, readonly=True)
     with closing(connection), connection.snapshot():
         version, role = guests.version_and_role(connection.db)
-        why_readonly = guests.why_readonly(connection.db)
+        unwritable = guests.unwritable(connection.db)
         problems = list(rights.missing(connection.db, _wish(settings)))
     place = f"{database.place} answers: PostgreSQL {version}, as role {role}"
-    yield (
-        failed("database", f"{place}; {why_readonly}. {USE_PRIMARY}", UNFIT) if why_readonly else ok("database", place)
-    )
+    said = f"{place}; {unwritable.why}. {unwritable.todo}" if unwritable else place
+    yield failed("database", said, UNFIT) if unwritable else ok("database", said)
     yield from (_missing(problem) for problem in problems)
     if not problems:
         yield ok("rights", f"{role} may do all that it has to")
