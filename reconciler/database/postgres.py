@@ -131,7 +131,8 @@ class PostgresDialect(Dialect):
         source = error if isinstance(error, psycopg.Error) else error.__context__
         state = getattr(source, "sqlstate", None) or ""
         said = str(source or error).strip().partition("\n")[0]
-        kind, what, todo = _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or _otherwise(source, said)
+        pooler = _STATEMENT_MODE if "statement pooling mode" in said else None
+        kind, what, todo = pooler or _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or _otherwise(source, said)
         return kind(f"{what} ({said})", place, todo)
 
     def is_fault(self, error: Exception) -> bool:
@@ -420,6 +421,12 @@ _GONE = (DatabaseGone, "the connection failed", "See whether the server runs and
 _LOGIN = (DatabaseMissing, "the login was refused", "Check database.url: user, password and name of the database")
 _REFUSED = (RowRefused, "the row was refused", "See the table's constraints, triggers and indexes")
 _BROKEN = (DatabaseBroken, "the database is damaged", "See the server's log")
+_STATEMENT_MODE = (
+    DatabaseMissing,
+    "the pooler lends a session for one statement alone",
+    "Set pool_mode = transaction in PgBouncer, or give database.url the address of a pooler in transaction mode",
+)
+"""A pooler's own faults all have the state of a connection that failed."""
 _BY_STATE: Mapping[str, _Kind] = {
     "25006": (DatabaseReadOnly, "the database may not be written", _SEE_PRIMARY),
     "25P03": _GONE,  # idle in a transaction for too long

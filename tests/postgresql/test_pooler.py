@@ -11,7 +11,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.database import Database, DatabaseError, DatabaseGone, Where, open_database, open_reader
+from reconciler.commands.checking.database import check_database
+from reconciler.commands.checking.lines import UNFIT
+from reconciler.config import Settings
+from reconciler.database import (
+    Database,
+    DatabaseError,
+    DatabaseGone,
+    DatabaseMissing,
+    Where,
+    open_database,
+    open_reader,
+)
 from reconciler.database.connection import connect
 from reconciler.database.postgres import Limits
 from reconciler.domain.actions import Buy, Write
@@ -219,6 +230,21 @@ def test_many_transactions_wait_for_few_sessions(narrow: Bouncer, name: str) -> 
                 pids.add(connection.db.execute_sql("SELECT pg_backend_pid()").fetchone()[0])
         assert len(pids) == 1
         assert narrow.connections(name) == 5
+
+
+@pytest.fixture(scope="module")
+def in_statement_mode(postgres: Server) -> Iterator[Bouncer]:
+    with Bouncer(postgres, pool_mode="statement") as made:
+        yield made
+
+
+def test_a_pooler_that_lends_for_one_statement_is_none_to_wait_for(in_statement_mode: Bouncer, name: str) -> None:
+    url = in_statement_mode.url(name)
+    for opening in (open_database, open_reader):
+        with pytest.raises(DatabaseMissing, match=r"statement pooling mode.*\. Set pool_mode = transaction"):
+            opening(Where(url), POLICY)
+    (told,) = check_database(Settings.model_validate({"database": {"url": url}}))
+    assert told.code == UNFIT
 
 
 def test_who_gets_no_session_is_not_kept_waiting_for_ever(narrow: Bouncer, name: str) -> None:
