@@ -110,7 +110,7 @@ COLUMNS = f"""
                 SELECT t.oid, t.typtype, t.typbasetype, t.typelem, t.typlen
                 FROM kind JOIN pg_type t ON t.oid = kind.typbasetype WHERE kind.typtype = 'd'
             )
-            SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN 'ARRAY' ELSE format_type(oid, NULL) END
+            SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN 'ARRAY' ELSE trim('"' FROM format_type(oid, NULL)) END
             FROM kind WHERE typtype <> 'd'
         ) END
     FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum

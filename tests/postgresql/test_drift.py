@@ -261,6 +261,14 @@ def test_odd_types_that_hold_texts_do(place: Home, columns: dict[str, str]) -> N
     does_the_job(place, [A, B])
 
 
+def test_names_that_the_server_quotes_are_the_same_types(place: Home) -> None:
+    place.sql(ddl({**USUAL, "task_id": "uuid"}))
+    place.sql(f"ALTER DATABASE {place.name} SET quote_all_identifiers = on")
+    filled(place, A, B)
+    does_the_job(place, [A, B])
+    assert said(place.check(SUPERUSER), Outcome.FAILED) == []
+
+
 def test_an_archived_track_is_completed_in_a_column_of_words(place: Home) -> None:
     place.sql("CREATE TYPE track_status AS ENUM ('pending', 'completed', 'archived')")
     place.sql(ddl({**USUAL, "status": "track_status"}))
