@@ -121,45 +121,95 @@ COLUMNS = f"""
 # -- row security ------------------------------------------------------------------------------------------------------
 
 
-def filtered(schema: str, table: str) -> str:
-    """Row security applies to this role, whatever its policies let through. In SQL."""
-    return f"row_security_active({literal(quoted(schema, table))}::regclass)"
+def filtered(schema: str, table: str, *, is_plain: bool) -> str:
+    """Row security applies, whatever its policies let through. In SQL."""
+    if is_plain:
+        return f"row_security_active({literal(quoted(schema, table))}::regclass)"
+    return f"EXISTS ({_filtered(schema, table)})"
 
 
-def hiding(schema: str, table: str) -> str:
+def hiding(schema: str, table: str, *, is_plain: bool) -> str:
     """Rows may be kept from this role. In SQL."""
-    return f"{filtered(schema, table)} AND NOT {open_to_all(schema, table, _LOOKING)}"
+    if is_plain:
+        return f"{filtered(schema, table, is_plain=True)} AND NOT {open_to_all(schema, table, _LOOKING)}"
+    return f"EXISTS ({_hiding(schema, table)})"
+
+
+def _hiding(schema: str, table: str) -> str:
+    return f"SELECT * FROM ({_filtered(schema, table)}) AS filtered WHERE NOT {_open(_LOOKING, _FILTERED)}"
+
+
+def _filtered(schema: str, table: str) -> str:
+    """The tables to which row security applies, and whom to."""
+    is_let_by = "rolsuper OR rolbypassrls OR (NOT relforcerowsecurity AND pg_has_role(looker, relowner, 'USAGE'))"
+    return (
+        f"{_behind(schema, table)} SELECT nspname, relname, rolname FROM behind JOIN pg_class c USING (oid) "
+        "JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_roles r ON r.oid = looker "
+        f"WHERE relrowsecurity AND NOT ({is_let_by})"
+    )
+
+
+def _behind(schema: str, table: str) -> str:
+    """The table; or the view, with all that it reads, and for whom: that is its owner, unless it says otherwise."""
+    is_invoker = "CASE option_name WHEN 'security_invoker' THEN option_value::boolean ELSE false END"
+    return f"""
+        WITH RECURSIVE me AS (SELECT oid FROM pg_roles WHERE rolname = current_user), behind AS (
+            SELECT {literal(quoted(schema, table))}::regclass::oid AS oid, me.oid AS looker FROM me
+            UNION
+            SELECT refobjid, CASE WHEN EXISTS (SELECT FROM pg_options_to_table(reloptions) WHERE {is_invoker})
+                THEN me.oid ELSE relowner END
+            FROM me, behind JOIN pg_class c ON c.oid = behind.oid AND relkind = 'v'
+                JOIN pg_rewrite r ON ev_class = c.oid AND ev_type = '1'
+                JOIN pg_depend ON classid = 'pg_rewrite'::regclass AND objid = r.oid
+            WHERE refclassid = 'pg_class'::regclass AND refobjid <> c.oid
+        )"""
 
 
 def open_to_all(schema: str, table: str, commands: Sequence[str]) -> str:
     """Policies let this role do all of `commands` to all rows, and none narrows that. In SQL."""
+    return _open(commands, _Of(literal(schema), literal(table), "current_user"))
+
+
+class _Of(NamedTuple):
+    """Whose policies, and whom they apply to. In SQL."""
+
+    schema: str
+    table: str
+    role: str
+
+
+_FILTERED = _Of("nspname", "relname", "rolname")
+
+
+def _open(commands: Sequence[str], of: _Of) -> str:
     is_open = " AND ".join(f"bool_or(is_open AND cmd IN ('ALL', '{each}'))" for each in commands)
-    policies = _policies(schema, table, commands)
-    return f"coalesce((SELECT {is_open} AND NOT bool_or(narrows) FROM ({policies}) AS policies), false)"
+    return f"coalesce((SELECT {is_open} AND NOT bool_or(narrows) FROM ({_policies(commands, of)}) AS policies), false)"
 
 
-def _policies(schema: str, table: str, commands: Sequence[str]) -> str:
-    """Those that apply to this role."""
+def _policies(commands: Sequence[str], of: _Of) -> str:
+    """Those that apply to the role."""
     unconditional = "coalesce(qual, 'true') = 'true' AND coalesce(with_check, 'true') = 'true'"
-    mine = (
-        "EXISTS (SELECT FROM unnest(roles) AS r WHERE CASE r WHEN 'public' THEN true ELSE pg_has_role(r, 'USAGE') END)"
+    its_own = (
+        "EXISTS (SELECT FROM unnest(roles) AS r "
+        f"WHERE CASE r WHEN 'public' THEN true ELSE pg_has_role({of.role}, r, 'USAGE') END)"
     )
     return (
         f"SELECT cmd, permissive = 'PERMISSIVE' AND {unconditional} AS is_open, "
         f"permissive = 'RESTRICTIVE' AND NOT ({unconditional}) AS narrows FROM pg_policies "
-        f"WHERE schemaname = {literal(schema)} AND tablename = {literal(table)} "
-        f"AND cmd IN ('ALL', {', '.join(map(literal, commands))}) AND {mine}"
+        f"WHERE schemaname = {of.schema} AND tablename = {of.table} "
+        f"AND cmd IN ('ALL', {', '.join(map(literal, commands))}) AND {its_own}"
     )
 
 
 def hides_rows(db: Any, schema: str, table: str) -> Problem | None:
-    if not one(db, f"SELECT {hiding(schema, table)}"):
+    narrowed = f"SELECT bool_or(narrows) FROM ({_policies(_LOOKING, _FILTERED)}) AS policies"
+    found = db.execute_sql(f"SELECT *, ({narrowed}) FROM ({_hiding(schema, table)}) AS hiding LIMIT 1").fetchone()
+    if found is None:
         return None
-    role, name = role_of(db), quoted(schema, table)
+    name, role, is_narrowed = quoted(*found[:2]), quoted(found[2]), found[3]
     what = f"row level security of {name} applies to role {role}, and rows that it hides would count as deleted"
-    narrowed = one(db, f"SELECT bool_or(narrows) FROM ({_policies(schema, table, _LOOKING)}) AS policies")
     # What a restrictive policy takes away no other one gives back.
-    return Problem(what, f"ALTER ROLE {role} BYPASSRLS" if narrowed else policy(name, role))
+    return Problem(what, f"ALTER ROLE {role} BYPASSRLS" if is_narrowed else policy(name, role))
 
 
 def policy(name: str, role: str) -> str:

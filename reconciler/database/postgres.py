@@ -186,12 +186,13 @@ class PostgresDialect(Dialect):
         problem = guests.hides_rows(db, str(home), table)
         if problem is not None:
             raise SchemaError([problem.what], f"{home}.{table}", problem.statement)
+        is_plain = guests.is_plain(db, str(home), table)
         # Where policies let all rows through, they are looked at each time, which takes longer.
-        is_filtered = guests.one(db, f"SELECT {guests.filtered(str(home), table)}")
+        is_filtered = guests.one(db, f"SELECT {guests.filtered(str(home), table, is_plain=is_plain)}")
         hiding = guests.hiding if is_filtered else guests.filtered
-        self.table, self.hiding = f"{home}.{table}", hiding(str(home), table)
+        self.table, self.hiding = f"{home}.{table}", hiding(str(home), table, is_plain=is_plain)
         # Of a view rows cannot always be locked, and not by everybody who may write them.
-        self.locks_rows = guests.is_plain(db, str(home), table)
+        self.locks_rows = is_plain
 
     # -- expressions ---------------------------------------------------------------------------------------------
 

@@ -115,6 +115,92 @@ def test_the_owner_is_kept_out_only_where_that_is_forced(home: Home, forced: str
     assert is_refused(home, role) is hides
 
 
+# -- behind a view -----------------------------------------------------------------------------------------------------
+
+FOR_GUEST = "GRANT SELECT, UPDATE (image_url, resolution, updated_at) ON {0} TO guest"
+INVOKER = "WITH (security_invoker = on, check_option = local)"
+
+
+def viewed(home: Home, *views: str) -> str:
+    """The app's table is renamed, and found behind views; `views`: what each is made with, the innermost first. Of an
+    owner who neither owns the table nor is kept out of it otherwise."""
+    role, owner = home.guest(), home.role("viewer", "NOLOGIN")
+    home.put()
+    home.sql(f"ALTER TABLE tracks RENAME TO base; GRANT SELECT, UPDATE ON base TO {owner}")
+    home.sql(f"{FOR_GUEST.format('base')}; GRANT CREATE ON SCHEMA public TO {owner}")
+    for number, options in enumerate(views, 1):
+        name, of = "tracks" if number == len(views) else f"view{number}", f"view{number - 1}" if number > 1 else "base"
+        home.sql(f"CREATE VIEW {name} {options} AS SELECT * FROM {of}")
+        home.sql(f"ALTER VIEW {name} OWNER TO {owner}; {FOR_GUEST.format(name)}")
+    return role
+
+
+HIDDEN_BASE = "ALTER TABLE base ENABLE ROW LEVEL SECURITY"
+TO_OWNER = "CREATE POLICY p ON base TO viewer USING (true)"
+TO_GUEST = "CREATE POLICY p ON base TO guest USING (true)"
+
+
+@pytest.mark.parametrize(
+    ("views", "policies", "hides_from"),
+    [
+        ([INVOKER], [], "guest"),
+        ([INVOKER], [TO_OWNER], "guest"),
+        ([INVOKER], [TO_GUEST], None),
+        ([INVOKER, ""], [TO_OWNER], "guest"),
+        (["", INVOKER], [TO_GUEST], "viewer"),
+        ([INVOKER, INVOKER], [TO_GUEST], None),
+        ([""], [], "viewer"),
+        ([""], [TO_OWNER], None),
+        (["WITH (security_invoker = off)"], [TO_GUEST], "viewer"),
+        ([""], ["ALTER ROLE viewer BYPASSRLS"], None),
+        ([""], ["ALTER TABLE base OWNER TO viewer"], None),
+        ([""], ["ALTER TABLE base OWNER TO viewer", "ALTER TABLE base FORCE ROW LEVEL SECURITY"], "viewer"),
+    ],
+)
+def test_a_view_hides_what_its_table_hides_from_whom_it_looks_for(
+    home: Home, views: list[str], policies: list[str], hides_from: str | None
+) -> None:
+    role = viewed(home, *views)
+    home.sql("; ".join([HIDDEN_BASE, *policies]))
+    assert is_refused(home, role) is (hides_from is not None)
+    told = statements(home.check(role))
+    assert told == ([f"{POLICY.replace('tracks', 'base').replace('guest', hides_from)};"] if hides_from else [])
+    for statement in told:
+        home.sql(statement)
+    with closing(home.database(role)) as database:
+        assert database.finder.page(None, 9).work == (TRACK,)
+        assert worked(database) is Commit.COMMITTED
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [("SELECT 1", HIDDEN_BASE), (f"{HIDDEN_BASE}; {TO_GUEST}", "DROP POLICY p ON base")],
+    ids=["switched on", "policy gone"],
+)
+def test_a_view_that_begins_to_hide_rows_is_noticed(home: Home, before: str, then: str) -> None:
+    role = viewed(home, INVOKER)
+    home.sql(before)
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+        home.sql(then)
+        with pytest.raises(SchemaError, match=f"{HIDES} hides rows of public.tracks"):
+            database.finder.page(None, 9)
+
+
+def test_a_view_that_begins_to_look_as_whoever_asks_is_noticed(home: Home) -> None:
+    """As Supabase recommends it."""
+    role = viewed(home, "")
+    home.sql(f"{HIDDEN_BASE}; {TO_OWNER}")
+    with closing(home.database(role)) as database:
+        assert worked(database) is Commit.COMMITTED
+        home.sql("ALTER VIEW tracks SET (security_invoker = true)")
+        with pytest.raises(SchemaError, match=f"{HIDES} hides rows of public.tracks"):
+            database.leases.lease(TRACK)
+
+
+# -- while we work -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("way", ["read", "write"])
 @pytest.mark.parametrize(
     ("before", "then"), [("", ON), (f"{ON}; {TO_ALL}", "DROP POLICY p ON tracks")], ids=["switched on", "policy gone"]
