@@ -223,6 +223,7 @@ def _postgres(
     connection = Connection(db, place, dialect, now, readonly=readonly)
     try:
         with connection.reading():
+            postgres.refuse_encoding(db, place)
             if not readonly:
                 postgres.refuse_unwritable(db, place)
     except BaseException:

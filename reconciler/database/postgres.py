@@ -65,6 +65,10 @@ _KEPT_ALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_coun
 """What stands between forgets a connection that is silent for some minutes, and swallows what comes later."""
 
 
+_DURABLE = "replace(current_setting('synchronous_commit'), 'off', 'local')"
+"""An order that is sent must be known after a crash of the server, too."""
+
+
 class PostgresDialect(Dialect):
     name = "postgres"
     has_affinity = False
@@ -82,7 +86,8 @@ class PostgresDialect(Dialect):
             f"SELECT set_config('lock_timeout', '{_ms(lock_timeout_s)}', true), "
             f"set_config('statement_timeout', '{_ms(limits.statement_s)}', true), "
             f"set_config('idle_in_transaction_session_timeout', '{_ms(limits.idle_s)}', true), "
-            "set_config('DateStyle', 'ISO', true)"
+            "set_config('DateStyle', 'ISO', true), "
+            f"set_config('synchronous_commit', {_DURABLE}, true)"
         )
 
     # -- connections ---------------------------------------------------------------------------------------------
@@ -376,6 +381,13 @@ def _exists(db: Any, qualified: str) -> bool:
     """Even if it lies in a schema that this role may not use."""
     schema, table = qualified.strip('"').split('"."')
     return guests.located(db, schema, table) is not None
+
+
+def refuse_encoding(db: Any, place: str) -> None:
+    """Unless every text can be kept, and what is kept is text."""
+    encoding = db.connection().info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):
+        raise DatabaseMissing(f"its encoding is {encoding}", place, "Move the app to a database of encoding UTF8")
 
 
 def refuse_unwritable(db: Any, place: str) -> None:

@@ -1,6 +1,7 @@
 """Looking at a server without changing anything: readers with few rights, replicas, and the SQL that is printed."""
 
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from reconciler.database.tables import OWN
 from reconciler.domain.policy import Policy
 from reconciler.ports import Commit
 from tests.postgres import SUPERUSER, Server
-from tests.postgresql.guest import TRACK, URL, Home, home, home_on, said, worked
+from tests.postgresql.guest import APP_SCHEMA, TRACK, URL, Home, home, home_on, said, worked
 
 __all__ = ["home"]
 
@@ -153,6 +154,18 @@ GUARDS = (
     "WHERE relname LIKE 'reconciler_%' ORDER BY 1"
 )
 POLICIES = "SELECT * FROM pg_policies WHERE tablename LIKE 'reconciler_%'"
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_keep_every_text_is_refused(postgres: Server, tmp_path: Path, encoding: str) -> None:
+    name = f"test_{encoding}_{os.getpid()}".lower()
+    postgres.sql("postgres", f"CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C' ENCODING {encoding}")
+    postgres.sql(name, APP_SCHEMA)
+    told = called(tmp_path, postgres.url(name), "check", "--offline")
+    postgres.drop(name)
+    assert told.exit_code == UNFIT
+    assert f"its encoding is {encoding}" in told.output
+    assert "Move the app to a database of encoding UTF8" in told.output
 
 
 def printed(tmp_path: Path, *options: str) -> str:

@@ -196,6 +196,16 @@ def test_what_others_left_in_a_session_does_not_matter(postgres: Server, narrow:
                 assert row == ("1min",)
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "local"), ("on", "on"), ("remote_write", "remote_write")])
+def test_what_was_committed_is_known_after_a_crash(postgres: Server, name: str, theirs: str, ours: str) -> None:
+    postgres.sql("postgres", f"ALTER DATABASE {name} SET synchronous_commit = {theirs}")
+    with closing(open_database(Where(postgres.url(name), "public.tracks"), POLICY)) as database:
+        for begun in (database.connection.writing(), database.connection.writing(gate=True)):
+            with begun:
+                row = database.connection.db.execute_sql("SELECT current_setting('synchronous_commit')").fetchone()
+            assert row == (ours,)
+
+
 def test_two_who_share_one_session_take_turns(postgres: Server, pooler: Bouncer, name: str) -> None:
     tracks = put(postgres, name, 8)
     where = Where(pooler.url(name))
