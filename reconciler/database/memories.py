@@ -60,11 +60,12 @@ class Memories:
         self._halts = connection.statement(halts, GateRow.paused, None)
         purchase = (*codec.PURCHASE_COLUMNS, Bought.over_at)
         no_step_back = (Bought.outcome == Outcome.OPEN) | (EXCLUDED.outcome != Outcome.OPEN)
-        unanswered = (Bought.token == Slot("token")) & (Bought.outcome == Outcome.OPEN)
         self._save_purchase = _upsert(
             connection, Bought, purchase, Bought.token, kept=codec.ORDERED, where=no_step_back
         )
-        self._save_answer = connection.statement(Bought.update(slots(purchase)).where(unanswered))
+        self._save_answer = _upsert(
+            connection, Bought, purchase, Bought.token, kept=codec.ORDERED, where=Bought.outcome == Outcome.OPEN
+        )
         self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
 
     # -- loading: in two messages, whatever else is asked in the first -------------------------------------------------
@@ -179,7 +180,7 @@ class Memories:
         return asked
 
     def answer_saved(self, purchase: Purchase) -> Question:
-        """Written where its order is not answered yet."""
+        """Written where its order is not answered yet, or was lost with a server whose standby had not heard of it."""
         return self._save_answer.given(**codec.purchase_row(purchase))
 
     def purchase_saved(self, purchase: Purchase) -> Question:

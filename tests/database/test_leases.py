@@ -123,6 +123,17 @@ def test_the_answer_to_an_order_is_saved_though_another_has_taken_the_track_over
     assert app.finder().due(9) == ("a",), "and it is looked at again at once"
 
 
+def test_the_answer_to_an_order_that_the_database_has_forgotten_is_saved_with_it(app: Any) -> None:
+    """A standby took the server's place that had not heard of it."""
+    app.put("a")
+    leases = app.leases()
+    held = ordered(leases)
+    app.sql("DELETE FROM reconciler_purchase")
+    app.sql("DELETE FROM reconciler_memory")
+    assert leases.commit(held.lease, Change(held.memory, STUCK)) is Commit.LEASE_LOST
+    assert leases.peek("a").memory.purchases == held.memory.purchases
+
+
 def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app: Any) -> None:
     app.put("a")
     slow, quick = app.leases("slow"), app.leases("quick")
