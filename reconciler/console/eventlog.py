@@ -160,7 +160,8 @@ def _wrote(event: Wrote, said: Said) -> None:
         case Commit.COMMITTED:
             say("INFO", "written", track=event.track_id, url=url, resolution=write.resolution, how=write.how)
         case Commit.CONFLICT:
-            say("INFO", "conflict", track=event.track_id, detail="the row was changed meanwhile and left as it is")
+            detail = "the row was changed meanwhile and left as it is, or the app put another picture for ours at once"
+            say("INFO", "conflict", track=event.track_id, detail=detail)
         case Commit.LOCKED:
             todo = "The row is written once the transaction that has it locked is over: end that if it stays open."
             say("WARNING" if said.fresh("locked") else "INFO", "locked", track=event.track_id, todo=todo)

@@ -12,7 +12,7 @@ from peewee import Case, fn
 
 from reconciler.database import datetimes
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import bindable
+from reconciler.database.dialect import bindable, flag
 from reconciler.database.schema import AppTable
 from reconciler.database.statements import Answer, Question, Several, Slot, Statement
 from reconciler.domain.model import Cell, Track
@@ -45,8 +45,11 @@ class AppTracks:
         self._rows = Several(self._spell_rows)
         this = app.id == Slot("id")
         updated_at = app.dialect.timestamp(app.column("updated_at"))
-        self._image = connection.statement(app.table.select(app.column("image_url")).where(this).limit(1), None)
-        self._written = connection.statement(app.table.select(stamp(app), updated_at).where(this).limit(1), None, None)
+        image = app.column("image_url")
+        self._image = connection.statement(app.table.select(image).where(this).limit(1), None)
+        is_shown = flag(app.dialect.same(image, Slot("url")))
+        written = app.table.select(stamp(app), updated_at, is_shown).where(this).limit(1)
+        self._written = connection.statement(written, None, None, None)
         self._updated_at = Several(
             lambda ids: connection.statement(app.table.select(app.id, updated_at).where(app.id.in_(ids)), None, None)
         )
@@ -91,17 +94,21 @@ class AppTracks:
 
     def writes(self, rows: Iterable[RowWrite], updated_at: Answer) -> list[Question]:
         """Two questions for each row: the write, which touches no row where somebody else changed it since it was seen;
-        and what it is known by afterwards, to be read by `known_by`."""
+        and what it is known by afterwards, to be read by `is_undone` and `known_by`."""
         samples = {str(key): value for key, value in updated_at.rows}
         asked: list[Question] = []
         for row in rows:
             key = self.app.parse_id(row.seen.id)
-            asked += [self._write(row, key, samples.get(row.seen.id)), self._written.given(id=key)]
+            asked += [self._write(row, key, samples.get(row.seen.id)), self._written.given(id=key, url=row.write.url)]
         return asked
+
+    def is_undone(self, row: RowWrite, answer: Answer) -> bool:
+        """The row was written and shows another picture at once, as by a trigger."""
+        return row.write.url is not None and any(not is_shown for *_, is_shown in answer.rows)
 
     def known_by(self, answer: Answer) -> tuple[str | None, Any]:
         """Stamp and `updated_at` of a row, as they are read."""
-        (found,) = answer.rows or [(None, None)]
+        (found,) = answer.rows or [(None, None, None)]
         return (None if found[0] is None else _clean(found[0])), datetimes.parse(found[1])
 
     def _write(self, row: RowWrite, key: Any, sample: object) -> Question:

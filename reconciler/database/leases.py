@@ -287,7 +287,7 @@ class SqlLeases(Peek):
         answers = self.connection.ask(*self.tracks.writes([row for *_, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
-            if wrote.written == 1:
+            if wrote.written == 1 and not self.tracks.is_undone(row, known):
                 known_again = _known_again(change, row, *self.tracks.known_by(known))
                 verdicts[track_id] = _Verdict(Commit.COMMITTED, known_again)
             else:

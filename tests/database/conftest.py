@@ -92,6 +92,13 @@ class App:
             f"BEGIN SELECT {fails}; END"
         )
 
+    def undo(self, track_id: str, kept: str = "OLD.image_url") -> None:
+        """From now on this row holds `kept` instead of the picture that is written, and nothing is said of it."""
+        self.sql(
+            f"CREATE TRIGGER undoing AFTER UPDATE OF image_url ON tracks WHEN NEW.id = '{track_id}' "
+            f"BEGIN UPDATE tracks SET image_url = {kept} WHERE id = NEW.id; END"
+        )
+
     def connect(self, **options: Any) -> Connection:
         connection = connect(self.url, self.clock, **options)
         self.unhurried(connection)
@@ -157,6 +164,14 @@ class PostgresApp(App):
             WHEN (NEW.id = '{track_id}') EXECUTE FUNCTION refusing()
         """)
 
+    def undo(self, track_id: str, kept: str = "OLD.image_url") -> None:
+        self.sql(f"""
+            CREATE FUNCTION undoing() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.image_url := {kept}; RETURN NEW; END $$;
+            CREATE TRIGGER undoing BEFORE UPDATE ON tracks FOR EACH ROW
+            WHEN (NEW.id = '{track_id}') EXECUTE FUNCTION undoing()
+        """)
+
     def unhurried(self, connection: Connection) -> None:
         """As the server is."""
 
@@ -179,7 +194,7 @@ nothing; a table beside it that we may not write."""
 EMPTIED = """
     DROP SCHEMA IF EXISTS reconciler CASCADE;
     DROP TABLE IF EXISTS reconciler_image_task;
-    DROP FUNCTION IF EXISTS refusing() CASCADE;
+    DROP FUNCTION IF EXISTS refusing, undoing CASCADE;
     TRUNCATE tracks
 """
 _USUAL: dict[int, str] = {}

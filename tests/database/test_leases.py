@@ -266,6 +266,32 @@ def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, 
     assert re.match(r"refused: .*\((not this one|malformed JSON)\)", wrote[0])
 
 
+@pytest.mark.parametrize("kept", ["OLD.image_url", "'https://x/of-the-app.png'", "'data:' || NEW.image_url"])
+def test_a_picture_that_the_app_puts_another_for_at_once_is_a_conflict(app: Any, kept: str) -> None:
+    for name in "abc":
+        app.put(name)
+    app.undo("b", kept)
+    leases = app.leases()
+    held = [each for each in leases.lease_all(["a", "b", "c"]).values() if isinstance(each, Held)]
+    otherwise = [Change(replace(each.memory, conflicts=1), STUCK) for each in held]
+    endings = [
+        Ending(each.lease, Change(each.memory, STUCK), row_write(each, change))
+        for each, change in zip(held, otherwise, strict=True)
+    ]
+    assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
+    assert [lease(leases, name).memory.conflicts for name in "abc"] == [0, 1, 0]
+
+
+def test_a_size_alone_is_written_whatever_the_app_does_to_pictures(app: Any) -> None:
+    app.put("a", image_url="https://x/y.png")
+    app.undo("a")
+    leases = app.leases()
+    held = lease(leases)
+    row = row_write(held)
+    row = replace(row, write=replace(row.write, url=None))
+    assert leases.commit(held.lease, Change(held.memory, STUCK), row) is Commit.COMMITTED
+
+
 @pytest.mark.parametrize(("step", "count"), [(None, 0), (Step.LOOK, 0), (Step.PICTURE, 1)])
 def test_a_death_with_a_picture_is_counted(app: Any, step: Step | None, count: int) -> None:
     app.put("a")
