@@ -90,13 +90,11 @@ class LocalStore(LocalReader):
         self._proof.renew(self._try)
 
     def _try(self, _size: int) -> None:
-        """A file as pictures are, of bytes that no file system makes smaller."""
         self.check()
-        part = self.root / "tracks" / f".{token_hex(8)}{_PART}"
-        with explained("write a probe", part):
+        tracks = self.root / "tracks"
+        with explained("write a probe", tracks):
             self._make_tracks()
-            _write(part, token_bytes(LARGE))
-            part.unlink()
+        try_in(tracks)
 
     def _make_tracks(self) -> None:
         (self.root / "tracks").mkdir(exist_ok=True)
@@ -139,6 +137,14 @@ class LocalStore(LocalReader):
     def compare(self, path: Path, picture: Prepared) -> None:
         if not self.holds(path, picture):
             raise StoreError(f"store a picture: {path}: what is read back is not what was written; check the disk")
+
+
+def try_in(folder: Path) -> None:
+    """Raises StoreError where it takes no file as pictures are, of bytes that no file system makes smaller."""
+    part = folder / f".{token_hex(8)}{_PART}"
+    with explained("write a probe", part):
+        _write(part, token_bytes(LARGE))
+        part.unlink()
 
 
 def _clean(folder: Path, oldest: float) -> None:

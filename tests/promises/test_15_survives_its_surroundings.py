@@ -121,14 +121,19 @@ def test_the_pooler_in_between_is_restarted(postgres: Server, hasty: Bouncer, tm
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=6m none "$1" && shift && exec "$@"'
 
 
-@contextmanager
-def on_a_small_disk(install: Install) -> Iterator[Path]:
-    """A daemon whose store is a file system of its own; where that is reached from here."""
+def small_disk(install: Install) -> list[str]:
+    """Before a command: its store is a file system of its own."""
     install.store.mkdir()
     apart = ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", str(install.store)]
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         _give_up("no file system may be mounted here, even in a name space of its own")
-    command, log = [*apart, *PROGRAM, "--config", str(install.config), "run"], install.folder / "log"
+    return apart
+
+
+@contextmanager
+def on_a_small_disk(install: Install) -> Iterator[Path]:
+    """A daemon whose store is a file system of its own; where that is reached from here."""
+    command, log = [*small_disk(install), *PROGRAM, "--config", str(install.config), "run"], install.folder / "log"
     with log.open("wb") as errors:
         process = subprocess.Popen(command, cwd=install.folder, env=clean_environment(), stderr=errors)
     try:
@@ -180,6 +185,16 @@ def test_on_a_full_disk_nothing_is_bought(install: Install) -> None:
         eventually(lambda: good(install) == 3)
         assert [path for path in disk.rglob("*") if path.name.endswith(".part")] == []
     assert bought(install) == [1, 1, 1]
+
+
+def test_check_is_not_content_with_a_disk_that_takes_small_files_alone(install: Install) -> None:
+    """A run buys nothing there, and sends to `check`."""
+    filled = ("sh", "-c", 'head -c 3M /dev/zero >"$0" && exec "$@"', f"{install.store}/filler")
+    done = install.program("check", "--offline", by=(*small_disk(install), *filled))
+    assert done.returncode == 78, done.stdout
+    said = " ".join(done.stdout.split())
+    assert f"failed storage write a probe: {install.store}/tracks/" in said
+    assert "No space left on device; make room on the disk" in said
 
 
 def test_no_more_is_bought_once_the_disk_is_full(

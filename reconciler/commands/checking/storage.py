@@ -16,6 +16,7 @@ from reconciler.config import Settings
 from reconciler.domain.urls import host_of
 from reconciler.images import marker
 from reconciler.images.disk import explained, write_new
+from reconciler.images.local_store import try_in
 from reconciler.ports import StoreError
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _directory(settings: Settings, known: str | None) -> Iterator[Line]:
     yield _marked(str(root), marker.read(root) if known or _is_there(root / marker.NAME) else None, known)
     key, data = _trial()
     with _file(root / key, data):
+        try_in((root / key).parent)
         back, through = (root / key).read_bytes(), served(settings, key)
     yield from _given_back(settings, data, back, through)
 
