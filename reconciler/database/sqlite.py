@@ -379,7 +379,7 @@ _BY_CODE = {
     sqlite3.SQLITE_READONLY_DBMOVED: _MOVED,
     sqlite3.SQLITE_PERM: _READ_ONLY,
     sqlite3.SQLITE_CANTOPEN: (DatabaseMissing, "cannot be opened", "Check the path and the rights to it"),
-    sqlite3.SQLITE_NOTADB: (DatabaseBroken, "is no SQLite database", "Check database.url"),
+    sqlite3.SQLITE_NOTADB: (DatabaseMissing, "is no SQLite database", "Check database.url"),
     sqlite3.SQLITE_CORRUPT: _BROKEN,
     sqlite3.SQLITE_IOERR: _BROKEN,
     sqlite3.SQLITE_CONSTRAINT: _REFUSED,

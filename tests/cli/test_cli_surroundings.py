@@ -103,11 +103,14 @@ def test_a_locked_database_fails_in_time_and_changes_nothing(install: Install, m
     assert install.kie.book.creations == ()
 
 
-def test_a_file_that_is_no_database_is_told(install: Install) -> None:
+def test_a_file_that_is_no_database_is_told_as_one_that_is_missing(install: Install) -> None:
+    """Nothing mends it but the operator, so a service need not try again."""
     install.database.write_text("This is a letter, and no database at all. " * 40)
-    result = install.call("run", "--once")
-    assert result.exit_code == 1
-    assert "is no SQLite database" in result.stderr
+    told = f"{install.database}: is no SQLite database (file is not a database). Check database.url"
+    for command in (("run",), ("run", "--once"), ("status",), ("check", "--offline")):
+        result = install.call(*command)
+        assert result.exit_code == 78, result.output
+        assert told in result.output
 
 
 def test_a_store_that_cannot_be_made_is_told_and_nothing_is_bought(install: Install) -> None:

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from reconciler.database import (
-    DatabaseBroken,
     DatabaseError,
     DatabaseFull,
     DatabaseLocked,
@@ -71,7 +70,7 @@ def test_a_file_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: py
 def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, however long it may be" * 100)
-    with pytest.raises(DatabaseBroken, match="no SQLite database"):
+    with pytest.raises(DatabaseMissing, match="no SQLite database"):
         connect(f"sqlite:///{path}", now)
 
 
