@@ -3,6 +3,7 @@
 Its main thread only waits: for a signal, and for the next beat, at which it tells systemd that nothing hangs.
 """
 
+import errno
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import uniform
+from socket import gaierror
 
 from reconciler import __version__
 from reconciler.app.calling import Calling
@@ -211,10 +213,21 @@ def _listening(settings: Settings, pages: Pages) -> Iterator[HttpServer]:
         server = HttpServer(settings.http.host, settings.http.port, pages)
     except OSError as error:
         where = f"http.host, http.port: {settings.http.host}:{settings.http.port}"
-        todo = "end what listens there, or choose another port"
-        raise HttpUnfit(f"{where}: {error.strerror or error}; {todo}") from error
+        raise HttpUnfit(f"{where}: {error.strerror or error}; {_how_to_listen(error)}") from error
     with server:
         yield server
+
+
+def _how_to_listen(error: OSError) -> str:
+    if isinstance(error, gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "set http.host to an address of this machine"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "end what listens there, or choose another port"
+        case errno.EACCES:
+            return "choose a port from 1024 on, or let the reconciler's user listen on this one"
+        case _:
+            return "choose another http.host or http.port"
 
 
 def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> None:

@@ -1,6 +1,8 @@
 """The daemon: ready once everything stands, its pages, what it does by itself, and how it ends."""
 
+import errno
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -139,8 +141,32 @@ def test_a_port_that_is_taken_is_told(quick: Install) -> None:
         code, told = refused(quick)
     assert code == 1
     assert f"http.host, http.port: 127.0.0.1:{port}: Address already in use" in told
-    assert "choose another port" in told
+    assert told.endswith("; end what listens there, or choose another port\n")
     assert quick.kie.book.creations == ()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%nosuch"])
+def test_a_host_that_is_not_this_machine_is_told(quick: Install, host: str) -> None:
+    """The address of another, and a name of none, as far as that is known without asking the DNS."""
+    small(quick, http__host=f'"{host}"')
+    code, told = refused(quick)
+    assert code == 1
+    assert f"http.host, http.port: {host}:" in told
+    assert told.endswith("; set http.host to an address of this machine\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [
+        (errno.EACCES, "choose a port from 1024 on, or let the reconciler's user listen on this one"),
+        (errno.EMFILE, "choose another http.host or http.port"),
+    ],
+)
+def test_a_port_that_may_not_be_had_is_told(quick: Install, monkeypatch: Patch, number: int, todo: str) -> None:
+    monkeypatch.setattr(module, "HttpServer", Mock(side_effect=OSError(number, os.strerror(number))))
+    code, told = refused(quick)
+    assert code == 1
+    assert told.endswith(f": {os.strerror(number)}; {todo}\n")
 
 
 def test_a_mistake_in_the_configuration_ends_it_with_78(quick: Install) -> None:
