@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from reconciler.config.mistakes import mistake_in
 from reconciler.config.problems import Problem
 from reconciler.config.reference import CREDENTIALS, ENV_PREFIX, Key, keys, sections
 
@@ -44,12 +45,16 @@ def _in_file(source: Path, section: str, key: str) -> str:
 def file_layer(source: Path) -> Layer:
     layer = Layer()
     try:
-        document = tomllib.loads(source.read_text(encoding="utf-8"))
+        text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         layer.problems.append(Problem(str(source), f"cannot be read: {why}", "Name a readable TOML file"))
+        return layer
+    try:
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        layer.problems.append(Problem(str(source), f"is not TOML: {_where_in(error)}", "Mend that line"))
+        what, fix = mistake_in(text, str(error))
+        layer.problems.append(Problem(str(source), f"is not TOML: {what}", fix))
     else:
         _walk(layer, source, "", document)
     return layer
@@ -126,9 +131,3 @@ def _typed(text: str, kind: type) -> Any:
         return tomllib.loads(f"value = {text.lower() if kind is bool else text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _where_in(error: tomllib.TOMLDecodeError) -> str:
-    """The message without a key's or value's text, of which only the place is of use."""
-    _, _, place = str(error).rpartition("(")
-    return f"a mistake {place.rstrip(')')}" if place else "a mistake"

@@ -214,6 +214,33 @@ def test_a_mistake_in_the_file_is_named_with_its_place(write: Write, text: str, 
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[kie]\nmodel = 'x'\n[kie]\n", "[kie] stands twice, again at line 3, column 5"),
+        ("[database.columns]\n[log]\n[database.columns]\n", "[database.columns] stands twice, again at line 3"),
+        ("[database.columns]\n[database]\ncolumns.id = 'hunter2'", "[database.columns] stands twice, again at end"),
+        ("[log]\n[[log]]\n", "[log] stands twice, again at line 2"),
+        ("[kie]\nmodel = 'x'\napi_key = 'hunter2'\nmodel='hunter2'\n", "model stands twice, again at line 4"),
+        ("[kie]\nmodel = 'x'\nmodel = 'hunter2'", "model stands twice, again at end of document"),
+        ("[kie]\nfile_hosts = []\nfile_hosts = [\n'hunter2',\n]\n", "file_hosts stands twice, again at line 5"),
+        ("kie = {model = 'hunter2', model = 'hunter2'}", "model stands twice, again at line 1"),
+        ("[kie]\nhunter2 = 1\nhunter2 = 1\n", "a section or key stands twice, again at line 3"),
+        ("[kie]\nmodel = ''\nmodel = '''\nhunter2 = 1'''\n", "a section or key stands twice, again at line 4"),
+    ],
+)
+def test_what_stands_twice_is_named_without_a_value(write: Write, text: str, told: str) -> None:
+    path = write(text)
+    (problem,) = problems(path)
+    assert str(problem).startswith(f"{path}: is not TOML: {told}")
+    assert problem.fix == "Write it once, with all that belongs to it"
+    assert "hunter2" not in str(problem)
+
+
+def test_a_byte_order_mark_before_the_file_is_no_mistake(write: Write) -> None:
+    assert load(write("\ufeff[budget]\nper_day = 3\n"), {}).settings.budget.per_day == 3
+
+
+@pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("storage", "path", '"a\\u0000b"'),
