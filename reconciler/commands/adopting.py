@@ -139,7 +139,7 @@ def _doubts(answer: TaskAnswer, prompts: Sequence[str]) -> Iterator[str]:
         case NotFound():
             yield "Kie knows no such image task; ids of music tasks and of other accounts look so too"
         case Trouble(call=call, detail=detail):
-            yield f"Kie could not be asked about it ({call}: {_short(detail)})"
+            yield f"Kie could not be asked about it ({call}: {detail})"
         case Succeeded() | Running() | Failed():
             pass
 

@@ -190,6 +190,13 @@ def test_a_kie_that_cannot_be_asked_is_told_and_may_be_overruled(paid: Install) 
     assert "another-key-than-kie-knows" not in said
 
 
+def test_without_a_key_it_is_told_whole_what_helps(paid: Install) -> None:
+    paid.configure(kie__api_key='""', budget__per_day="0")
+    why = "unauthorized: there is no API key: set kie.api_key or RECONCILER_KIE__API_KEY"
+    nothing = "Nothing was changed; --force hands it over all the same"
+    assert declined(paid, "adopt", "a", PAID) == f"Kie could not be asked about it ({why}). {nothing}"
+
+
 def test_all_doubts_are_told_at_once(install: Install) -> None:
     install.kie.add_task(PAID, prompt="another", behaviour=AT_ONCE)
     install.add("a")
