@@ -52,7 +52,7 @@ def next_step(result: Result) -> str:
     if result.mistakes:
         said.append(f"{result.mistakes} steps failed by a mistake in this program; please report it.")
     if result.purse_spent and any(reason is Reason.BUDGET for _, reason in result.states):
-        said.append("All of --max-purchases is spent; run it again to buy more.")
+        said.append("--max-purchases allows no more; run it again with 1 or more to buy more.")
     if result.stopped:
         said.append("The run was ended with work left; run it again to go on.")
     if said:

@@ -216,7 +216,9 @@ def test_no_purchases_allowed_means_none_are_made(install: Install) -> None:
     install.add("stuck")
     result = install.call("run", "--once", "--max-purchases", "0", "--timeout", "2s", "--json")
     assert result.exit_code == 3
-    assert [(each["state"], each["tracks"]) for each in json.loads(result.stdout)["states"]] == [("missing", 1)]
+    said = json.loads(result.stdout)
+    assert [(each["state"], each["tracks"]) for each in said["states"]] == [("missing", 1)]
+    assert said["next"] == "--max-purchases allows no more; run it again with 1 or more to buy more."
     assert install.kie.book.creations == ()
 
 
