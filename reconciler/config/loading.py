@@ -125,6 +125,7 @@ _WORDS = {
     "float_type": "must be a number",
     "greater_than": "must be longer than 0s",
     "int_type": "must be a whole number",
+    "string_too_short": "must not be empty",
     "string_type": "must be a text in quotes",
     "tuple_type": "must be a list",
 }

@@ -203,6 +203,8 @@ def test_mistakes_of_all_places_are_reported_together(write: Write) -> None:
         ("[kie]\npurchase_limit = '3'", "[kie] purchase_limit", "must be a whole number"),
         ("[kie]\npurchase_limit = 2.0", "[kie] purchase_limit", "must be a whole number"),
         ("[kie]\nfallback_models = 'a'", "[kie] fallback_models", "must be a list"),
+        ("[storage]\npath = ''", "[storage] path", 'must not be empty. The default is "data/images".'),
+        ("[http]\nhost = ''", "[http] host", 'must not be empty. The default is "127.0.0.1".'),
         ("[log]\nlevel = 'LOUD'", "[log] level", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
 )
