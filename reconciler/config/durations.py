@@ -21,7 +21,7 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = _FORM.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError('must be a duration in quotes: a whole number and a unit, such as "90s", "20m", "6h" or "14d"')
+        raise ValueError('must be a duration: a whole number and a unit, such as "90s", "20m", "6h" or "14d"')
     if int(match[1]) > LONGEST / _UNITS[match[2]]:
         raise ValueError(f"must be at most {format_duration(LONGEST)}")
     return int(match[1]) * _UNITS[match[2]]

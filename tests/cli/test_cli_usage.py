@@ -34,7 +34,7 @@ HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_cli
         ("run --once --metrics-file a.prom --dry-run", "--metrics-file goes with --once only"),
         ("run --once --offline", "--offline goes with --dry-run only"),
         ("run --once --timeout soon", "must be a duration"),
-        ("run --once --timeout 10", "must be a duration"),
+        ("run --once --timeout 10", "must be a duration: a whole number and a unit"),
         ("run --once --limit 0", "--limit"),
         ("run --once --max-purchases -1", "--max-purchases"),
         ("run --once --bogus", "--bogus"),

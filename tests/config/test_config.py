@@ -341,7 +341,7 @@ def test_a_duration_survives_being_written_and_read(milliseconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "5 s", "-5s", "1.5h", "5w", "1h30m", "٣s", 5, True, None])
 def test_what_is_no_duration_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="must be a duration in quotes"):
+    with pytest.raises(ValueError, match=r'must be a duration: .* such as "90s"'):
         parse_duration(text)
 
 
