@@ -71,6 +71,8 @@ def run(
         refuse("--offline goes with --dry-run only: nothing can be repaired without the network")
     if metrics_file is not None and dry_run:
         refuse("--metrics-file goes with --once only: a dry run counts nothing")
+    if metrics_file == Path():  # an empty text too
+        refuse("--metrics-file names no file: name one, or leave it out")
     narrowed = _narrowed(timeout, track, limit, max_purchases, due_only=due_only)
     if dry_run:
         raise typer.Exit(_preview(ctx, narrowed, offline=offline, as_json=as_json))

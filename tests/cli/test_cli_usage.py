@@ -32,6 +32,7 @@ HEAVY = ("PIL", "peewee", "httpx", "rich", "pydantic", "loguru", "prometheus_cli
         ("run --metrics-file a.prom", "--metrics-file goes"),
         ("run --json --limit 3", "--limit, --json goes with --once"),
         ("run --once --metrics-file a.prom --dry-run", "--metrics-file goes with --once only"),
+        ("run --once --metrics-file=", "--metrics-file names no file: name one, or leave it out"),
         ("run --once --offline", "--offline goes with --dry-run only"),
         ("run --once --timeout soon", "must be a duration"),
         ("run --once --timeout 10", "must be a duration: a whole number and a unit"),
