@@ -118,10 +118,11 @@ def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Su
 def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str]:
     """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open; then whatever
     else was named."""
-    due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only)
+    anew = reader.would_look_again()
+    due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only, anew=anew)
     gates = GateName.KEY, *(shape for shape, _ in shapes(policy))
     lines = (reader.finder.held_back(gate, MOST, narrowed.only) for gate in gates)
-    walked = _walked(reader, narrowed.only) if narrowed.audit else ()
+    walked = _walked(reader, narrowed.only, anew=anew) if narrowed.audit else ()
     met: set[str] = set()
     for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):
         if track_id not in met:
@@ -129,10 +130,10 @@ def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str
             yield track_id
 
 
-def _walked(reader: Reader, only: Sequence[str] | None) -> Iterator[str]:
+def _walked(reader: Reader, only: Sequence[str] | None, *, anew: bool) -> Iterator[str]:
     after: str | None = None
     while True:
-        page = reader.finder.page(after, PAGE, only)
+        page = reader.finder.page(after, PAGE, only, anew=anew)
         yield from page.work
         after = page.last
         if after is None:

@@ -39,12 +39,12 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     settings = settings_of(ctx, quiet=True)
     with looked_into(settings) as reader:
-        overview, remembers = reader.overview(), reader.remembers
+        overview, remembers, outdated = reader.overview(), reader.remembers, reader.would_look_again()
     policy = policy_of(settings)
     if as_json:
-        output.show_json(census.document(overview, policy, remembers=remembers))
+        output.show_json(census.document(overview, policy, remembers=remembers, outdated=outdated))
     else:
-        output.show(*census.render(overview, policy, remembers=remembers))
+        output.show(*census.render(overview, policy, remembers=remembers, outdated=outdated))
 
 
 def explain(ctx: typer.Context, track: Track, as_json: AsJson = False) -> None:

@@ -19,12 +19,19 @@ from reconciler.ports import Overview
 NO_MEMORY = "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at."
 
 
-def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str, Any]:
-    """As JSON. The counts are those of the gauges."""
+OUTDATED = (
+    "The configuration, or this program, is another than that of the last run: the next one looks at every track "
+    "again, and these counts are from before."
+)
+
+
+def document(overview: Overview, policy: Policy, *, remembers: bool, outdated: bool) -> dict[str, Any]:
+    """As JSON. The counts are those of the gauges. `outdated`: tracks were looked at by another policy."""
     gate = overview.gate
     return {
         "at": moment(overview.at),
         "memory": "known" if remembers else "empty",
+        "outdated": outdated,
         "tracks": sum(overview.tracks.values()),
         "stuck": overview.stuck,
         "states": standings.document(overview.tracks),
@@ -51,10 +58,12 @@ def document(overview: Overview, policy: Policy, *, remembers: bool) -> dict[str
     }
 
 
-def render(overview: Overview, policy: Policy, *, remembers: bool) -> Iterator[RenderableType]:
+def render(overview: Overview, policy: Policy, *, remembers: bool, outdated: bool) -> Iterator[RenderableType]:
     """For people, 80 columns wide."""
     if not remembers:
         yield Text(NO_MEMORY)
+    if outdated:
+        yield Text(OUTDATED)
     if overview.tracks:
         yield standings.table(overview.tracks)
     gate, total = overview.gate, sum(overview.tracks.values())

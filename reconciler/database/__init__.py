@@ -12,7 +12,7 @@ from reconciler.database import without_driver  # noqa: F401 - before the others
 # isort: split
 from reconciler.database import migrations, postgres, sqlite
 from reconciler.database.callbacks import Callbacks
-from reconciler.database.changed_policy import look_again_if_changed
+from reconciler.database.changed_policy import look_again_if_changed, would_look_again
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, TimeHeard, connect
 from reconciler.database.dialect import Key
 from reconciler.database.errors import (
@@ -103,6 +103,10 @@ class Reader:
 
     def overview(self) -> Overview:
         return self._overview.overview()
+
+    def would_look_again(self) -> bool:
+        """The policy is another than tracks were last looked at by: who opens the database to work makes all due."""
+        return self.remembers and would_look_again(self.connection, self.finder.policy)
 
     def history(self, track_id: str, limit: int) -> Sequence[Told]:
         with self.connection.reading():

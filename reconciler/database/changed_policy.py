@@ -42,7 +42,7 @@ class _Call(NamedTuple):
 
 
 def look_again_if_changed(connection: Connection, policy: Policy) -> None:
-    notes, decided = Notes(connection), hashlib.sha256(repr((policy, shapes(policy))).encode()).hexdigest()
+    notes, decided = Notes(connection), _digest(policy)
     if any(call.decided == decided and call.reached is None for call in _calls(notes.get(DECIDED))[:1]):
         return
     _begin(connection, notes, decided)
@@ -50,12 +50,36 @@ def look_again_if_changed(connection: Connection, policy: Policy) -> None:
         breathe()
 
 
+def would_look_again(connection: Connection, policy: Policy) -> bool:
+    """Whether `look_again_if_changed` would call any, which is not done here."""
+    with connection.snapshot() as now:
+        calls = _begun(_calls(Notes(connection).kept(DECIDED)), _digest(policy), now)
+    place = _place(calls, _digest(policy))
+    return place is not None and calls[place].reached is not None
+
+
+def _digest(policy: Policy) -> str:
+    return hashlib.sha256(repr((policy, shapes(policy))).encode()).hexdigest()
+
+
 def _begin(connection: Connection, notes: Notes, decided: str) -> None:
     with connection.writing(gate=True) as now:
         calls = _calls(notes.kept(DECIDED))
-        known = [call.decided for call in calls]
-        if known[:1] != [decided] and not (decided in known and _too_often(calls, now)):
-            _keep(notes, [_Call(decided, datetimes.own(now), ""), *calls[: AT_MOST - 1]])
+        begun = _begun(calls, decided, now)
+        if begun != calls:
+            _keep(notes, begun)
+
+
+def _begun(calls: list[_Call], decided: str, now: datetime) -> list[_Call]:
+    """With a new call, where this is not what was decided last."""
+    known = [call.decided for call in calls]
+    if known[:1] == [decided] or (decided in known and _too_often(calls, now)):
+        return calls
+    return [_Call(decided, datetimes.own(now), ""), *calls[: AT_MOST - 1]]
+
+
+def _place(calls: Sequence[_Call], decided: str) -> int | None:
+    return next((place for place, call in enumerate(calls) if call.decided == decided), None)
 
 
 def _too_often(calls: Sequence[_Call], now: datetime) -> bool:
@@ -66,7 +90,7 @@ def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:
     """Call the next stretch."""
     with connection.writing(gate=True) as now:
         calls = _calls(notes.kept(DECIDED))
-        mine = next((place for place, call in enumerate(calls) if call.decided == decided), None)
+        mine = _place(calls, decided)
         if mine is None or (reached := calls[mine].reached) is None:
             return True
         rest = R.state.is_null(False) & (R.track_id > reached)

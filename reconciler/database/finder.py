@@ -25,6 +25,8 @@ from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
 NOW = Slot("now")
+JUDGED = R.state.is_null(False)
+"""Remembered in scope."""
 
 Only = Sequence[str] | None
 
@@ -62,8 +64,9 @@ class SqlFinder:
         self._walking = lru_cache(maxsize=8)(self._walk)
         self._rowless, self._end = lru_cache(maxsize=8)(self._without_row), self._spell_end()
 
-    def due(self, limit: int, only: Only = None, *, new: bool = True) -> Sequence[str]:
-        urgent = self._urgent(_fixed(only), new)
+    def due(self, limit: int, only: Only = None, *, new: bool = True, anew: bool = False) -> Sequence[str]:
+        """`anew`: as if every remembered track were due."""
+        urgent = self._urgent(_fixed(only), new, anew)
         _, (found,) = self.connection.asking(lambda now: [urgent.given(**self._times(now), now=now, limit=limit)])
         return tuple(dict.fromkeys(str(key) for (key,) in found.rows))
 
@@ -82,8 +85,9 @@ class SqlFinder:
         soonest = min((time for time in (free, leased) if time is not None), default=None)
         return Ahead(soonest, frozenset(shape for shape, is_held in zip(shapes, waits, strict=True) if is_held))
 
-    def page(self, after: str | None, limit: int, only: Only = None) -> AuditPage:
-        walk = self._walking(after is None, _fixed(only))
+    def page(self, after: str | None, limit: int, only: Only = None, *, anew: bool = False) -> AuditPage:
+        """`anew`: as if every remembered track were due."""
+        walk = self._walking(after is None, _fixed(only), anew)
         key = None if after is None else self.app.parse_id(after)
         with self.connection.snapshot() as now:
             asked = walk.given(**self._times(now), now=now, after=key, limit=limit)
@@ -154,9 +158,10 @@ class SqlFinder:
         held = self.connection.dialect.by_index(R.held == Slot(name))
         return R.select(R.track_id).where(held & _free(NOW) & _among(only))
 
-    def _by_urgency(self, only: Only, new: bool) -> Statement:
+    def _by_urgency(self, only: Only, new: bool, anew: bool) -> Statement:
         """What expires, then what was never tried, then what waited longest."""
-        due = R.select(R.track_id).where((R.due_at <= NOW) & _free(NOW) & _among(only))
+        is_due = JUDGED if anew else R.due_at <= NOW
+        due = R.select(R.track_id).where(is_due & _free(NOW) & _among(only))
         # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
         tried_at = fn.coalesce(R.tried_at, R.tried_at)
         queries = (
@@ -228,16 +233,16 @@ class SqlFinder:
 
     # -- audit -----------------------------------------------------------------------------------------------------
 
-    def _walk(self, is_first: bool, only: Only) -> Statement:
+    def _walk(self, is_first: bool, only: Only, anew: bool) -> Statement:
         """Every row with a usable id after the key, with what `_Seen` tells."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
-        query = self.app.table.select(self.app.id, *self._facts()).join(R, JOIN.LEFT_OUTER, on=on)
+        query = self.app.table.select(self.app.id, *self._facts(anew)).join(R, JOIN.LEFT_OUTER, on=on)
         query = query.where(self.app.dialect.usable_id(self.app.column("id")) & self._rows_among(only))
         if not is_first:
             query = query.where(self.app.id > Slot("after"))
         return self._spelled(query.order_by(self.app.id), 1 + len(_Seen._fields))
 
-    def _facts(self) -> list[Any]:
+    def _facts(self, anew: bool) -> list[Any]:
         dialect = self.app.dialect
         changed = dialect.differ(R.stamp, stamp(self.app)) | dialect.differ(R.seen, dialect.identity(self._image))
         return [
@@ -245,7 +250,7 @@ class SqlFinder:
             unfinished_with_audio(self.app, self.policy),
             R.track_id.is_null(False),
             R.state,
-            (R.due_at <= NOW) | (R.tried_at > NOW),
+            flag(JUDGED) if anew else (R.due_at <= NOW) | (R.tried_at > NOW),
             # Long pictures are hashed to be compared: only where it matters.
             Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]

@@ -196,6 +196,21 @@ def test_a_dry_run_looks_at_what_a_run_would_come_to_in_its_order(
     assert [each["track"] for each in json.loads(told.stdout)["tracks"]] == looked_at
 
 
+@pytest.mark.parametrize("options", ["", "--offline", "--offline --due-only", "--offline --track good"])
+def test_a_dry_run_after_a_changed_configuration_looks_at_all_that_a_run_would(install: Install, options: str) -> None:
+    install.add("good", image_url=install.kie.add_file("good.jpg", text="good"), resolution="2048x1152")
+    dry = ("run", "--once", "--dry-run", "--json", *options.split())
+    assert install.call("run", "--once").exit_code == 0
+    if "--track" not in options:
+        assert json.loads(install.call(*dry).stdout)["tracks"] == []
+    install.configure(target__width="2064", target__height="1161")
+    result = install.call(*dry)
+    (told,) = json.loads(result.stdout)["tracks"]
+    assert (result.exit_code, told["track"], told["state"]) == (3, "good", "below_target")
+    assert told["credits"] == (0 if "--offline" in options else 5), "what may be in the store is not known offline"
+    assert json.loads(install.call(*dry).stdout)["tracks"] == [told], "and changes nothing of that"
+
+
 def test_tracks_named_are_the_only_ones_worked(adoptable: Install) -> None:
     result = adoptable.call("run", "--once", "--track", "good", "--json")
     assert json.loads(result.stdout)["states"] == [{"state": "ok", "reason": None, "tracks": 1}]

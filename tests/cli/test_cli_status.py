@@ -194,3 +194,11 @@ def test_hostile_owners_are_harmless(worked: Install) -> None:
     text = worked.call("status").stdout
     assert "\x1b" not in text
     assert r"evil\x1b[2J\nowner" in " ".join(text.split())
+
+
+def test_counts_from_before_the_configuration_was_changed_are_told_to_be(worked: Install) -> None:
+    assert (status(worked)["outdated"], "counts are from before" in said(worked)) == (False, False)
+    worked.configure(target__width="1920", target__height="1080")
+    assert (status(worked)["outdated"], "counts are from before" in said(worked)) == (True, True)
+    worked.call("run", "--once", "--due-only", "--timeout", "20s")
+    assert not status(worked)["outdated"]

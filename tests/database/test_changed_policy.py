@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from reconciler.database import changed_policy
-from reconciler.database.changed_policy import look_again_if_changed
+from reconciler.database.changed_policy import look_again_if_changed, would_look_again
 from reconciler.database.connection import Connection
 from reconciler.domain.policy import Policy
 from tests.database.conftest import App
@@ -173,3 +173,22 @@ def test_the_note_of_an_earlier_version_calls_all(app: App, connection: Connecti
     app.sql("UPDATE reconciler_note SET value = ? WHERE name = 'decided'", note.format("ab" * 32))
     look_again_if_changed(connection, BEFORE)
     assert len(called(app)) == ROWS
+
+
+def test_whether_all_would_be_called_is_told_without_calling_any(
+    app: App, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER)] == [False, True]
+    killed_after(monkeypatch, 2, connection, AFTER)
+    worked(app)
+    assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER)] == [True, True], "begun, and not over"
+    assert called(app) == []
+    look_again_if_changed(connection, AFTER)
+    assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER)] == [True, False]
+
+
+def test_who_has_to_wait_for_the_next_day_would_call_nobody(app: App, connection: Connection) -> None:
+    calls_of_two(app, connection)
+    assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER, OTHERWISE)] == [False, False, True]
+    app.clock.on(days=1)
+    assert would_look_again(connection, BEFORE)

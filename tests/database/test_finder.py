@@ -192,6 +192,24 @@ def test_the_most_urgent_come_first(app: Any, desk: Desk) -> None:
     assert desk.finder.due(3) == order[:3]
 
 
+def test_as_if_all_that_are_remembered_were_due(app: Any, desk: Desk) -> None:
+    for name in ("tried", "dying", "held", "in hand"):
+        app.put(name, image_url="https://x/y.png")
+    app.put("ignored")
+    desk.look("ignored", None, ignored=True)
+    desk.look("tried")
+    app.clock.on(minutes=1)
+    desk.look("held", State.BELOW_TARGET, due_in=9 * HOUR, held="shape", reason=Reason.BUDGET)
+    desk.look("dying", State.EXPIRING, due_in=9 * HOUR, expires_at=app.clock() + 9 * HOUR)
+    desk.look("in hand")
+    desk.leases.lease("in hand")
+    app.put("new")
+    assert desk.finder.due(9) == ("new",)
+    assert desk.finder.due(9, anew=True) == ("dying", "new", "tried", "held")
+    assert desk.finder.due(9, ["tried"], anew=True) == ("tried",)
+    assert desk.finder.page(None, 9, anew=True).work == ("dying", "held", "in hand", "new", "tried")
+
+
 def test_the_hopeless_do_not_hide_the_next(app: Any, desk: Desk) -> None:
     for number in range(60):
         app.put(f"t{number:02}")
