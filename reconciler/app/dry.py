@@ -1,6 +1,6 @@
 """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -64,11 +64,13 @@ class Questions:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """`remembers`: our tables are there; without them memory is empty. `refusals`: what Kie said so far of keys that it
-    does not take."""
+    does not take. `not_due`: how many others are not at rest, once all is forecast; as of a run, nothing is said of
+    others than those that were named, or that came within the limit."""
 
     remembers: bool
     forecasts: Iterator[Forecast]
     refusals: Sequence[str]
+    not_due: Callable[[], int]
 
 
 @contextmanager
@@ -80,9 +82,10 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
         kie, view = Questions(outside.reader()), reader.view()
         eyes = None if offline else Eyes(kie, outside.pictures(), store)
         gate = supposed(view if offline else _asked(view, outside.policy, kie))
-        subjects = _subjects(reader, outside.policy, narrowed)
+        met: set[str] = set()
+        subjects = _subjects(reader, outside.policy, narrowed, met)
         with closing(forecasts(subjects, eyes, gate)) as found:  # who looks is done before what it looks with goes
-            yield Preview(reader.remembers, found, kie.refusals)
+            yield Preview(reader.remembers, found, kie.refusals, lambda: _not_due(reader, narrowed, met))
 
 
 def supposed(view: GateView) -> GateView:
@@ -103,8 +106,14 @@ def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
     return view if closure is None else replace(view, closures=(*view.closures, closure))
 
 
-def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Subject]:
-    needy = islice(_in_need(reader, policy, narrowed), min(narrowed.limit or maxsize, maxsize))
+def _not_due(reader: Reader, narrowed: Narrowed, met: Set[str]) -> int:
+    if narrowed.only is not None or len(met) >= (narrowed.limit or inf):
+        return 0
+    return sum(track_id not in met for track_id in reader.finder.restless())
+
+
+def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed, met: set[str]) -> Iterator[Subject]:
+    needy = islice(_in_need(reader, policy, narrowed, met), min(narrowed.limit or maxsize, maxsize))
     while some := list(islice(needy, TOGETHER)):
         for track_id, held in reader.peek_all(some).items():
             if isinstance(held, Exception):
@@ -115,15 +124,14 @@ def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[Su
                 yield Subject(case, inline)
 
 
-def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed) -> Iterator[str]:
+def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed, met: set[str]) -> Iterator[str]:
     """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open; then whatever
-    else was named."""
+    else was named. Each once: `met` keeps them."""
     anew = reader.would_look_again()
     due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only, anew=anew)
     gates = GateName.KEY, *(shape for shape, _ in shapes(policy))
     lines = (reader.finder.held_back(gate, MOST, narrowed.only) for gate in gates)
     walked = _walked(reader, narrowed.only, anew=anew) if narrowed.audit else ()
-    met: set[str] = set()
     for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):
         if track_id not in met:
             met.add(track_id)

@@ -195,12 +195,13 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
                 break
             found.append(forecast.Line.of(each))
             shown.plain = f"{len(found)} looked at"
-        refusals = tuple(seen.refusals)
+        refusals, not_due = tuple(seen.refusals), seen.not_due() if ended is None else 0
+    at_most = narrowed.max_purchases
     if as_json:
-        output.show_json(forecast.document(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
+        output.show_json(forecast.document(found, remembers=seen.remembers, at_most=at_most, not_due=not_due))
     else:
-        output.show(*forecast.render(found, remembers=seen.remembers, at_most=narrowed.max_purchases))
+        output.show(*forecast.render(found, remembers=seen.remembers, at_most=at_most, not_due=not_due))
     complain((f"{said}. What it would have told is missing here: put a valid key there" for said in refusals), DONE)
     if ended is not None:
         return complain([f"{ended}: whatever was not looked at until then is missing here"], WORK_REMAINS)
-    return WORK_REMAINS if any(line.work for line in found) else DONE
+    return WORK_REMAINS if not_due or any(line.work for line in found) else DONE

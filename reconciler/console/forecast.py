@@ -46,8 +46,8 @@ class Line:
 _FIELDS = [field.name for field in fields(Line) if field.name != "unasked"]
 
 
-def document(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> dict[str, Any]:
-    """`at_most`: so many purchases; those beyond are held back."""
+def document(lines: Sequence[Line], *, remembers: bool, at_most: int | None, not_due: int) -> dict[str, Any]:
+    """`at_most`: so many purchases; those beyond are held back. `not_due`: so many others are not at rest."""
     now, later, beyond = _orders(lines, at_most)
     held = later + beyond
     return {
@@ -55,11 +55,12 @@ def document(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> 
         "purchases": len(now),
         "credits": _credits(now),
         "held_back": {"purchases": len(held), "credits": _credits(held)},
+        "not_due": not_due,
         "memory": "known" if remembers else "empty",
     }
 
 
-def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> Iterator[RenderableType]:
+def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None, not_due: int) -> Iterator[RenderableType]:
     if not remembers:
         yield Text(NO_MEMORY)
     for first in range(0, len(lines), TOGETHER):
@@ -76,6 +77,8 @@ def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None) -> It
     if beyond:
         left = f"{len(beyond)} more are left to a later run, for {amount(_credits(beyond))} credits at most"
         yield Text(f"{left}: --max-purchases allows {at_most}.")
+    if not_due:
+        yield Text(f"{not_due} not looked at, since not due: in flight, waiting or given up (see `status`).")
     unasked = sum(line.unasked for line in lines)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")

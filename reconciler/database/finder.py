@@ -20,13 +20,16 @@ from reconciler.database.statements import Slot, Statement
 from reconciler.database.tables import HandedOver, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import AT_REST, Reason, State
 from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
 NOW = Slot("now")
 JUDGED = R.state.is_null(False)
 """Remembered in scope."""
+
+TOGETHER = 2000
+"""Ids that are read at once."""
 
 Only = Sequence[str] | None
 
@@ -133,6 +136,17 @@ class SqlFinder:
             for state, *stood, count in self.connection.rows(query):
                 tally[Stood(state or State.UNVERIFIED, *stood)] += count
             return tally
+
+    def restless(self) -> Iterator[str]:
+        """Ids of those that `tally` counts elsewhere than at rest, a page at a time."""
+        after: str | None = ""
+        while after is not None:
+            with self.connection.snapshot() as now:
+                known = R.state.not_in(AT_REST) | (R.state.is_null() & (R.lease_until > now))
+                query = R.select(R.track_id).where(known & (R.track_id > after)).order_by(R.track_id).limit(TOGETHER)
+                found = [str(track_id) for (track_id,) in self.connection.rows(query)]
+            yield from found
+            after = found[-1] if len(found) == TOGETHER else None
 
     # -- due: statements with slots for limits, keys and times, spelled once -------------------------------------------
 

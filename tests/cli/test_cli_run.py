@@ -112,6 +112,7 @@ def test_a_dry_run_leaves_every_byte_and_asks_only(install: Install, with_own_ta
         "purchases": 1,
         "credits": 5,
         "held_back": {"purchases": 0, "credits": 0},
+        "not_due": 0,
         "memory": "known" if with_own_tables else "empty",
     }
     assert hashlib.sha256(install.database.read_bytes()).hexdigest() == before
@@ -295,6 +296,32 @@ def test_a_dry_run_looks_at_tracks_named_though_they_are_not_due(backing_off: In
     assert "2 looked at, 1 of them work." in both.stdout
     bounded = backing_off.call("run", "--once", "--dry-run", "--track", "a", "--track", "good", "--limit", "1")
     assert "1 looked at, " in bounded.stdout
+
+
+@pytest.mark.parametrize("options", ["", "--due-only", "--limit 9", "--offline"])
+def test_a_dry_run_to_which_nothing_is_due_tells_who_is_not_at_rest(backing_off: Install, options: str) -> None:
+    dry = ("run", "--once", "--dry-run", *options.split())
+    assert backing_off.call("run", "--once", "--timeout", "2s", "--due-only").exit_code == 3
+    result = backing_off.call(*dry, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["tracks"], told["not_due"]) == (3, [], 1), result.output
+    assert "1 not looked at, since not due: in flight, waiting or given up" in backing_off.call(*dry).stdout
+
+
+@pytest.mark.parametrize("options", ["--track good", "--limit 1"])
+def test_a_narrowed_dry_run_speaks_of_no_others(backing_off: Install, options: str) -> None:
+    backing_off.sql("UPDATE reconciler_memory SET due_at = '2026-01-01T00:00:00.000000+00:00' WHERE track_id = 'good'")
+    result = backing_off.call("run", "--once", "--dry-run", "--json", *options.split())
+    told = json.loads(result.stdout)
+    assert (result.exit_code, len(told["tracks"]), told["not_due"]) == (0, 1, 0), result.output
+
+
+def test_a_track_that_a_dry_run_finds_good_is_at_rest(install: Install) -> None:
+    install.add("good", image_url=install.kie.add_file("good.jpg", text="good"), resolution="2048x1152")
+    assert install.call("run", "--once").exit_code == 0
+    install.sql("UPDATE reconciler_memory SET state = 'missing', due_at = tried_at")
+    result = install.call("run", "--once", "--dry-run", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["not_due"]) == (0, 0), result.output
 
 
 def test_without_credits_nothing_is_bought_and_the_summary_says_what_to_do(

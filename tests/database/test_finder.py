@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from peewee import Value
 
+from reconciler.database import finder
 from reconciler.database.finder import SqlFinder
 from reconciler.domain.actions import Write
 from reconciler.domain.learn import notice
@@ -225,6 +226,19 @@ def test_ids_that_cannot_be_named_harm_nobody(make_app: Any) -> None:
     desk = Desk(app)
     assert sorted(desk.finder.due(9)) == ["7", "a"]
     assert desk.walk(limit=1) == ["7", "a"]
+
+
+def test_who_is_not_at_rest_is_found_a_page_at_a_time(app: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finder, "TOGETHER", 2)
+    states = {"c": State.FAILED, "good": State.OK, "a": State.AWAITING, "young": State.SETTLING, "d": State.MISSING}
+    for name, state in (states | {"ignored": None}).items():
+        app.put(name)
+        desk.look(name, state)
+    app.put("b")
+    desk.leases.lease("b")
+    assert list(desk.finder.restless()) == ["a", "b", "c", "d"]
+    app.clock.on(hours=1)
+    assert list(desk.finder.restless()) == ["a", "c", "d"], "nobody has it in hand any more"
 
 
 def test_narrowed(app: Any, desk: Desk) -> None:
