@@ -35,6 +35,8 @@ CAPS = {
 }
 """Characters read of each text. The app notes task ids at the end of `extended_prompt`, so that one is read far."""
 
+NAMELESS = "its id is empty, or neither a text nor a whole number"
+
 _TIMES = ("created_at", "updated_at")
 
 
@@ -183,6 +185,7 @@ def _columns(app: AppTable) -> list[tuple[str, Any]]:
         ("length", fn.length(image)),
         ("digest", Case(None, [(is_text & dialect.is_long(image), dialect.digest(image))], None)),
         ("stamp", stamp(app)),
+        ("named", flag(dialect.usable_id(app.column("id")))),
         *((field, dialect.capped(app.column(field), cap)) for field, cap in CAPS.items() if app.has(field)),
         *((field, dialect.timestamp(app.column(field))) for field in _TIMES if app.has(field)),
     ]
@@ -192,7 +195,8 @@ def _track(track_id: str, rows: list[dict[str, Any]], app: AppTable) -> Track:
     row = rows[0]
     times: dict[str, Any] = {field: datetimes.parse(row.pop(field)) for field in _TIMES if field in row}
     length, digest, stamped = row.pop("length"), row.pop("digest"), row.pop("stamp")
-    flaw = "two rows have this id" if len(rows) > 1 else _flaw(row, app)
+    named = row.pop("named")
+    flaw = "two rows have this id" if len(rows) > 1 else _flaw(row, app) if named else NAMELESS
     texts: dict[str, Any] = {field: _clean(text) if isinstance(text, str) else None for field, text in row.items()}
     text = texts.pop("image_url")
     image = Cell(text, length if text is not None else 0, digest)

@@ -198,6 +198,22 @@ def test_doubtful_budgets_models_and_keys_are_warnings(install: Install) -> None
     assert install.call("check", "--offline").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("ids", "told"), [(["NULL", "''", "x'61'"], "3 rows of tracks have"), (["NULL"], "1 row of tracks has")]
+)
+def test_rows_whose_id_cannot_be_named_are_told(install: Install, ids: list[str], told: str) -> None:
+    install.add("a")
+    assert len(lines(install, "--offline")["tracks"]) == 1
+    for each in ids:
+        install.sql(f"UPDATE tracks SET id = {each} WHERE id = 'a'")
+        install.add("a")
+    ((outcome, said),) = lines(install, "--offline")["tracks"][1:]
+    assert (outcome, said.partition(": ")[0]) == (
+        "warning",
+        f"{told} no usable id (NULL, empty, or neither a text nor a whole number)",
+    )
+
+
 # -- explain -------------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +318,15 @@ def test_an_empty_id_is_seen_to_be_empty(install: Install) -> None:
     for command in (("explain", ""), ("run", "--once", "--track", "")):
         result = install.call(*command)
         assert (result.exit_code, result.stderr.partition(" in ")[0]) == (1, "reconciler: there is no track ''")
+
+
+def test_a_row_with_an_empty_id_is_explained_as_invalid_and_can_be_ignored(install: Install) -> None:
+    install.add("")
+    said = explained(install, "")
+    assert (said["state"], said["reason"], said["next"]["what"]) == ("invalid", "invalid_row", "nothing")
+    assert said["row"]["flaw"].startswith("its id is empty")
+    told = json.loads(install.call("ignore", "", "--json").stdout)["tracks"]
+    assert (told[0]["before"]["state"], told[0]["after"]["state"]) == ("invalid", "out of scope"), told
 
 
 def test_an_unknown_track_fails(install: Install) -> None:

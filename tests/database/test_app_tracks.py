@@ -140,6 +140,19 @@ def test_a_number_is_a_flaw_where_the_column_keeps_it(make_app: Callable[..., An
     assert not track.has_resolution  # type: ignore[union-attr]
 
 
+def test_an_empty_id_is_a_flaw(app: Any) -> None:
+    app.put("")
+    assert rows_of(app).read("").flaw == "its id is empty, or neither a text nor a whole number"  # type: ignore[union-attr]
+
+
+@pytest.mark.sqlite
+def test_an_id_that_only_reads_like_a_text_is_a_flaw(make_app: Callable[..., Any]) -> None:
+    app = make_app("CREATE TABLE tracks (id, status TEXT, image_url TEXT)")
+    app.sql("INSERT INTO tracks (id) VALUES (1.5), (x'61'), (7), ('b')")
+    flawed = {name: rows_of(app).read(name).flaw is not None for name in ("1.5", "a", "7", "b")}  # type: ignore[union-attr]
+    assert flawed == {"1.5": True, "a": True, "7": False, "b": False}
+
+
 @pytest.mark.sqlite
 def test_two_rows_of_one_id_are_a_flaw(make_app: Callable[..., Any]) -> None:
     app = make_app("CREATE TABLE tracks (id, status TEXT, image_url TEXT)")

@@ -137,11 +137,25 @@ def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
         if not app.has(field):
             yield warning("table", f"{app.unused.get(field, f'there is no column {field}')}: {LOSS[field]}")
     yield ok("tracks", _counts(settings, reader))
+    yield from _nameless(settings, reader)
     if reader.remembers:
         yield ok("own tables", "there, and of this program's version")
     else:
         yield ok("own tables", "not there yet: the first `run` creates them")
     yield from _handed_over(settings, reader)
+
+
+def _nameless(settings: Settings, reader: Reader) -> Iterator[Line]:
+    """No command can name them."""
+    app = reader.app
+    with reader.connection.reading():
+        query = app.table.select(fn.count(SQL("*"))).where(~app.dialect.usable_id(app.column("id")))
+        (rows,) = reader.connection.one(query)
+    if rows:
+        table = settings.database.table
+        have = f"1 row of {table} has" if rows == 1 else f"{rows} rows of {table} have"
+        said = f"{have} no usable id (NULL, empty, or neither a text nor a whole number)"
+        yield warning("tracks", f"{said}: invalid for `status`, and never worked; give each an id")
 
 
 def _handed_over(settings: Settings, reader: Reader) -> Iterator[Line]:
