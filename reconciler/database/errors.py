@@ -9,7 +9,7 @@ DatabaseError           what is wrong, where, what to do
 ├── DatabaseGone        the server cannot be reached, or the connection was lost; what was lost at the very end of a
 │                       transaction may have been kept: nobody was told
 ├── RowRefused          the app's table takes no such row: a constraint, a trigger, an index
-├── DatabaseBroken      no database, a damaged one, or the device failed
+├── DatabaseBroken      a damaged one, or the device failed
 └── SchemaError         a table or column is missing or unfit, or the tables are newer than the program
 """
 
