@@ -263,15 +263,27 @@ def stop():
     # One that is meant for the process would let this thread go on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 """
-STOPS_WHEN_STORED = f"""{STOPS}
+STOPS_ONCE = f"""{STOPS}
 from reconciler.images.local_store import LocalStore
-put = LocalStore.put
-def put_and_stop(*given):
-    key, LocalStore.put = put(*given), put
-    stop()
-    return key
-LocalStore.put = put_and_stop
+from reconciler.images.pictures import WebPictures
+def stop_once(of, name, before=False):
+    real = getattr(of, name)
+    def stopping(*given, **named):
+        setattr(of, name, real)
+        if before:
+            stop()
+        came = real(*given, **named)
+        if not before:
+            stop()
+        return came
+    setattr(of, name, stopping)
 """
+STOPS_WHEN_STORED = f"{STOPS_ONCE}stop_once(LocalStore, 'put')"
+MOMENTS = {
+    "about to download": f"{STOPS_ONCE}stop_once(WebPictures, 'fetch', before=True)",
+    "downloaded": f"{STOPS_ONCE}stop_once(WebPictures, 'fetch')",
+    "stored": STOPS_WHEN_STORED,
+}
 STOPS_BEFORE_IT_SENDS = f"""{STOPS}
 from reconciler import transport
 may_write = transport._Call.may_write
@@ -295,13 +307,6 @@ def stopped(install: PostgresInstall, ships: Fleet, before: str = "") -> None:
     ships.wait_stopped("slow")
 
 
-def stop_at(ships: Fleet, path: str, part: str) -> None:
-    """Whoever goes on for a moment would read half an answer, and the rest of it too late."""
-    if part in path:
-        ships.signal("slow", SIGSTOP)
-        ships.wait_stopped("slow")
-
-
 def passed(install: PostgresInstall, column: str, table: str) -> None:
     eventually(lambda: install.sql(f"SELECT 1 FROM {table} WHERE {column} < clock_timestamp()"))
 
@@ -310,15 +315,12 @@ def events(ships: Fleet) -> list[str]:
     return [line["event"] for line in ships.told("slow")]
 
 
-@pytest.mark.parametrize("moment", ["downloading", "stored"])
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
 def test_who_was_stopped_past_its_lease_writes_nothing_over_who_took_over(
     install: PostgresInstall, moment: str
 ) -> None:
     with fleet(install) as ships:
-        if moment == "downloading":
-            ships.heard = lambda _, path: stop_at(ships, path, "/files/")
-        stopped(install, ships, STOPS_WHEN_STORED if moment == "stored" else "")
-        ships.heard = lambda *_: None
+        stopped(install, ships, moment)
         assert ships.start("quick", *ONCE).ended() == 0
         rows, remembered = install.rows(), install.sql(f"SELECT * FROM {MEMORY}")
         assert good(install) == 1
