@@ -25,7 +25,7 @@ from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
 NOW = Slot("now")
-JUDGED = R.state.is_null(False)
+IN_SCOPE = R.state.is_null(False)
 """Remembered in scope."""
 
 TOGETHER = 2000
@@ -174,7 +174,7 @@ class SqlFinder:
 
     def _by_urgency(self, only: Only, new: bool, anew: bool) -> Statement:
         """What expires, then what was never tried, then what waited longest."""
-        is_due = JUDGED if anew else R.due_at <= NOW
+        is_due = IN_SCOPE if anew else R.due_at <= NOW
         due = R.select(R.track_id).where(is_due & _free(NOW) & _among(only))
         # Few are due of many that were tried: not by the index of `tried_at`, which SQLite would take for the order.
         tried_at = fn.coalesce(R.tried_at, R.tried_at)
@@ -264,7 +264,7 @@ class SqlFinder:
             unfinished_with_audio(self.app, self.policy),
             R.track_id.is_null(False),
             R.state,
-            flag(JUDGED) if anew else (R.due_at <= NOW) | (R.tried_at > NOW),
+            flag(IN_SCOPE) if anew else (R.due_at <= NOW) | (R.tried_at > NOW),
             # Long pictures are hashed to be compared: only where it matters.
             Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]
