@@ -6,8 +6,8 @@ from datetime import timedelta
 from reconciler.domain.runs import Runs
 
 _LEAST = timedelta(seconds=2)
-_AT_ONCE = timedelta(seconds=1)
-"""Where tasks are known to end at once. A refusal may take half a second, and is not to be missed by the question."""
+_SOONEST = timedelta(seconds=1)
+"""Where tasks are known to be short. A refusal may take half a second, and is not to be missed by the question."""
 _GROWTH = 1.35
 _SURELY = 1.25
 _UNCALLED = timedelta(seconds=60)
@@ -34,7 +34,7 @@ def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> time
     likely = runs.pause(max(age, timedelta())) if polls > 0 or runs.is_known else None
     if likely is None:
         return poll_after(age, polls, spin)
-    return max(_LEAST if polls > 0 else _AT_ONCE, min(likely, _slowest(age)) * (0.9 + 0.2 * spin))
+    return max(_SOONEST, min(likely, _slowest(age)) * (1 + 0.1 * spin))
 
 
 def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:

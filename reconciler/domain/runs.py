@@ -6,7 +6,7 @@ from datetime import timedelta
 _KEPT = 80
 _USUAL = tuple(timedelta(seconds=12 + 5.8 * (number + 0.5)) for number in range(20))
 """Evenly from 12 to 128 s, as measured in 2026-11."""
-_ENDED = 0.3
+_ENDED = 0.25
 _ENOUGH = 10
 _GROWTH = 0.12
 
@@ -33,8 +33,8 @@ class Runs:
         return self.learned >= _ENOUGH
 
     def pause(self, age: timedelta) -> timedelta | None:
-        """Until three of ten that ran as long as `age` had ended, at least an eighth of it; None where none did. Chosen
-        by simulation: see the test."""
+        """Until a quarter of those that ran as long as `age` had ended, at least an eighth of it; None where none did.
+        Chosen by simulation: see the test."""
         longer = sorted(length for length in self.lengths if length >= age)
         if not longer:
             return None
