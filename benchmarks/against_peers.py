@@ -2,8 +2,8 @@
 
     python benchmarks/against_peers.py [--tracks N] [--runs N] [--kill-every S] [--lives N] [--json FILE]
 
-With tasks that are done at once, and with tasks of two seconds (the real ones take 12 to 128). Of these the script works
-30: one after another, each takes as long. Ours is `reconciler run --once`, by a model that is proven. Each is a
+With tasks that are done at once, and with tasks of two seconds (the real ones take 12 to 128). Of these the script
+works 30: one after another, each takes as long. Ours is `reconciler run --once`, by a model that is proven. Each is a
 process, whose start counts, against a simulated Kie without limits in this one.
 
 Then under SIGKILL, for 60 of the tracks (30 where tasks take two seconds): the process is killed so long after its
