@@ -111,7 +111,7 @@ class Store(StoreReader, Protocol):
         ...
 
     def prove(self) -> None:
-        """Raises where a picture could not be stored now. What was proven holds until a `put` fails."""
+        """Raises where a picture could not be stored and read back now. What was proven holds until a `put` fails."""
         ...
 
 

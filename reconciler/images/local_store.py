@@ -136,15 +136,23 @@ class LocalStore(LocalReader):
 
     def compare(self, path: Path, picture: Prepared) -> None:
         if not self.holds(path, picture):
-            raise StoreError(f"store a picture: {path}: what is read back is not what was written; check the disk")
+            raise _not_kept("store a picture", path)
 
 
 def try_in(folder: Path) -> None:
-    """Raises StoreError where it takes no file as pictures are, of bytes that no file system makes smaller."""
-    part = folder / f".{token_hex(8)}{_PART}"
+    """Raises StoreError where no file as pictures are is taken and given back, of bytes that no file system makes
+    smaller."""
+    part, data = folder / f".{token_hex(8)}{_PART}", token_bytes(LARGE)
     with explained("write a probe", part):
-        _write(part, token_bytes(LARGE))
+        _write(part, data)
+        given_back = part.read_bytes()
         part.unlink()
+    if given_back != data:
+        raise _not_kept("write a probe", part)
+
+
+def _not_kept(what: str, path: Path) -> StoreError:
+    return StoreError(f"{what}: {path}: what is read back is not what was written; check the disk")
 
 
 def _clean(folder: Path, oldest: float) -> None:

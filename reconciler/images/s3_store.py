@@ -35,6 +35,10 @@ CACHING = "public, max-age=31536000, immutable"
 """The bytes under a key never change."""
 PROBE = "tracks/.reconciler-probe"
 """Written over and over, since not every key may delete."""
+_PROBE_CACHING = "no-store"
+"""What lies between would give back an older one."""
+_SMALL = 16
+"""Bytes of a probe: as few as nobody has by chance."""
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
 
@@ -136,24 +140,35 @@ class S3Store(S3Reader):
 
     def _try(self, size: int) -> None:
         """A small file, but once a picture was refused one as large: a bucket may be full, or take no large ones."""
-        call = self._asking()
+        call, data = self._asking(2), token_bytes(max(min(size, LARGE), _SMALL))
         self._check(call)
-        self._write(call, "write a probe", PROBE, token_bytes(min(size, LARGE) or 1), "image/png")
+        # Twice: in between another process may write its own.
+        if not any(self._gives_back(call, data) for _ in range(2)):
+            raise self._not_kept("write a probe", PROBE)
+
+    def _gives_back(self, call: Asking, data: bytes) -> bool:
+        self._write(call, "write a probe", PROBE, data, "image/png", _PROBE_CACHING)
+        return self._read(call, "read the probe", PROBE) == data
 
     def _put(self, call: Asking, key: str, picture: Prepared) -> None:
         self._check(call)
         if not self._holds(call, key, picture):
             self._write(call, "store a picture", key, picture.data, picture.content_type)
             if not self._holds(call, key, picture):
-                where = f"{self._access.place}, {key}"
-                raise StoreError(f"store a picture: {where}: what is read back is not what was written; see its server")
+                raise self._not_kept("store a picture", key)
+
+    def _not_kept(self, what: str, path: str) -> StoreError:
+        where = f"{self._access.place}, {path}"
+        return StoreError(f"{what}: {where}: what is read back is not what was written; see its server")
 
     def _holds(self, call: Asking, key: str, picture: Prepared) -> bool:
         data = self._read(call, "store a picture", key)
         return data is not None and sha256(data).hexdigest() == picture.sha256
 
-    def _write(self, call: Asking, what: str, path: str, data: bytes, content_type: str) -> None:
-        attributes = {"Content-Type": content_type, "Cache-Control": CACHING}
+    def _write(
+        self, call: Asking, what: str, path: str, data: bytes, content_type: str, caching: str = CACHING
+    ) -> None:
+        attributes = {"Content-Type": content_type, "Cache-Control": caching}
         call.ask(
             Operation.PUT,
             what,

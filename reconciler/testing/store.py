@@ -8,6 +8,8 @@ from reconciler.images.keys import folder_of, is_key, key_of
 from reconciler.images.proof import Proof
 from reconciler.ports import Prepared, StoreError
 
+_PROBE = "probe"
+
 
 class MemoryStore:
     """ports.Store. Set `trouble` to have every method fail with that text; set `marker` to None to lose the marker."""
@@ -61,13 +63,21 @@ class MemoryStore:
             if sha256(picture.data).hexdigest() != picture.sha256:
                 raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
             if self.pictures.get(key) != picture.data:
-                self.pictures.pop(key, None)
-                self.pictures[key] = picture.data
+                self._keep(key, picture.data)
                 self.writes += 1
 
     def _try(self, _size: int) -> None:
         self.on_call("prove")
-        self._marker()
+        with self._lock:
+            self._marker()
+            self._keep(_PROBE, b"probe")
+            del self.pictures[_PROBE]
+
+    def _keep(self, key: str, data: bytes) -> None:
+        self.pictures.pop(key, None)
+        self.pictures[key] = data
+        if self.pictures.get(key) != data:
+            raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
 
     def _marker(self) -> str:
         if self.trouble is not None:

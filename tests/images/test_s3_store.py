@@ -183,15 +183,33 @@ def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prep
     store = S3Store(told.access(), heard)
     store.prove()
     store.prove()
-    assert heard == [GOT, PUT]
+    assert heard == [GOT, PUT, GOT]
     assert files.keys() == {".reconciler-store", "tracks/.reconciler-probe"}
+    (headers,) = (headers for method, _, headers in told.asked if method == "PUT")
+    assert headers["cache-control"] == "no-store", "it is no picture: the next one has other bytes"
     honest, told.answer = told.answer, lambda *_: (403, b"<Error><Code>AccessDenied</Code></Error>")
     with pytest.raises(StoreError):
         store.put("a", prepared(b"picture"))
     told.answer = honest
     heard.clear()
     store.prove()
-    assert heard == [GOT, PUT]
+    assert heard == [GOT, PUT, GOT]
+
+
+def test_a_proof_bears_that_another_process_gives_one_at_once(told: Told) -> None:
+    files = {".reconciler-store": MARKER}
+    told.files(files)
+    honest, others = told.answer, [b"of another process"]
+
+    def answer(method: str, path: str, body: bytes) -> Answer:
+        said = honest(method, path, body)
+        if method == "PUT" and others:
+            files["tracks/.reconciler-probe"] = others.pop()
+        return said
+
+    told.answer = answer
+    S3Store(told.access()).prove()
+    assert others == []
 
 
 def test_what_could_not_be_stored_is_proven_with_as_large_a_file(told: Told, prepared: Make) -> None:

@@ -5,10 +5,11 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import obstore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +167,41 @@ def test_what_was_proven_holds_until_a_put_fails(store: Store, prepared: Make) -
                 store.prove()
     store.prove()
     assert list(store.keys("a")) == []
+    assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
+
+
+class Forgetful(dict[str, bytes]):
+    def __setitem__(self, key: str, data: bytes) -> None:
+        pass
+
+
+@contextmanager
+def keeping_nothing(store: Store) -> Iterator[None]:
+    """What is written is taken with thanks."""
+    with pytest.MonkeyPatch.context() as patch:
+        match store:
+            case MemoryStore():
+                patch.setattr(store, "pictures", Forgetful())
+            case LocalStore():
+                patch.setattr("reconciler.images.local_store.write_new", lambda part, _: part.write_bytes(b""))
+            case _:
+                patch.setattr(obstore, "put", lambda *_, **__: None)
+        yield
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["new", "proven before"])
+def test_a_store_that_keeps_nothing_of_what_it_takes_is_told_before_anything_is_put(
+    store: Store, prepared: Make, before: bool
+) -> None:
+    if before:
+        store.prove()
+        with refusing(store), suppress(StoreError):
+            store.put("a", prepared(b"picture"))
+    with keeping_nothing(store):
+        for call in (store.prove, store.prove, lambda: store.put("a", prepared(b"picture"))):
+            with pytest.raises(StoreError, match="read"):
+                call()
+    store.prove()
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
