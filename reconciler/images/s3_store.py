@@ -22,7 +22,7 @@ from reconciler import __version__
 from reconciler.images import marker
 from reconciler.images.disk import FileMissing
 from reconciler.images.download import MAX_BYTES
-from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.keys import folder_of, is_key, is_of, key_of
 from reconciler.images.proof import LARGE, Proof
 from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Operation
@@ -62,8 +62,8 @@ class S3Reader:
     def get(self, key: str) -> bytes | None:
         call = self._asking()
         data = self._read(call, "read a picture", key) if is_key(key) else None
-        if data is None:
-            self._check(call)  # else what is absent is the store
+        if data is None or not is_of(key, data):
+            self._check(call)  # else it is the store that is absent, or something else answers in its place
         return data
 
     def keys(self, track_id: str) -> list[str]:

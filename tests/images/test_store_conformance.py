@@ -205,6 +205,38 @@ def test_a_store_that_keeps_nothing_of_what_it_takes_is_told_before_anything_is_
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
+PAGE = b"<html>We will be back soon</html>"
+
+
+def pages_everywhere(store: Store, key: str, *, marker: bool) -> None:
+    """In the place of a picture, and of the marker too."""
+    match store:
+        case MemoryStore():
+            store.pictures[key] = PAGE
+            store.marker = None if marker else store.marker
+        case LocalStore():
+            for path in (key, ".reconciler-store")[: 1 + marker]:
+                (store.root / path).write_bytes(PAGE)
+        case _:
+            assert isinstance(store, S3Store)
+            for path in (key, ".reconciler-store")[: 1 + marker]:
+                obstore.put(store._client, path, PAGE)
+
+
+def test_a_damaged_picture_is_given_as_it_is(store: Store, prepared: Make) -> None:
+    key = store.put("a", prepared(b"picture"))
+    pages_everywhere(store, key, marker=False)
+    assert store.get(key) == PAGE
+
+
+def test_where_all_is_damaged_the_store_itself_is_away(store: Store, prepared: Make) -> None:
+    """Else a day of such pages would make a picture dead."""
+    key = store.put("a", prepared(b"picture"))
+    pages_everywhere(store, key, marker=True)
+    with pytest.raises(StoreError, match="marker"):
+        store.get(key)
+
+
 @pytest.mark.parametrize("track_id", ["", ".", "..", "../x", "/", "a/b", "a.b", "~", "é", "\ud800", "x" * 5000, "\0"])
 def test_no_id_leaves_the_store(store: Store, prepared: Make, track_id: str) -> None:
     key = store.put(track_id, prepared(b"picture"))
