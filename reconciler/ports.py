@@ -87,7 +87,7 @@ class StoreReader(Protocol):
     """Content-addressed pictures under `tracks/<id>/`. Every method raises StoreError and nothing else."""
 
     def check(self) -> str:
-        """The marker's id; raises when the marker is missing or not readable."""
+        """The marker's id; raises when the marker is missing, not readable, or another than is known."""
         ...
 
     def get(self, key: str) -> bytes | None:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from faulthandler import dump_traceback
 from functools import partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import uniform
 from socket import gaierror
@@ -29,7 +28,6 @@ from reconciler.app.sweeping import Ears
 from reconciler.config import Settings
 from reconciler.domain.gate import CREDITS_FRESH_FOR
 from reconciler.engine.audit import tick_of
-from reconciler.images.local_store import LocalReader
 from reconciler.service.callbacks import Callbacks, Reception
 from reconciler.service.events import ClockJumped, Hung, PageFailed, Started, Stopped
 from reconciler.service.http import HttpServer
@@ -172,7 +170,7 @@ class Daemon:
             metrics=self._ears.metrics.exposition,
             health=self._health,
             ready=self._readiness,
-            picture=LocalReader(Path(self._settings.storage.path)).get if local else None,
+            picture=self._jobs.status.picture if local else None,
             callback=callback,
             status=lambda: self._jobs.status.page(self._vitals.complaints(), self._failing()),
             thumbnail=self._jobs.status.gallery.file,

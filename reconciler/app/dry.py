@@ -78,7 +78,8 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
     """What would be done to each track that needs a look, waits for the gate, or was named."""
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
-        store = EmptyReader() if reader.note(MARKER) is None else reader_of(settings)
+        marker = reader.note(MARKER)
+        store = EmptyReader() if marker is None else reader_of(settings, marker)
         kie, view = Questions(outside.reader()), reader.view()
         eyes = None if offline else Eyes(kie, outside.pictures(), store)
         gate = supposed(view if offline else _asked(view, outside.policy, kie))

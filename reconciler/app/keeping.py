@@ -10,6 +10,7 @@ from reconciler.config import Settings
 from reconciler.database import MARKER, Database
 from reconciler.images.disk import FileMissing
 from reconciler.images.local_store import LocalReader, LocalStore
+from reconciler.images.marker import AnotherStore
 from reconciler.images.proof import Proof
 from reconciler.images.s3_asking import Access, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Outcome
@@ -50,26 +51,29 @@ class NoStore(EmptyReader):
         """Nothing is to be stored."""
 
 
-def store_of(settings: Settings, heard: StoreAsked, proof: Proof | None) -> Store:
-    """Raises StoreUnfit where the program lacks what it takes."""
+def store_of(settings: Settings, heard: StoreAsked, proof: Proof | None, known: str | None) -> Store:
+    """`known`: the marker that the database knows; where another is found, all that is asked fails.
+
+    Raises StoreUnfit where the program lacks what it takes.
+    """
     match settings.storage.kind:
         case "s3":
-            store: Store = _s3().S3Store(access_of(settings), heard, proof=proof)
+            store: Store = _s3().S3Store(access_of(settings), heard, proof=proof, known=known)
             return store
         case "local":
-            return LocalStore(Path(settings.storage.path), now=utc_now, proof=proof)
+            return LocalStore(Path(settings.storage.path), now=utc_now, proof=proof, known=known)
         case "none":
             return NoStore()
 
 
-def reader_of(settings: Settings) -> StoreReader:
+def reader_of(settings: Settings, known: str | None) -> StoreReader:
     """The same, unable to write."""
     match settings.storage.kind:
         case "s3":
-            reader: StoreReader = _s3().S3Reader(access_of(settings))
+            reader: StoreReader = _s3().S3Reader(access_of(settings), known=known)
             return reader
         case "local":
-            return LocalReader(Path(settings.storage.path))
+            return LocalReader(Path(settings.storage.path), known=known)
         case "none":
             return EmptyReader()
 
@@ -86,30 +90,29 @@ def open_store(
 
     Raises StoreUnfit, or StoreAway where the same may do better a little later.
     """
-    store, notes = store_of(settings, heard, proof), database.notes
+    notes = database.notes
     if settings.storage.kind == "none":
-        return store  # the marker that the database knows is that of a store which may be wanted again
-    known = notes.get(MARKER)
+        return NoStore()  # the marker that the database knows is that of a store which may be wanted again
     try:
-        found = store.adopt(None) if known is None else store.check()
+        if notes.get(MARKER) is None:
+            found = store_of(settings, heard, proof, None).adopt(None)
+            if notes.get(MARKER) is None:  # else another host has begun a store of its own just now
+                notes.put(MARKER, found)
+        store = store_of(settings, heard, proof, notes.get(MARKER))
+        store.check()
     except StoreError as error:
         if isinstance(error, S3Error) and error.failure.passes:
             raise StoreAway(f"{_key(settings)}: {error}") from error
-        raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if known and _is_absent(error) else ''}") from error
-    if known is None:
-        known = notes.get(MARKER)  # another host may have begun a store of its own just now
-    if known is None:
-        notes.put(MARKER, found)
-    elif known != found:
-        raise StoreUnfit(
-            f"{_key(settings)}: {settings.storage.place} is another store than the database knows (marker {found}, "
-            f"expected {known}){_LOST}"
-        )
+        lost = notes.get(MARKER) is not None and _is_another(error)
+        raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if lost else ''}") from error
     return store
 
 
-def _is_absent(error: StoreError) -> bool:
-    return isinstance(error, FileMissing) or (isinstance(error, S3Error) and error.failure.outcome is Outcome.NOT_FOUND)
+def _is_another(error: StoreError) -> bool:
+    """What is there is no store, or not the one that is known."""
+    if isinstance(error, S3Error):
+        return error.failure.outcome is Outcome.NOT_FOUND
+    return isinstance(error, FileMissing | AnotherStore)
 
 
 def tidy(settings: Settings) -> None:

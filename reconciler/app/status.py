@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import lru_cache, partial
 from threading import Lock
 
 from reconciler import __version__
@@ -11,9 +11,9 @@ from reconciler.app.inside import utc_now
 from reconciler.app.keeping import reader_of
 from reconciler.app.looking import look, wanted
 from reconciler.app.outside import Provider
-from reconciler.database import Reader
+from reconciler.database import MARKER, Reader
 from reconciler.page.values import Health, Seen, Shown, Told
-from reconciler.ports import Overview
+from reconciler.ports import Overview, StoreReader
 
 FRESH_FOR = timedelta(seconds=5)
 """A page is sent again for so long, unless something changed: ages in it are no older."""
@@ -27,7 +27,9 @@ class Status:
 
     def __init__(self, outside: Provider) -> None:
         self._settings, self._policy = outside.settings, outside.policy
-        self.gallery = Gallery(cache(lambda: reader_of(outside.settings)), outside.pictures, outside.policy)
+        self._reader = lru_cache(1)(partial(reader_of, outside.settings))
+        self._marker: str | None = None
+        self.gallery = Gallery(self._store, outside.pictures, outside.policy)
         self._seen: Seen | None = None
         self._made: tuple[_Known, datetime, bytes] | None = None
         self._making = Lock()
@@ -36,12 +38,17 @@ class Status:
 
     def look(self, reader: Reader, overview: Overview, at: datetime) -> None:
         """For the snapshot's thread. Raises DatabaseError; what was seen before stays."""
+        self._marker = reader.note(MARKER)
         self._seen = look(reader, overview, self._policy, at)
 
     def illustrate(self) -> None:
         """For a thread of its own. Raises StoreError."""
         seen = self._seen
         self.gallery.make(wanted(seen.recoveries) if seen is not None else ())
+
+    def picture(self, key: str) -> bytes | None:
+        """As the store holds it. Raises StoreError."""
+        return self._store().get(key)
 
     def page(self, hangs: Lines, fails: Lines) -> tuple[bytes, str]:
         """HTML, and the policy that goes with it. Asks neither the database nor the network."""
@@ -52,6 +59,9 @@ class Status:
             if self._made is None or not self._is_fresh(known, now):
                 self._made = known, now, self._rendered(known, now)
             return self._made[2], content_policy()
+
+    def _store(self) -> StoreReader:
+        return self._reader(self._marker)
 
     def _is_fresh(self, known: _Known, now: datetime) -> bool:
         (seen, shown, health), at, _ = self._made or (known, now, b"")

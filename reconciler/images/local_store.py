@@ -21,13 +21,13 @@ CLEANING_S = 30.0
 
 
 class LocalReader:
-    """ports.StoreReader over a directory."""
+    """ports.StoreReader over a directory. `known`: see marker.expected."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, known: str | None = None) -> None:
+        self.root, self._known = root, known
 
     def check(self) -> str:
-        return marker.read(self.root)
+        return marker.expected(marker.read(self.root), self._known, str(self.root))
 
     def get(self, key: str) -> bytes | None:
         self.check()
@@ -60,9 +60,14 @@ class LocalStore(LocalReader):
     """
 
     def __init__(
-        self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), proof: Proof | None = None
+        self,
+        root: Path,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        proof: Proof | None = None,
+        known: str | None = None,
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, known=known)
         self._now, self._proof = now, proof or Proof()
 
     def adopt(self, wanted: str | None) -> str:

@@ -10,6 +10,20 @@ from reconciler.ports import StoreError
 NAME = ".reconciler-store"
 
 
+class AnotherStore(StoreError):
+    """It has a marker, and not the one that is known."""
+
+
+def expected(found: str, known: str | None, place: str) -> str:
+    """The id found; AnotherStore where another is known."""
+    if known not in (None, found):
+        raise AnotherStore(
+            f"{place} is another store than the database knows (marker {found}, expected {known}); name or mount the "
+            "right one"
+        )
+    return found
+
+
 def read(root: Path) -> str:
     """The store's id; StoreError where there is none."""
     path = root / NAME

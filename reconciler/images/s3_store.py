@@ -44,12 +44,17 @@ DEFAULT_REGION = "us-east-1"
 
 
 class S3Reader:
-    """ports.StoreReader over a bucket."""
+    """ports.StoreReader over a bucket. `known`: see marker.expected."""
 
     def __init__(
-        self, access: Access, heard: StoreAsked = unheard, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        access: Access,
+        heard: StoreAsked = unheard,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        known: str | None = None,
     ) -> None:
-        self._access, self._heard, self._sleep = access, heard, sleep
+        self._access, self._heard, self._sleep, self._known = access, heard, sleep, known
         self._client = _client(access)
 
     def check(self) -> str:
@@ -78,6 +83,9 @@ class S3Reader:
         return Asking(self._access, self._heard, self._sleep, calls)
 
     def _check(self, call: Asking) -> str:
+        return marker.expected(self._found(call), self._known, self._access.place)
+
+    def _found(self, call: Asking) -> str:
         found = self._marker(call)
         if found is None:
             todo = "set storage.bucket to the bucket with the pictures, or put the marker back"
@@ -117,8 +125,9 @@ class S3Store(S3Reader):
         *,
         sleep: Callable[[float], None] = time.sleep,
         proof: Proof | None = None,
+        known: str | None = None,
     ) -> None:
-        super().__init__(access, heard, sleep=sleep)
+        super().__init__(access, heard, sleep=sleep, known=known)
         self._proof = proof or Proof()
 
     def adopt(self, wanted: str | None) -> str:
@@ -127,7 +136,7 @@ class S3Store(S3Reader):
         if found is not None:
             return found
         self._make_marker(call, marker.bytes_of(wanted or token_hex(16)))
-        return self._check(call)  # of two at once, both return what is there in the end
+        return self._found(call)  # of two at once, both return what is there in the end
 
     def put(self, track_id: str, picture: Prepared) -> str:
         key = key_of(track_id, picture)

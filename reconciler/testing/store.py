@@ -5,6 +5,7 @@ from hashlib import sha256
 from threading import RLock
 
 from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.marker import expected
 from reconciler.images.proof import Proof
 from reconciler.ports import Prepared, StoreError
 
@@ -12,10 +13,13 @@ _PROBE = "probe"
 
 
 class MemoryStore:
-    """ports.Store. Set `trouble` to have every method fail with that text; set `marker` to None to lose the marker."""
+    """ports.Store. Set `trouble` to have every method fail with that text; set `marker` to None to lose the marker.
 
-    def __init__(self, marker: str | None = "memory") -> None:
-        self.marker = marker
+    `known`: see images.marker.expected.
+    """
+
+    def __init__(self, marker: str | None = "memory", *, known: str | None = None) -> None:
+        self.marker, self._known = marker, known
         self.trouble: str | None = None
         self.pictures: dict[str, bytes] = {}
         """By key, oldest first. Damage and remove them at will."""
@@ -32,7 +36,7 @@ class MemoryStore:
         self.on_call("adopt")
         with self._lock:
             self.marker = self.marker or marker or "memory"
-            return self._marker()
+            return self._found()
 
     def put(self, track_id: str, picture: Prepared) -> str:
         key = key_of(track_id, picture)
@@ -80,6 +84,9 @@ class MemoryStore:
             raise StoreError(f"store a picture: {key}: what is read back is not what was written; check the disk")
 
     def _marker(self) -> str:
+        return expected(self._found(), self._known, "memory")
+
+    def _found(self) -> str:
         if self.trouble is not None:
             raise StoreError(self.trouble)
         if self.marker is None:

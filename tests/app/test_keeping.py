@@ -250,6 +250,31 @@ def test_of_two_hosts_that_begin_at_once_with_a_directory_each_one_is_refused(
         assert database.notes.get(MARKER) == "of-the-other-host"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_volume_that_goes_while_it_is_open_and_shows_an_older_store_has_lost_no_picture(
+    install: Install, begun: bool
+) -> None:
+    """`begun`: the database knew its store already."""
+    install.configure()
+    settings, key = load(install.config, {}).settings, "tracks/a/0123456789abcdef.jpg"
+    with opened(settings) as database:
+        store = open_store(settings, database)
+        if begun:
+            store = open_store(settings, database)
+        assert store.get(key) is None
+        (install.store / ".reconciler-store").write_text('{"id": "older"}')
+        with pytest.raises(StoreError, match=f"{install.store} is another store than the database knows"):
+            store.get(key)
+
+
+def test_a_dry_run_takes_no_other_store_for_the_one_that_is_known(install: Install) -> None:
+    assert install.call(*RUN).exit_code == 0
+    (install.store / ".reconciler-store").write_text('{"id": "older"}')
+    install.add("a")
+    (told,) = json.loads(install.call("run", "--dry-run", "--json").stdout)["tracks"]
+    assert (told["state"], told["reason"]) == ("backing_off", "storage_failed")
+
+
 def known(install: Install) -> None:
     """A store of which the database knows."""
     with opened(load(install.config, {}).settings) as database:

@@ -13,6 +13,7 @@ import pytest
 from reconciler.app import status as module
 from reconciler.app.inside import utc_now
 from reconciler.app.status import Status
+from reconciler.images.local_store import LocalStore
 from reconciler.kie.simulated import AnswerPicture
 from reconciler.service.events import JobFailed
 from tests.cli.conftest import Install
@@ -88,9 +89,15 @@ def test_it_is_there_with_the_database_away_and_says_so(daemon: Inside, quick: I
     assert "Overture" in page
 
 
-def test_a_store_that_cannot_be_read_is_told(daemon: Inside, quick: Install) -> None:
+@pytest.mark.parametrize("another", [False, True])
+def test_a_store_that_cannot_be_read_is_told(daemon: Inside, quick: Install, another: bool) -> None:
+    """`another`: below the mount point lies an older one."""
     eventually(lambda: "/thumbnails/" in daemon.says("/")[1])
     (quick.store / ".reconciler-store").unlink()
+    if another:
+        quick.store.rename(quick.store.with_name("volume"))
+        LocalStore(quick.store).adopt("older")
+        assert daemon.get("/images/tracks/a/0123456789abcdef.jpg")[0] == 503
     daemon.daemon._jobs.status.gallery._smalls = {}
     assert "cannot be read" in eventually(lambda: (page := daemon.says("/")[1]) * ("cannot be read" in page))
     eventually(lambda: "thumbnails" in {failed.job for failed in daemon.of(JobFailed)})

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import obstore
@@ -25,15 +26,20 @@ Make = Callable[..., Prepared]
 
 
 @pytest.fixture(params=["memory", "local", pytest.param("s3", marks=[pytest.mark.slow, pytest.mark.server])])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Not adopted yet."""
+def begin(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Store]:
+    """A store that is not adopted yet."""
     match request.param:
         case "memory":
-            return MemoryStore(marker=None)
+            return partial(MemoryStore, marker=None)
         case "local":
-            return LocalStore(tmp_path / "a" / "store")
+            return partial(LocalStore, tmp_path / "a" / "store")
         case _:
-            return S3Store(server().access(server().empty_bucket()))
+            return partial(S3Store, server().access(server().empty_bucket()))
+
+
+@pytest.fixture
+def fresh(begin: Callable[..., Store]) -> Store:
+    return begin()
 
 
 @pytest.fixture
@@ -42,17 +48,38 @@ def store(fresh: Store) -> Store:
     return fresh
 
 
+def every_method_of(store: Store, picture: Prepared) -> tuple[Callable[[], object], ...]:
+    return (
+        store.check,
+        lambda: store.get("tracks/a/0123456789abcdef.jpg"),
+        lambda: store.get("nonsense"),
+        lambda: store.keys("a"),
+        lambda: store.put("a", picture),
+        store.prove,
+    )
+
+
 def test_without_a_marker_every_method_fails_and_none_says_absent(fresh: Store, prepared: Make) -> None:
-    for call in (
-        fresh.check,
-        lambda: fresh.get("tracks/a/0123456789abcdef.jpg"),
-        lambda: fresh.get("nonsense"),
-        lambda: fresh.keys("a"),
-        lambda: fresh.put("a", prepared(b"picture")),
-        fresh.prove,
-    ):
+    for call in every_method_of(fresh, prepared(b"picture")):
         with pytest.raises(StoreError, match="marker"):
             call()
+
+
+def test_with_another_marker_than_is_known_every_method_fails_and_none_says_absent(
+    begin: Callable[..., Store], prepared: Make
+) -> None:
+    store = begin(known="ours")
+    assert store.adopt("theirs") == "theirs"
+    for call in every_method_of(store, prepared(b"picture")):
+        with pytest.raises(StoreError, match=r"is another store .* \(marker theirs, expected ours\)"):
+            call()
+
+
+def test_the_store_that_is_known_is_used(begin: Callable[..., Store], prepared: Make) -> None:
+    store = begin(known="ours")
+    store.adopt("ours")
+    assert store.check() == "ours"
+    assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
 def test_adopting_makes_the_marker_once(fresh: Store) -> None:
