@@ -121,7 +121,12 @@ class LocalStore(LocalReader):
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
 
     def make_folder(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            self.check()  # again: a volume that has gone has no folder of all pictures either
+            self._make_tracks()
+            folder.mkdir(exist_ok=True)
 
     def holds(self, path: Path, picture: Prepared) -> bool:
         try:
