@@ -6,6 +6,8 @@ from enum import StrEnum
 
 _CODE = re.compile(r"<Code>\s*([A-Za-z.]{1,60})\s*</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
+_NOWHERE = "Received redirect without LOCATION"
+"""So obstore tells PermanentRedirect, and nothing of the answer."""
 _LATER = "it is tried again by itself"
 
 
@@ -86,6 +88,8 @@ def failure_of(error: Exception) -> Failure:
     """What obstore raised. It has a class for few of the reasons; the others are told by its text alone."""
     text = str(error)
     code, status = _found(_CODE, text), int(_found(_STATUS, text) or 0)
+    if _NOWHERE in text:
+        code = "PermanentRedirect"
     if code in _BY_CODE:
         return Failure(*_BY_CODE[code], code)
     if status:

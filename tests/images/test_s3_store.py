@@ -395,6 +395,8 @@ REFUSALS = [
     (403, "", "unauthorized", "it answered 403; check storage.access_key"),
     (403, "RequestTimeTooSkewed", "unauthorized", "this machine's clock is wrong"),
     (400, "AuthorizationHeaderMalformed", "rejected", "in another region; check storage.region"),
+    (301, "PermanentRedirect", "rejected", "in another region; check storage.region and storage.endpoint"),
+    (301, "", "rejected", "in another region; check storage.region and storage.endpoint"),
     (400, "EntityTooLarge", "rejected", "too large for the bucket"),
     (415, "InvalidMimeType", "rejected", "let it take image/jpeg"),
     (400, "InvalidKey", "rejected", "it answered 400 InvalidKey; check"),
