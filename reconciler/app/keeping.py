@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.app.inside import StoreAway, StoreUnfit, utc_now
 from reconciler.config import Settings
 from reconciler.database import MARKER, Database
-from reconciler.images.disk import FileMissing
+from reconciler.images.disk import DiskAway, FileMissing
 from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.marker import AnotherStore
 from reconciler.images.proof import Proof
@@ -90,22 +90,30 @@ def open_store(
 
     Raises StoreUnfit, or StoreAway where the same may do better a little later.
     """
-    notes = database.notes
     if settings.storage.kind == "none":
         return NoStore()  # the marker that the database knows is that of a store which may be wanted again
+    notes = database.notes
+    known = notes.get(MARKER)
     try:
-        if notes.get(MARKER) is None:
+        if known is None:
             found = store_of(settings, heard, proof, None).adopt(None)
-            if notes.get(MARKER) is None:  # else another host has begun a store of its own just now
-                notes.put(MARKER, found)
-        store = store_of(settings, heard, proof, notes.get(MARKER))
+            known = notes.get(MARKER)  # another host may have begun a store of its own just now
+            if known is None:
+                notes.put(MARKER, known := found)
+        store = store_of(settings, heard, proof, known)
         store.check()
     except StoreError as error:
-        if isinstance(error, S3Error) and error.failure.passes:
+        if _may_end(error, was_well=known is not None):
             raise StoreAway(f"{_key(settings)}: {error}") from error
-        lost = notes.get(MARKER) is not None and _is_another(error)
+        lost = known is not None and _is_another(error)
         raise StoreUnfit(f"{_key(settings)}: {error}{_LOST if lost else ''}") from error
     return store
+
+
+def _may_end(error: StoreError, *, was_well: bool) -> bool:
+    if isinstance(error, S3Error):
+        return error.failure.may_end(was_well=was_well)
+    return isinstance(error, DiskAway)
 
 
 def _is_another(error: StoreError) -> bool:

@@ -23,10 +23,15 @@ _ADVICE = {
     errno.EIO: "check the disk",
     errno.ESTALE: "mount it again",
 }
+_AWAY = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN})
 
 
 class FileMissing(StoreError):
     """There is no such file."""
+
+
+class DiskAway(StoreError):
+    """What the file lies on does not answer now."""
 
 
 @contextmanager
@@ -35,8 +40,13 @@ def explained(what: str, where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check storage.path and the disk")
-        kind = FileMissing if isinstance(error, FileNotFoundError) else StoreError
-        raise kind(f"{what}: {where}: {error.strerror or error}; {advice}") from error
+        raise _kind(error)(f"{what}: {where}: {error.strerror or error}; {advice}") from error
+
+
+def _kind(error: OSError) -> type[StoreError]:
+    if isinstance(error, FileNotFoundError):
+        return FileMissing
+    return DiskAway if error.errno in _AWAY else StoreError
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from reconciler.images.disk import explained, sync, write_new
 from reconciler.ports import StoreError
 
 NAME = ".reconciler-store"
+GARBLED, RESTORE = 'not of the form {"id": "…"}', "put it back from a backup"
 
 
 class AnotherStore(StoreError):
@@ -29,21 +30,23 @@ def read(root: Path) -> str:
     path = root / NAME
     with explained("read the store's marker", path):
         data = path.read_bytes()
-    return id_in(data, str(path))
+    found = id_in(data)
+    if found is None:
+        raise StoreError(f"read the store's marker: {path}: {GARBLED}; {RESTORE}")
+    return found
 
 
 def bytes_of(wanted: str) -> bytes:
     return json.dumps({"id": wanted}).encode()
 
 
-def id_in(data: bytes, where: str) -> str:
+def id_in(data: bytes) -> str | None:
+    """None where it is no marker."""
     try:
         found = json.loads(data)["id"]
     except (ValueError, KeyError, TypeError):
         found = None
-    if not isinstance(found, str) or not found:
-        raise StoreError(f'read the store\'s marker: {where}: not of the form {{"id": "…"}}; put it back from a backup')
-    return found
+    return found if isinstance(found, str) and found else None
 
 
 def ensure(root: Path, wanted: str) -> str:

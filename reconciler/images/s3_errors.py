@@ -48,8 +48,14 @@ class Failure:
         """The same request may do better a little later."""
         return self.outcome in _PASSING
 
+    def may_end(self, *, was_well: bool) -> bool:
+        """A later start may do better though nobody has done anything. A clock is set right by itself; and where a
+        bucket `was_well` before, what is not said in S3's words is not said by its server."""
+        return self.passes or self.code == _CLOCK or (was_well and not self.code)
+
 
 IN_TIME = Failure(Outcome.TIMEOUT, "no answer in time", _LATER)
+_CLOCK = "RequestTimeTooSkewed"
 _REGION = (Outcome.REJECTED, "the bucket is in another region", "check storage.region and storage.endpoint")
 _BY_CODE = {
     "NoSuchKey": (Outcome.NOT_FOUND, "there is no such file", "put it back from a backup"),
@@ -65,7 +71,7 @@ _BY_CODE = {
         "access is denied",
         "let the owner of storage.access_key read, write and list in the bucket",
     ),
-    "RequestTimeTooSkewed": (Outcome.UNAUTHORIZED, "this machine's clock is wrong", "set it right"),
+    _CLOCK: (Outcome.UNAUTHORIZED, "this machine's clock is wrong", "set it right"),
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
     "EntityTooLarge": (Outcome.REJECTED, "the file is too large for the bucket", "raise the bucket's limit"),

@@ -25,7 +25,7 @@ from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, is_key, is_of, key_of
 from reconciler.images.proof import LARGE, Proof
 from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
-from reconciler.images.s3_errors import Operation
+from reconciler.images.s3_errors import Failure, Operation, Outcome
 from reconciler.ports import Prepared, StoreError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _PROBE_CACHING = "no-store"
 """What lies between would give back an older one."""
 _SMALL = 16
 """Bytes of a probe: as few as nobody has by chance."""
+_NO_MARKER = Failure(Outcome.MALFORMED, marker.GARBLED, marker.RESTORE)
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
 
@@ -93,8 +94,12 @@ class S3Reader:
         return found
 
     def _marker(self, call: Asking) -> str | None:
-        data = self._read(call, "read the store's marker", marker.NAME)
-        return None if data is None else marker.id_in(data, f"{self._access.place}, {marker.NAME}")
+        what = "read the store's marker"
+        data = self._read(call, what, marker.NAME)
+        found = marker.id_in(data) if data is not None else None
+        if data is not None and found is None:
+            raise S3Error(what, f"{self._access.place}, {marker.NAME}", _NO_MARKER)
+        return found
 
     def _read(self, call: Asking, what: str, path: str) -> bytes | None:
         """None only where the server says that it has the bucket and no such file."""

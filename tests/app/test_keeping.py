@@ -5,13 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from reconciler import images
 from reconciler.app.counted import metrics_of
@@ -25,7 +28,7 @@ from reconciler.engine.crew import Threads
 from reconciler.engine.lately import Lately
 from reconciler.images import s3_asking
 from reconciler.images.local_store import LocalStore
-from reconciler.images.s3_store import S3Probe
+from reconciler.images.s3_store import S3Probe, S3Reader
 from reconciler.ports import Prepared, StoreError
 from tests.cli.conftest import Install, clean_environment
 from tests.daemons import inside, small
@@ -298,6 +301,62 @@ def test_a_bucket_that_does_not_answer_is_no_wrong_one(
     assert "nothing listens there; check storage.endpoint. Where nothing starts this again, run it" in result.stderr
     assert "this is not it" not in result.stderr
     assert install.kie.book.purchases == ()
+
+
+def refused(status: int, code: str = "") -> Callable[..., bytes]:
+    def raises(*_: object) -> bytes:
+        told = f"<Error><Code>{code}</Code></Error>" if code else "<html>blocked</html>"
+        raise GenericError(f"Server returned non-2xx status code: {status}: {told}")
+
+    return raises
+
+
+@pytest.mark.parametrize(
+    ("answer", "new", "begun"),
+    [
+        (lambda *_: b"<html>We will be back soon</html>", 78, 1),
+        (refused(403), 78, 1),
+        (refused(404), 78, 1),
+        (refused(403, "RequestTimeTooSkewed"), 1, 1),
+        (refused(403, "AccessDenied"), 78, 78),
+        (refused(400, "AuthorizationHeaderMalformed"), 78, 78),
+    ],
+    ids=["a page", "an edge that blocks", "a route that is not there", "the clock", "rights", "region"],
+)
+def test_what_is_not_said_by_the_bucket_that_was_there_passes(
+    install: Install, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., bytes], new: int, begun: int
+) -> None:
+    """systemd does not start again what ended with 78."""
+    install.configure(**in_bucket(Server("http://127.0.0.1:1"), "b"))
+    install.add("a")
+    monkeypatch.setattr(S3Reader, "_whole", answer)
+    assert install.call(*RUN).exit_code == new
+    known(install)
+    result = install.call(*RUN)
+    assert result.exit_code == begun
+    assert "storage.bucket: read the store's marker: bucket b at 127.0.0.1:1" in result.stderr
+    assert ("run it again yourself" in result.stderr) is (begun == 1)
+    assert "this is not it" not in result.stderr
+    assert install.kie.book.purchases == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.EIO, 1), (errno.ESTALE, 1), (errno.ETIMEDOUT, 1), (errno.ENOTCONN, 1), (errno.EACCES, 78)],
+    ids=["a disk", "a file server that was started anew", "a file server", "a mount", "rights"],
+)
+def test_a_directory_that_does_not_answer_is_no_wrong_one(
+    install: Install, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def unread(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    assert install.call(*RUN).exit_code == 0
+    monkeypatch.setattr(Path, "read_bytes", unread)
+    result = install.call(*RUN)
+    assert result.exit_code == code
+    assert f"storage.path: read the store's marker: {install.store}" in result.stderr
+    assert os.strerror(number) in result.stderr
 
 
 @pytest.mark.slow
