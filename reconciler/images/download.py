@@ -131,9 +131,8 @@ def _judged(reply: Reply | Fault, wanted: int, url: str) -> Answer:
         return Fault(Reason.DOWNLOAD_FAILED, f"{host} answered {reply.status}")
     if reply.headers.get("content-encoding", "identity") != "identity":
         return Fault(Reason.DOWNLOAD_FAILED, f"{host} sent it encoded, though asked not to")
-    declared = reply.headers.get("content-type", "").lower()
-    if not is_image(reply.body, declared):
-        told = "".join(filter(str.isprintable, declared[:60]))
+    if not is_image(reply.body):
+        told = "".join(filter(str.isprintable, reply.headers.get("content-type", "").lower()[:60]))
         return Refused(f"{host} answered with {told or 'bytes'} that is no picture")
     if total > MAX_BYTES or (not reply.complete and wanted == MAX_BYTES):
         return Flawed(Flaw.TOO_LARGE, f"over {MAX_BYTES} bytes")

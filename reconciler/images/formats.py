@@ -1,5 +1,6 @@
 """The three formats we take, told apart by their bytes: names and declared types are often wrong."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,15 +52,15 @@ def sniff(head: bytes) -> Format | None:
     return None
 
 
-_FOREIGN = (b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"\xff\x0a", b"8BPS")
+_FOREIGN = (b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"8BPS")
+_PAGE = re.compile(rb"<(!doctype\s+)?html")
 
 
-def is_image(head: bytes, content_type: str) -> bool:
-    """Whether an answer's body is a picture at all, ours or foreign, sound or not; not so: markup, JSON, text, nothing.
-
-    The bytes decide; the declared type is heard only where they say nothing.
+def is_image(head: bytes) -> bool:
+    """Whether an answer's body is a picture at all, ours or foreign, sound or not, by its signature; not so: a page,
+    JSON, text, nothing, noise. The declared type is not heard: many a server calls its error message a picture too.
     """
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if sniff(head) or head.startswith(_FOREIGN) or head[4:8] == b"ftyp" or b"<svg" in text[:1024]:
+    if sniff(head) or head.startswith(_FOREIGN) or head[4:8] == b"ftyp":
         return True
-    return content_type.startswith("image/") and bool(text) and text[:1] not in b"<{["
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1024].lower()
+    return text.startswith(b"<") and b"<svg" in text and not _PAGE.search(text)

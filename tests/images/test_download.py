@@ -174,6 +174,12 @@ def test_a_clear_no(site: Site, web: Pictures, status: int) -> None:
         (b"[]", "image/webp"),
         (b"not found", "text/plain"),
         (b"ID3\3some music", "audio/mpeg"),
+        (b"Too many connections", "image/jpeg"),
+        (b"error code: 1015", "image/png"),
+        (bytes(500), "image/jpeg"),
+        (b"\x01\x02\x03\x04 garbage", "image/jpeg"),
+        (b"<!DOCTYPE html><body><svg><path/></svg> Down for maintenance", "image/jpeg"),
+        (b"<HTML><svg></svg></HTML>", "text/html"),
     ],
 )
 @pytest.mark.parametrize("ranges", [True, False])
@@ -190,7 +196,8 @@ def test_200_without_a_picture_is_a_clear_no(
         (b"GIF89a......", "text/plain"),
         (b"\0\0\0\x1cftypavif", ""),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
-        (b"\x01\x02\x03\x04 garbage", "image/jpeg"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN">\n<svg/>', "text/xml"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
     ],
 )
 def test_a_picture_of_another_kind_arrived_and_is_flawed(site: Site, web: Pictures, body: bytes, declared: str) -> None:

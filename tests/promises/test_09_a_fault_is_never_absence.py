@@ -85,6 +85,9 @@ CLEAR: dict[str, Answer] = {
     "404": page(404),
     "html with 200": Reply(200, b"<html><body>gone</body></html>"),
     "empty with 200": Reply(200, b"", "image/jpeg"),
+    "a line of text with 200": Reply(200, b"Too many connections", "image/jpeg"),
+    "zeros with 200": Reply(200, bytes(500), "image/jpeg"),
+    "a page with a drawing with 200": Reply(200, b"<!DOCTYPE html><body><svg/> Down", "text/html"),
 }
 """A clear no, of a file; believed only after three over a day, or past the file's known life."""
 
