@@ -10,13 +10,15 @@ from reconciler.domain.findings import Fault, Flawed, Refused
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, Reason
 from reconciler.domain.urls import Kind, host_of, kind_of, under
-from reconciler.images.formats import is_image
+from reconciler.images.formats import is_image, sniff
+from reconciler.images.refusals import refusal
 from reconciler.transport import Forbidden, Reply, Request, Transport, TransportError
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CLEAR = frozenset({403, 404, 410})
+_CODINGS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "dcb", "dcz"})
+"""Of contents, that browsers undo."""
 _REMOTE = frozenset({Kind.SUNO_COVER, Kind.KIE_FILE, Kind.PRESIGNED, Kind.PUBLIC})
 _RANGE = re.compile(r"bytes 0-\d{1,19}/(\d{1,19}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,19}", re.ASCII)
@@ -120,16 +122,17 @@ def _target(url: str, reply: Reply) -> str | None:
 
 
 def _judged(reply: Reply | Fault, wanted: int, url: str) -> Answer:
-    """What an answer means: only 403, 404, 410 and 200 without a picture are a clear no."""
+    """What an answer means: only a refusal and 200 without a picture are a clear no."""
     if isinstance(reply, Fault):
         return reply
     host = host_of(url)
-    if reply.status in _CLEAR:
-        return Refused(f"{host} answered {reply.status}")
+    said = refusal(reply.status, reply.body)
+    if said is not None:
+        return Refused(f"{host} {said}")
     total = _total(reply)
     if total is None:
         return Fault(Reason.DOWNLOAD_FAILED, f"{host} answered {reply.status}")
-    if reply.headers.get("content-encoding", "identity") != "identity":
+    if _encoded(reply):
         return Fault(Reason.DOWNLOAD_FAILED, f"{host} sent it encoded, though asked not to")
     if not is_image(reply.body):
         told = "".join(filter(str.isprintable, reply.headers.get("content-type", "").lower()[:60]))
@@ -137,6 +140,13 @@ def _judged(reply: Reply | Fault, wanted: int, url: str) -> Answer:
     if total > MAX_BYTES or (not reply.complete and wanted == MAX_BYTES):
         return Flawed(Flaw.TOO_LARGE, f"over {MAX_BYTES} bytes")
     return Head(reply.body, whole=reply.complete and total <= len(reply.body))
+
+
+def _encoded(reply: Reply) -> bool:
+    """Stores leave codings behind that nobody knows (`aws-chunked`): browsers pass over them."""
+    told = {coding.strip() for coding in reply.headers.get("content-encoding", "").lower().split(",")}
+    told -= {"", "identity"}
+    return bool(told & _CODINGS) or (bool(told) and sniff(reply.body) is None)
 
 
 def _total(reply: Reply) -> int | None:

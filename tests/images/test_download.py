@@ -217,6 +217,51 @@ def test_everything_else_is_no_knowledge(site: Site, web: Pictures, status: int)
     assert both(web, site.url("/a")) == (fault, fault)
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"statusCode":"404","error":"not_found","message":"Object not found"}', "meaning 404"),
+        (b'{"statusCode":404,"error":"Bucket not found","message":"Bucket not found"}', "meaning 404"),
+        (b'{"statusCode":"403","error":"Unauthorized","message":"Access denied"}', "meaning 403"),
+        (b'{"statusCode":"410"}', "meaning 410"),
+        (b'{"statusCode":"400","error":"InvalidJWT","message":"\\"exp\\" claim timestamp check failed"}', "invalidjwt"),
+        (b'{"statusCode":"400","error":"jwt expired","message":"jwt expired"}', "jwtexpired"),
+        (b'{"statusCode":"400","error":"ExpiredToken"}', "expiredtoken"),
+        (b'{"statusCode":"400","error":"InvalidSignature"}', "invalidsignature"),
+    ],
+)
+def test_a_no_within_a_400_is_a_clear_no(site: Site, web: Pictures, body: bytes, told: str) -> None:
+    """Supabase Storage answers so."""
+    site.pages["/a"] = Page(body, 400, {"Content-Type": "application/json"})
+    for answer in both(web, site.url("/a")):
+        assert isinstance(answer, Refused)
+        assert answer.detail.startswith("127.0.0.1 answered 400")
+        assert answer.detail.endswith(told)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>Bad Request",
+        b'{"statusCode":"404"',
+        b"\xff\xfe",
+        b"[" * 3000,
+        b'[{"statusCode":"404"}]',
+        b'{"error":"not_found"}',
+        b'{"statusCode":["404"]}',
+        b'{"statusCode":"503","error":"DatabaseReadOnly"}',
+        b'{"statusCode":"400","error":"TenantNotFound"}',
+        b'{"statusCode":1e999}',
+        b'{"statusCode":"400","error":{}}',
+        b'{"statusCode":"404","padding":"' + b"x" * 5000 + b'"}',
+    ],
+)
+def test_a_400_that_says_nothing_of_the_picture_is_no_knowledge(site: Site, web: Pictures, body: bytes) -> None:
+    site.pages["/a"] = Page(body, 400)
+    fault = Fault(Reason.DOWNLOAD_FAILED, "127.0.0.1 answered 400")
+    assert both(web, site.url("/a")) == (fault, fault)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 1000, -1])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_shorter_than_promised_is_never_a_picture(
@@ -255,6 +300,26 @@ def test_nobody_there(web: Pictures) -> None:
 
 def test_an_encoding_nobody_asked_for_is_no_knowledge(site: Site, web: Pictures) -> None:
     site.pages["/a"] = Page(b"\x1f\x8b\x08", headers={"Content-Encoding": "gzip"})
+    for answer in both(web, site.url("/a")):
+        assert isinstance(answer, Fault)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("coding", ["aws-chunked", "AWS-Chunked, utf-8", "none"])
+def test_a_coding_that_browsers_do_not_know_hides_no_picture(
+    site: Site, web: Pictures, paint: Paint, encode: Encode, form: str, coding: str
+) -> None:
+    body = encode(paint(), form)
+    site.pages["/a"] = Page(body, headers={"Content-Encoding": coding})
+    assert both(web, site.url("/a")) == (body, Sized(2048, 1152))
+    site.pages["/b"] = Page(b"10000;chunk-signature=ab\r\n" + body, headers={"Content-Encoding": coding})
+    for answer in both(web, site.url("/b")):
+        assert isinstance(answer, Fault)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "aws-chunked, gzip"])
+def test_a_coding_that_browsers_undo_does(site: Site, web: Pictures, paint: Paint, encode: Encode, coding: str) -> None:
+    site.pages["/a"] = Page(encode(paint(64, 36)), headers={"Content-Encoding": coding})
     for answer in both(web, site.url("/a")):
         assert isinstance(answer, Fault)
 

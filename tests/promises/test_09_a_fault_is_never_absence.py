@@ -83,6 +83,7 @@ ASKING = {**SILENT, **GARBLED, **REFUSED}
 CLEAR: dict[str, Answer] = {
     "403": page(403),
     "404": page(404),
+    "404 within 400": Reply(400, b'{"statusCode":"404","error":"not_found"}', "application/json"),
     "html with 200": Reply(200, b"<html><body>gone</body></html>"),
     "empty with 200": Reply(200, b"", "image/jpeg"),
     "a line of text with 200": Reply(200, b"Too many connections", "image/jpeg"),

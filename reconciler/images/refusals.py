@@ -1,0 +1,33 @@
+"""Which answers are a clear no: no such picture, or none for whoever asks in this way."""
+
+import json
+import re
+
+_CLEAR = frozenset({403, 404, 410})
+_WORDS = frozenset({"invalidjwt", "jwtexpired", "expiredtoken", "invalidsignature"})
+"""Of a signed URL that Supabase Storage takes no longer."""
+_LONGEST = 4096
+"""Bytes of an error that is read."""
+
+
+def refusal(status: int, body: bytes) -> str | None:
+    """What was answered, if it is a clear no; else None.
+
+    Supabase Storage answers 400 to nearly everything and says in JSON which status it means (its `error-handler.ts`).
+    """
+    if status in _CLEAR:
+        return f"answered {status}"
+    meant, word = _meant(body) if status == 400 else (None, "")
+    if meant in _CLEAR:
+        return f"answered 400, meaning {meant}"
+    return f"answered 400: {word}" if meant == 400 and word in _WORDS else None
+
+
+def _meant(body: bytes) -> tuple[int | None, str]:
+    """The status that is meant, and the error's name, of letters only."""
+    try:
+        said = json.loads(body[:_LONGEST])
+        status = int(said["statusCode"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None, ""
+    return status, re.sub(r"[^a-z]", "", str(said.get("error")).lower())
