@@ -66,7 +66,7 @@ class Downloader:
         return answer
 
     def head(self, url: str, wanted: int, *, ends: float) -> Answer:
-        """The first `wanted` bytes at least; a server that knows no ranges is cut off there."""
+        """The first `wanted` bytes, fewer where a server cuts ranges short; one that knows none is cut off there."""
         reply = self._follow(url, {"range": f"bytes=0-{wanted - 1}"}, wanted, bound=False, ends=ends)
         if isinstance(reply, Reply) and reply.status == 416:
             reply = self._follow(url, {}, wanted, bound=False, ends=ends)

@@ -7,9 +7,8 @@ from datetime import datetime
 from reconciler import __version__
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
 from reconciler.domain.policy import Policy
-from reconciler.domain.states import Flaw
 from reconciler.images.addresses import vetting
-from reconciler.images.download import MAX_BYTES, Downloader, Head
+from reconciler.images.download import Downloader, Head
 from reconciler.images.fit import prepare
 from reconciler.images.formats import Short
 from reconciler.images.inline import SCHEME, decoded
@@ -17,8 +16,8 @@ from reconciler.images.probe import probe, probe_whole, sized
 from reconciler.ports import Prepared
 from reconciler.transport import Transport
 
-_STEPS = (64 * 1024, 512 * 1024, MAX_BYTES)
-"""How much is asked for to find a size: the first is enough but for large metadata."""
+_STEPS = (64 * 1024, 512 * 1024)
+"""How much is asked for to find a size, before all is: the first is enough but for large metadata."""
 
 
 def vetted_transport(policy: Policy, clock: Callable[[], datetime]) -> Transport:
@@ -53,8 +52,11 @@ class WebPictures:
             found = probe_whole(got.data) if got.whole else probe(got.data)
             if not isinstance(found, Short):
                 return sized(found)
+            if len(got.data) < wanted:
+                break  # the server cuts ranges short
             needed = found.needed
-        return Flawed(Flaw.TOO_LARGE, f"its size lies beyond {MAX_BYTES} bytes")
+        whole = self._downloads.whole(url, bound=False, ends=ends)
+        return self.measure_bytes(whole.data) if isinstance(whole, Head) else whole
 
     def measure_bytes(self, data: bytes) -> Sized | Flawed:
         """All of the bytes: also told is whether the end is missing."""

@@ -15,7 +15,7 @@ from reconciler import __version__
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import Flaw, Reason
-from reconciler.images import download, pictures
+from reconciler.images import download
 from reconciler.images.addresses import vetting
 from reconciler.images.fit import prepare
 from reconciler.images.pictures import WebPictures, vetted_transport
@@ -28,7 +28,8 @@ Paint = Callable[..., Image.Image]
 
 @dataclass
 class Page:
-    """What one path answers. `cut`: the connection ends after that many bytes. `hold`: it stays open and silent."""
+    """What one path answers. `cut`: the connection ends after that many bytes. `hold`: it stays open and silent.
+    `at_most`: of a range, whatever was asked for."""
 
     body: bytes = b""
     status: int = 200
@@ -36,6 +37,7 @@ class Page:
     ranges: bool = True
     cut: int | None = None
     hold: bool = False
+    at_most: int | None = None
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -77,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not body:
                 status, extra = 416, {"Content-Range": "bytes */0"}
             else:
-                last = min(int(wanted.rpartition("-")[2]), len(body) - 1)
+                last = min(int(wanted.rpartition("-")[2]), len(body) - 1, (page.at_most or len(body)) - 1)
                 extra["Content-Range"] = f"bytes 0-{last}/{len(body)}"
                 status, body = 206, body[: last + 1]
         self.send_response(status)
@@ -394,6 +396,33 @@ def test_a_far_size_is_asked_for_at_once(site: Site, web: Pictures, transport: R
     assert transport.read == [65536, len(body)]
 
 
+@pytest.mark.parametrize(
+    ("at_most", "reads"), [(1000, [1000, None]), (65536, [65536, 65536, None]), (300_000, [65536, 300_000, None])]
+)
+def test_a_size_behind_the_longest_range_that_a_server_sends(
+    site: Site,
+    web: Pictures,
+    transport: Recording,
+    encode: Encode,
+    segment: Callable[[int, bytes], bytes],
+    at_most: int,
+    reads: list[int | None],
+) -> None:
+    plain = encode(Image.effect_noise((1024, 576), 99).convert("RGB"), quality=99)
+    body = plain[:2] + segment(0xE1, b"x" * 65000) * 7 + plain[2:]
+    site.pages["/a"] = Page(body, at_most=at_most)
+    assert web.measure(site.url("/a")) == Sized(1024, 576)
+    assert transport.read == [len(body) if read is None else read for read in reads]
+
+
+def test_a_size_within_the_longest_range_costs_no_more(
+    site: Site, web: Pictures, transport: Recording, encode: Encode, paint: Paint
+) -> None:
+    site.pages["/a"] = Page(encode(paint()), at_most=5000)
+    assert web.measure(site.url("/a")) == Sized(2048, 1152)
+    assert transport.read == [5000]
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_what_ends_before_its_size_is_truncated(
     site: Site, web: Pictures, paint: Paint, encode: Encode, ranges: bool
@@ -414,15 +443,12 @@ def test_over_the_cap(
     assert both(web, site.url("/a")) == (flawed, flawed)
 
 
-def test_over_the_cap_without_a_length(
-    site: Site, web: Pictures, encode: Encode, segment: Callable[[int, bytes], bytes], monkeypatch: pytest.MonkeyPatch
+def test_a_part_without_a_size_is_no_knowledge_of_the_whole(
+    site: Site, web: Pictures, segment: Callable[[int, bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(pictures, "_STEPS", (1000, 2000))
     body = b"\xff\xd8" + segment(0xE1, b"x" * 65000) * 2
     site.pages["/a"] = Page(body, 206, {"Content-Range": f"bytes 0-{len(body) - 1}/*"})
-    measured = web.measure(site.url("/a"))
-    assert isinstance(measured, Flawed)
-    assert measured.flaw is Flaw.TOO_LARGE
+    assert web.measure(site.url("/a")) == Fault(Reason.DOWNLOAD_FAILED, "127.0.0.1 sent a part only")
 
 
 # -- what is sent --------------------------------------------------------------------------------------------------
