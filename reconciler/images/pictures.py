@@ -11,7 +11,7 @@ from reconciler.images.addresses import vetting
 from reconciler.images.download import Downloader, Head
 from reconciler.images.fit import prepare
 from reconciler.images.formats import Short
-from reconciler.images.inline import SCHEME, decoded
+from reconciler.images.inline import decoded, is_inline
 from reconciler.images.probe import probe, probe_whole, sized
 from reconciler.ports import Prepared
 from reconciler.transport import Transport
@@ -39,7 +39,7 @@ class WebPictures:
         self._downloads = Downloader(transport, policy, monotonic, pace)
 
     def measure(self, url: str) -> Sized | Flawed | Refused | Fault:
-        if url.startswith(SCHEME):
+        if is_inline(url):
             data = decoded(url)
             return self.measure_bytes(data) if isinstance(data, bytes) else data
         ends, needed = self._downloads.deadline(), 0
@@ -63,7 +63,7 @@ class WebPictures:
         return sized(probe_whole(data))
 
     def fetch(self, url: str, *, bound: bool) -> bytes | Flawed | Refused | Fault:
-        if url.startswith(SCHEME) and not bound:
+        if is_inline(url) and not bound:
             return decoded(url)
         got = self._downloads.whole(url, bound=bound, ends=self._downloads.deadline())
         return got.data if isinstance(got, Head) else got

@@ -533,8 +533,9 @@ def never(_: Request) -> Reply:
     raise AssertionError("nothing may be sent")
 
 
-def test_an_answer_of_kie_cannot_hold_a_picture_itself(transport: Recording, web: Pictures) -> None:
-    answer = web.fetch("data:image/png;base64,AAAA", bound=True)
+@pytest.mark.parametrize("scheme", ["data", "DATA"])
+def test_an_answer_of_kie_cannot_hold_a_picture_itself(transport: Recording, web: Pictures, scheme: str) -> None:
+    answer = web.fetch(f"{scheme}:image/png;base64,AAAA", bound=True)
     assert refused(answer), answer
     assert transport.read == []
 

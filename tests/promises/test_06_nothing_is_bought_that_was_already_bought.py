@@ -1,5 +1,6 @@
 """Promise 6: our store, a living URL, a known task and the song's own picture come before any purchase."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -91,11 +92,13 @@ def test_a_presigned_url_that_is_still_alive_is_used(world: World) -> None:
     helped_free(world, world.run(), How.REHOSTED, "signed")
 
 
-def test_a_picture_held_inline_is_used(world: World) -> None:
-    from base64 import b64encode
-
-    body = b64encode(paint("inline", 640, 360, "PNG")).decode()
-    world.add("t", image_url=f"data:image/jpeg;base64,{body}")
+@pytest.mark.parametrize("head", ["data:image/jpeg;base64", "DATA:image/png;base64", "data:image/png; base64"])
+@pytest.mark.parametrize("padding", ["==", ""])
+def test_a_picture_held_inline_is_used(world: World, head: str, padding: str) -> None:
+    picture = paint("inline", 640, 360, "PNG")
+    body = b64encode(picture + bytes(-len(picture) % 3 + 1)).decode()
+    assert body.endswith("==")
+    world.add("t", image_url=f"{head},{body.rstrip('=')}{padding}")
     helped_free(world, world.run(), How.REHOSTED, "inline")
 
 
