@@ -60,16 +60,14 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
 
 
 def _doubted(memory: Memory, track: Track, policy: Policy) -> Memory:
-    """Somebody wrote the row, and may have put another picture where one was found wanting. To find a dead one dead
-    takes one refusal more."""
+    """Somebody wrote the row, and may have put another picture where one was found wanting."""
     source = shown(track, memory, policy)
     is_elsewhere = isinstance(source, RowImage) and urls.kind_of(source.url, policy) is not urls.Kind.INLINE
     if source is None or not is_elsewhere or not isinstance(look_at(track, memory, policy), Small | Absent):
         return memory
     known = memory.ailing(source.name)
     memory = replace(memory.without_ailments(source.name), sighting=None)
-    refused = Ailment(refusals=known.refusals, first_refused=known.first_refused)
-    return memory.with_ailment(source.name, refused) if known.dead else memory
+    return memory.with_ailment(source.name, known.doubted()) if known.dead else memory
 
 
 def noticed(track: Track, memory: Memory, policy: Policy, now: datetime) -> Case:

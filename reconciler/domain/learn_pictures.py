@@ -8,6 +8,7 @@ from reconciler.domain import urls
 from reconciler.domain.actions import RowImage, Source, StoredKey, SunoCover, TaskResult
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
+from reconciler.domain.look import shown
 from reconciler.domain.model import Ailment, Kept, Memory, Sighting
 from reconciler.domain.states import Flaw, How, Reason
 
@@ -36,7 +37,7 @@ def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
 
 
 def learn_listing(case: Case, finding: Finding) -> Memory:
-    """Pictures found in the store by name only: their bytes are read before they are used."""
+    """Pictures found in the store by name only: their bytes are read before they are used, a lost one's too."""
     memory = case.memory
     if isinstance(finding, Fault):
         return memory.with_ailment("store", faulted(case, memory.ailing("store"), "store", finding))
@@ -46,7 +47,20 @@ def learn_listing(case: Case, finding: Finding) -> Memory:
     found = tuple(
         Kept(key, 0, 0, "", How.RESTORED, memory.song_id, case.now, None) for key in finding.keys if key not in known
     )
-    return replace(memory.without_ailments("store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
+    memory = replace(memory.without_ailments("store"), listed=True, listed_at=case.now, kept=(*memory.kept, *found))
+    for key in finding.keys:
+        memory = _back(case, memory, StoredKey(key))
+    return memory
+
+
+def _back(case: Case, memory: Memory, source: StoredKey) -> Memory:
+    """What the store names may have been lost, and was put back."""
+    known = memory.ailing(source.name)
+    if not known.dead:
+        return memory
+    place = shown(case.track, memory, case.policy)
+    sighting = None if place is not None and place.name == source.name else memory.sighting
+    return replace(memory, sighting=sighting).with_ailment(source.name, known.doubted())
 
 
 def _faulted(case: Case, source: Source, fault: Fault) -> Ailment:

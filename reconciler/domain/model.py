@@ -79,6 +79,10 @@ class Ailment:
     dead: bool = False
     flaw: Flaw | None = None
 
+    def doubted(self) -> "Ailment":
+        """Of a dead one that may live again: to find it dead takes one refusal more."""
+        return Ailment(refusals=self.refusals, first_refused=self.first_refused)
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:

@@ -311,6 +311,31 @@ def test_pictures_found_in_the_store_are_known_by_name_only() -> None:
     assert after.kept == (kept(), Kept("tracks/t1/new.jpg", 0, 0, "", How.RESTORED, SONG, NOW, checked_at=None))
 
 
+LOST = Ailment(refusals=4, first_refused=NOW - 2 * DAY, retry_at=NOW + HOUR, dead=True)
+
+
+def test_a_picture_that_was_lost_and_is_named_by_the_store_again_is_looked_at_once_more() -> None:
+    name, listing = f"store:{KEY}", Listing((KEY,))
+    lost = memory(kept=(kept(),), ailments={name: LOST})
+    found = learn(case(track(), lost), ListStore(), listing)
+    assert found.ailments == {name: Ailment(refusals=4, first_refused=NOW - 2 * DAY)}
+    assert not case(track(), fetch(StoredKey(KEY), GONE, found)).intact(kept()), "one refusal is enough"
+    assert learn(case(track(), lost), ListStore(), Listing(("another",))).ailments == {name: LOST}
+
+
+def test_a_row_that_shows_it_is_measured_anew() -> None:
+    lost = memory(kept=(kept(),), ailments={f"store:{KEY}": LOST}, sighting=seen(OURS))
+    assert learn(case(track(OURS), lost), ListStore(), Listing((KEY,))).sighting is None
+    assert learn(case(track(OURS), lost), ListStore(), Listing(())).sighting == seen(OURS)
+
+
+@pytest.mark.parametrize("ailment", [faulty(), Ailment(refusals=2, first_refused=NOW), Ailment(flaw=Flaw.BLANK)])
+def test_what_else_the_store_names_is_as_it_was(ailment: Ailment) -> None:
+    before = memory(kept=(kept(),), ailments={f"store:{KEY}": ailment}, sighting=seen(OURS))
+    after = learn(case(track(OURS), before), ListStore(), Listing((KEY,)))
+    assert (after.ailments, after.sighting) == (before.ailments, before.sighting)
+
+
 def test_a_listing_that_failed_is_no_empty_store() -> None:
     fault = Fault(Reason.STORAGE_FAILED, "not mounted")
     before = memory(listed=False, ailments={"store": Ailment(faults=1, first_fault=NOW - HOUR)})

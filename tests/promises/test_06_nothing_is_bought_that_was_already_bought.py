@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,25 @@ def test_our_own_task_is_followed_after_the_process_died(
         world.run(wrap=Scissors(scissors.places.index(place, bought_at)).wrap)
     world.pass_time(timedelta(minutes=5))
     helped_free(world, world.run(), How.GENERATED, "our own", purchases=1)
+
+
+@pytest.mark.parametrize("row", ["still names it", "is empty"])
+def test_a_stored_picture_that_was_lost_and_put_back_is_used(world: World, tmp_path: Path, row: str) -> None:
+    world.add("t", extended_prompt_image="our own")
+    world.run()
+    file = world.path.parent / "images" / (world.policy.key_of(world.row("t")["image_url"]) or "")
+    if row == "is empty":
+        world.sql("UPDATE tracks SET image_url = NULL")
+    world.with_policy(per_day=0)
+    world.pass_time(2 * MONTH)
+    file.rename(tmp_path / "away")
+    assert world.run(timedelta(days=3)).states == {(State.MISSING, Reason.BUDGET): 1}
+    (tmp_path / "away").rename(file)
+    world.with_policy(per_day=100)
+    result = world.run()
+    assert result.states == {(State.OK, None): 1}
+    assert len(world.kie.book.purchases) == 1
+    assert belongs_to(world.picture("t") or b"", "our own")
 
 
 def test_the_songs_own_good_picture_is_taken(world: World) -> None:

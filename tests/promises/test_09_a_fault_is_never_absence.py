@@ -461,6 +461,20 @@ def test_a_stored_picture_that_is_surely_gone_is_replaced(world: World) -> None:
     assert belongs_to(world.picture("t") or b"", "our own")
 
 
+def test_a_stored_picture_whose_bytes_are_others_is_replaced_although_the_store_names_it(world: World) -> None:
+    world.add("t", extended_prompt_image="our own")
+    world.run()
+    key = world.policy.key_of(world.row("t")["image_url"]) or ""
+    (world.path.parent / "images" / key).write_bytes(b"others")
+    world.pass_time(timedelta(days=60))
+    live(world, timedelta(hours=23))
+    assert len(world.kie.book.purchases) == 1
+    result = live(world, timedelta(days=2))
+    assert result.states == {(State.OK, None): 1}
+    assert belongs_to(world.picture("t") or b"", "our own")
+    assert len(world.kie.book.purchases) == 2
+
+
 @pytest.mark.slow
 @named(SILENT)
 def test_a_week_of_nothing_but_faults_is_given_up_and_said(world: World, fault: Answer) -> None:
