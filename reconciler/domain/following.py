@@ -44,7 +44,7 @@ def confirm_callbacks(case: Case) -> Action | None:
 def follow_tasks(case: Case) -> Action | None:
     """Fetch what is finished, ask what runs, wait for what cannot be asked yet; overdue tasks hold nobody up."""
     fetches = [case.pursue(result) for result in task_results(case)]
-    return _any([*fetches, *(_follow(case, task) for task in case.tasks)])
+    return any_of([*fetches, *(_follow(case, task) for task in case.tasks)])
 
 
 def late_results(case: Case) -> Action | None:
@@ -53,7 +53,7 @@ def late_results(case: Case) -> Action | None:
     return _first([*results, *confirmations(case), polls(case.bought, case.now)])
 
 
-def _any(actions: Sequence[Action | None]) -> Action | None:
+def any_of(actions: Sequence[Action | None]) -> Action | None:
     """As long as there is hope for one of them none is given up."""
     return _first(actions) or next((a for a in actions if isinstance(a, GiveUp)), None)
 
@@ -87,7 +87,7 @@ def follow_music(case: Case) -> Action | None:
         return AskSong(case.track.task_id)
     if not song.final:
         return _ask_again(case, song)
-    return _any([case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(song)])
+    return any_of([case.pursue(cover, interim=case.policy.interim_thumbnail) for cover in suno_covers(song)])
 
 
 def _ask_again(case: Case, song: Song) -> Action:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Action, Fetch, GiveUp, StoredKey, Wait, Write
 from reconciler.domain.case import Case
+from reconciler.domain.following import any_of
 from reconciler.domain.look import Absent, Place, shown
 from reconciler.domain.model import Kept
 from reconciler.domain.scope import is_revived
@@ -28,12 +29,26 @@ def write_own_copy(case: Case, source: Place) -> Action | None:
 
 
 def write_stored(case: Case) -> Action | None:
+    """The first that can be; one that just cannot be read keeps nobody from the next."""
+    held_up = []
     for kept in copies(case):
-        if not case.is_stand_in(kept) and _fits(case, kept):
-            return _restore(case, kept) if kept.was_written else _write(case, kept, kept.how, restore=False)
-        if case.meets(kept):
-            return case.pursue(StoredKey(kept.key, kept.song))
-    return _write_interim(case)
+        action = _use(case, kept)
+        if action is not None and action != _held_up(case, kept):
+            return action
+        held_up.append(action)
+    return any_of(held_up) or _write_interim(case)
+
+
+def _use(case: Case, kept: Kept) -> Action | None:
+    if not case.is_stand_in(kept) and _fits(case, kept):
+        return _restore(case, kept) if kept.was_written else _write(case, kept, kept.how, restore=False)
+    return case.pursue(StoredKey(kept.key, kept.song)) if case.meets(kept) else None
+
+
+def _held_up(case: Case, kept: Kept) -> Wait | GiveUp | None:
+    """By faults of its own."""
+    ailment = case.memory.ailing(StoredKey(kept.key).name)
+    return case.hopeless(ailment) or case.later(ailment)
 
 
 def write_moved(case: Case) -> Action | None:
@@ -104,9 +119,7 @@ def _write(case: Case, kept: Kept, how: How | None, *, restore: bool) -> Action:
     if case.settles_at is not None:
         return Wait(case.settles_at, None if restore else State.FETCHING, None if restore else Reason.IN_FLIGHT)
     if kept.checked_at is None or case.now - kept.checked_at > case.policy.step_deadline:
-        source = StoredKey(kept.key, kept.song)
-        ailment = case.memory.ailing(source.name)
-        return case.hopeless(ailment) or case.later(ailment) or Fetch(source)
+        return _held_up(case, kept) or Fetch(StoredKey(kept.key, kept.song))
     return Write(
         case.policy.url_of(kept.key),
         None if case.is_stand_in(kept) else f"{kept.width}x{kept.height}",

@@ -75,6 +75,28 @@ def test_its_bytes_are_compared_before_its_url_is_written() -> None:
     assert waits == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
 
 
+def unread(key: str, **wait: timedelta) -> dict[str, Ailment]:
+    return {f"store:{key}": faulty(why=Reason.STORAGE_FAILED, **wait)}
+
+
+@pytest.mark.parametrize("first", [UNREAD, kept(width=2560, height=1440)])
+def test_a_copy_that_cannot_be_read_keeps_nobody_from_the_next(first: Kept) -> None:
+    both = (first, replace(UNREAD, key="next"))
+    assert planned(track(), holding(*both, ailments=unread(KEY))) == Fetch(StoredKey("next", SONG))
+    neither = {**unread(KEY, wait=HOUR), **unread("next", wait=MINUTE)}
+    waits = planned(track(), holding(*both, ailments=neither))
+    assert waits == Wait(NOW + MINUTE, State.BACKING_OFF, Reason.STORAGE_FAILED)
+    compared = planned(track(), holding(first, kept("next"), ailments=unread(KEY)))
+    assert compared == replace(FRESH, url=POLICY.url_of("next"), key="next")
+
+
+def test_another_copy_is_no_way_around_the_pause_between_restores() -> None:
+    undone = holding(kept(was_written=True), kept("next"), restores=(NOW - MINUTE,) * 2, ailments=unread(KEY))
+    action = planned(track(), undone)
+    assert isinstance(action, Wait)
+    assert action.reason is Reason.WRITE_CONFLICT
+
+
 @pytest.mark.parametrize("ailment", [Ailment(dead=True), Ailment(flaw=Flaw.UNDECODABLE)])
 def test_a_stored_picture_that_is_lost_or_broken_is_not_written(ailment: Ailment) -> None:
     known = holding(kept(origin=RESULT), ailments={f"store:{KEY}": ailment})

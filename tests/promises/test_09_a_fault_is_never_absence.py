@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from reconciler.domain.findings import Flawed
 from reconciler.domain.model import TaskState
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Result
+from reconciler.images.fit import prepare
 from reconciler.kie.simulated import (
     LOST,
     MAINTENANCE,
@@ -357,6 +359,36 @@ def test_the_store_fails_while_a_picture_is_to_be_restored(world: World) -> None
     world.pass_time(timedelta(hours=1))
     undecided(world, live(world, LONG, wrap=failing("get")), creations=1)
     assert recovered(world, "our own", creations=1).resolved == {How.RESTORED: 1}
+
+
+class OneBad:
+    """A store that cannot read one of its pictures."""
+
+    def __init__(self, store: Any, bad: str) -> None:
+        self._store, self._bad = store, bad
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> Any:
+        if key == self._bad:
+            raise StoreError(f"get: {key} cannot be read; check the disk")
+        return self._store.get(key)
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_one_stored_picture_that_cannot_be_read_hides_no_other(world: World, bad: int) -> None:
+    world.run()
+    for text in ("one", "another"):
+        picture = prepare(paint(text, 640, 360, "JPEG"), world.policy.target, interim=False)
+        assert not isinstance(picture, Flawed)
+        world.store.put("t", picture)
+    keys = world.store.keys("t")
+    world.add("t")
+    result = world.run(wrap=lambda name, port: OneBad(port, keys[bad]) if name == "store" else port)
+    assert result.states == {(State.OK, None): 1}
+    assert world.row("t")["image_url"] == world.policy.url_of(keys[1 - bad])
+    assert not world.kie.book.creations
 
 
 @pytest.mark.parametrize("method", ["keys", "check"])
