@@ -87,7 +87,7 @@ def after_write(case: Case, write: Write) -> Memory:
         memory,
         seen=url,
         kept=tuple(replace(k, was_written=True) if k is kept else k for k in memory.kept),
-        sighting=Sighting(url, kept.width, kept.height, case.now, case.now),
+        sighting=Sighting(url, kept.width, kept.height, case.now, case.now, kept.key),
         restores=(*memory.restores[-9:], case.now) if write.restore else memory.restores,
         needy_since=memory.needy_since if kept.interim else None,
     )

@@ -23,7 +23,7 @@ TRIES_OF_BROKEN_BYTES = 3
 def learn_picture(case: Case, source: Source, finding: Finding) -> Memory:
     match finding:
         case Sized():
-            return _sighted(case, finding).without_ailments(source.name)
+            return _sighted(case, source, finding).without_ailments(source.name)
         case Stored(key=key):
             return _kept(case, source, finding).without_ailments(source.name, StoredKey(key).name)
         case Flawed():
@@ -81,10 +81,11 @@ def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
     )
 
 
-def _sighted(case: Case, size: Sized) -> Memory:
+def _sighted(case: Case, source: Source, size: Sized) -> Memory:
     identity, before = case.track.image.identity, case.memory.sighting
     first = before.first_at if before is not None and before.identity == identity else case.now
-    return replace(case.memory, sighting=Sighting(identity, size.width, size.height, case.now, first))
+    key = source.key if isinstance(source, StoredKey) else None
+    return replace(case.memory, sighting=Sighting(identity, size.width, size.height, case.now, first, key))
 
 
 def _kept(case: Case, source: Source, stored: Stored) -> Memory:

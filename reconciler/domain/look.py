@@ -93,13 +93,20 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
 def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
     """Where the row's picture is, if it names or holds one."""
     kind, text = urls.kind_of(track.image.text, policy), track.image.text or ""
-    ours = policy.key_of(text) if kind is urls.Kind.OURS else None
-    key = ours or (memory.written.key if memory.written and memory.written.url == text else None)
+    key = policy.key_of(text) if kind is urls.Kind.OURS else _known_key(track, memory)
     if key is not None and policy.keeps and policy.knows(key):
         return StoredKey(key, memory.song_id)
     if kind in _NO_PICTURE:
         return None
     return RowImage(text, inline=_is_cut(track, kind), identity=track.image.identity)
+
+
+def _known_key(track: Track, memory: Memory) -> str | None:
+    """Under which the row's picture lies in our store, though `public_url` moved since it was measured or written."""
+    sighting, written = memory.sighting, memory.written
+    if sighting is not None and sighting.key is not None and sighting.identity == track.image.identity:
+        return sighting.key
+    return written.key if written is not None and written.url == track.image.text else None
 
 
 def _is_cut(track: Track, kind: urls.Kind) -> bool:

@@ -56,13 +56,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The measured size of the row's picture. `first_at`: the first of an unbroken run of measurements of it."""
+    """The measured size of the row's picture. `first_at`: the first of an unbroken run of measurements of it. `key`:
+    under which it lay in our store."""
 
     identity: str
     width: int
     height: int
     at: datetime
     first_at: datetime
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

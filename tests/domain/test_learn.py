@@ -180,7 +180,7 @@ def test_a_written_picture_counts_as_measured_and_ends_the_need() -> None:
     )
     after = after_write(case(track(), before), FRESH)
     assert after.written == Written(OURS, KEY, NOW, NOW)
-    assert after.sighting == Sighting(OURS, 2048, 1152, NOW, NOW)
+    assert after.sighting == Sighting(OURS, 2048, 1152, NOW, NOW, KEY)
     assert (after.seen, after.needy_since, after.conflicts) == (OURS, None, 0)
     assert set(after.ailments) == {"x"}
     assert [k.was_written for k in after.kept] == [True, False]

@@ -82,6 +82,11 @@ def test_the_first_measurement_of_a_run_is_remembered() -> None:
     assert measure(Sized(1, 1), memory(sighting=seen(COVER))).sighting == seen(DURABLE, 1, 1, at=NOW, first_at=NOW)
 
 
+def test_where_it_lay_in_our_store_is_remembered() -> None:
+    stored = learn(case(track(OURS)), Measure(StoredKey(KEY, SONG)), Sized(10, 20))
+    assert stored.sighting == seen(OURS, 10, 20, at=NOW, first_at=NOW, key=KEY)
+
+
 # -- faults --------------------------------------------------------------------------------------------------------
 
 

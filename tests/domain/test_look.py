@@ -139,6 +139,13 @@ def test_our_picture_at_a_public_url_that_moved_is_to_be_written_anew() -> None:
     assert found == Dying(StoredKey(KEY, memory().song_id), None)
 
 
+def test_a_picture_that_was_measured_in_our_store_is_ours_wherever_public_url_moves() -> None:
+    old = "https://old.example/images/" + KEY
+    found = look(old, memory(sighting=seen(old, key=KEY)))
+    assert found == Dying(StoredKey(KEY, memory().song_id), None)
+    assert isinstance(look(DURABLE, memory(sighting=seen(old, key=KEY))), Unmeasured), "another picture"
+
+
 def test_good_pictures_are_measured_again_a_day_later_then_every_month() -> None:
     def measure_at(sighting: Sighting) -> object:
         good = look(DURABLE, memory(sighting=sighting))

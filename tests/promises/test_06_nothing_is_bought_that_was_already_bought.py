@@ -196,6 +196,26 @@ def test_a_stored_picture_that_was_lost_and_put_back_is_used(world: World, tmp_p
     assert belongs_to(world.picture("t") or b"", "our own")
 
 
+@pytest.mark.parametrize("since", ["another song", "a copy of the row", "our tables were lost"])
+def test_a_row_that_shows_our_picture_is_written_anew_when_public_url_moves(world: World, since: str) -> None:
+    world.add("t", task_id="c3" * 16, extended_prompt_image="our own")
+    world.run()
+    if since == "another song":
+        world.sql("UPDATE tracks SET task_id = ?", "d4" * 16)
+    elif since == "a copy of the row":
+        world.add("copy", image_url=world.row("t")["image_url"], resolution="640x360")
+    else:
+        for table in world.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'reconciler%'"):
+            world.sql(f"DROP TABLE {table['name']}")
+    world.pass_time(timedelta(days=20))
+    world.run()
+    world.with_policy(public_url="https://new.example/p")
+    result = world.run()
+    assert result.states == {(State.OK, None): len(world.rows())}
+    assert all(row["image_url"].startswith("https://new.example/p/") for row in world.rows())
+    assert len(world.kie.book.purchases) == 1
+
+
 def test_the_songs_own_good_picture_is_taken(world: World) -> None:
     world.kie.add_song("c3" * 16, Song(title="with the song", cover=(640, 360)))
     world.add("t", task_id="c3" * 16)
