@@ -59,7 +59,7 @@ def _answer_lost(case: Case) -> Action | None:
 def _repetition(case: Case, first: Purchase) -> Buy | GiveUp:
     """In the same words, unless they were for another song, for a model that is not configured any more, or refused."""
     configured = first.model in (case.policy.model, *case.policy.fallback_models)
-    if not configured or not case.for_this_song(first.song) or (first.model, first.prompt) in _refused(case):
+    if not configured or not case.for_this_song(case.song_of(first)) or (first.model, first.prompt) in _refused(case):
         return _next_rung(case, first.token)
     return _purchase(case, MODELS[first.model], first.prompt, first.token)
 

@@ -8,11 +8,14 @@ from reconciler.domain import urls
 from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResult, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.look import Look, look_at
-from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Task, TaskState, Track
+from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.runs import Runs
 from reconciler.domain.scope import in_scope, settles_at
 from reconciler.domain.states import Flaw, How, Reason, State
+
+NOBODY_KNOWS = "another row's"
+"""Which song it was, made for a row before this one."""
 
 GIVE_UP_AFTER = timedelta(days=7)
 
@@ -41,7 +44,7 @@ class Case:
     def own_tasks(self) -> dict[str, str | None]:
         """Our own image tasks, newest first, with the song that each was bought for."""
         accepted = (p for p in reversed(self.memory.purchases) if p.outcome is Outcome.ACCEPTED)
-        return {p.task_id: p.song for p in accepted if p.task_id is not None}
+        return {p.task_id: self.song_of(p) for p in accepted if p.task_id is not None}
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -63,9 +66,13 @@ class Case:
         running = (task.next_poll for task in self.tasks if task.state is TaskState.RUNNING)
         return min((at for at in running if at is not None), default=None)
 
+    def song_of(self, purchase: Purchase) -> str | None:
+        """The song that it was bought for; None where that had no id yet and the row is still the same."""
+        return purchase.song or (NOBODY_KNOWS if purchase.at < self.memory.first_seen else None)
+
     def for_this_song(self, song: str | None) -> bool:
         """A picture made for another song is not used; one made before the song's id was known is."""
-        return song is None or song == self.track.task_id or self.track.task_id is None
+        return song in (None, self.track.task_id, self.memory.song_id)
 
     def how(self, task_id: str) -> How:
         return How.GENERATED if task_id in self.own_tasks else How.ADOPTED

@@ -41,22 +41,44 @@ def learn(case: Case, job: Job, finding: Finding) -> Memory:
 
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
-    """The memory after a look at the row: another picture, another song, in need or not.
-
-    What the store holds was made for the song before, so it is not listed for the new one.
-    """
+    """The memory after a look at the row: another row, another song, another picture, in need or not."""
     memory = not_ahead(memory, policy, now)
+    if _is_another_row(memory, track, policy, now):
+        memory = _for_another_row(memory, track, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
-        memory = replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
+        memory = _for_another_song(memory)
     if memory.seen not in (None, track.image.identity):
         memory = altered(memory, interruptions=0)
     elif memory.stamp not in (None, track.stamp):
         memory = _doubted(memory, track, policy)
     song_id, seen = track.task_id or memory.song_id, track.image.identity
-    memory = altered(woken(memory), song_id=song_id, seen=seen, stamp=track.stamp, gone_since=None)
+    born = track.created_at or memory.created_at
+    memory = altered(woken(memory), song_id=song_id, seen=seen, stamp=track.stamp, created_at=born, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(altered(memory, needy_since=needy_since), now)
+
+
+def _is_another_row(memory: Memory, track: Track, policy: Policy, now: datetime) -> bool:
+    """Made under the same id, after the one that was first seen was deleted. A date that has long been there may be of
+    a clock ahead of ours."""
+    born, known = track.created_at, memory.created_at
+    if born is None or born == known or (known is None and born > now):
+        return False
+    return born > memory.first_seen + policy.grace
+
+
+def _for_another_row(memory: Memory, track: Track, now: datetime) -> Memory:
+    """Nothing is held against it. Of another song than the one before, as far as anybody knows, it is given nothing."""
+    memory = replace(memory, first_seen=now, needy_since=None, restores=(), conflicts=0, interruptions=0)
+    memory = memory.without_ailments("write")
+    is_same_song = track.task_id is not None and track.task_id == memory.song_id
+    return memory if is_same_song else replace(_for_another_song(memory), song_id=None)
+
+
+def _for_another_song(memory: Memory) -> Memory:
+    """What the store holds was made for the song before, so it is not listed."""
+    return replace(memory, song=None, kept=(), written=None, restores=(), listed=True, listed_at=None)
 
 
 def _doubted(memory: Memory, track: Track, policy: Policy) -> Memory:

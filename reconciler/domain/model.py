@@ -247,6 +247,8 @@ class Memory:
     """Identity of the row's picture when last looked at."""
     stamp: str | None = None
     """`Track.stamp` when last looked at."""
+    created_at: datetime | None = None
+    """The row's own, when last read."""
     gone_since: datetime | None = None
     """When the row was first found deleted."""
     needy_since: datetime | None = None

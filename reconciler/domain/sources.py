@@ -28,8 +28,9 @@ def task_results(case: Case) -> Sequence[TaskResult]:
 
 def immediate_results(case: Case) -> list[TaskResult]:
     """Results that came in the creation's own answer."""
-    mine = [p for p in reversed(case.memory.purchases) if p.urls and case.for_this_song(p.song)]
-    return [TaskResult(url, p.task_id or p.token, How.GENERATED, p.song) for p in mine for url in p.urls]
+    made = [(p, case.song_of(p)) for p in reversed(case.memory.purchases) if p.urls]
+    mine = [(p, song) for p, song in made if case.for_this_song(song)]
+    return [TaskResult(url, p.task_id or p.token, How.GENERATED, song) for p, song in mine for url in p.urls]
 
 
 def paid_results(case: Case) -> Sequence[TaskResult]:
@@ -37,7 +38,7 @@ def paid_results(case: Case) -> Sequence[TaskResult]:
     accepted = (p for p in reversed(case.memory.purchases) if p.outcome is Outcome.ACCEPTED)
     pending = (p for p in accepted if p.verdict is Verdict.PENDING)
     return [
-        TaskResult(url, p.task_id or p.token, How.GENERATED, p.song)
+        TaskResult(url, p.task_id or p.token, How.GENERATED, case.song_of(p))
         for p in pending
         for url in results_of(p, case.memory)
     ]

@@ -1,16 +1,19 @@
 """What a look at the row, a write and a conflict leave behind."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measure, RowImage, SunoCover, Write
 from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.case import NOBODY_KNOWS
 from reconciler.domain.findings import Fault, Listing, Refused, Running, Sized, SongFinal, Stored
 from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Song, Verdict, Written
 from reconciler.domain.plan import plan
+from reconciler.domain.sources import paid_results, task_results
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
     COVER,
@@ -19,8 +22,10 @@ from tests.domain.builders import (
     HOUR,
     INLINE,
     KEY,
+    LONG_AGO,
     MINUTE,
     NOW,
+    OTHER_RESULT,
     OURS,
     POLICY,
     RESULT,
@@ -82,7 +87,63 @@ def test_another_picture_in_the_row_ends_the_count_of_interruptions() -> None:
 
 def test_a_look_is_remembered_and_a_row_that_came_back_is_not_gone() -> None:
     after = notice(memory(gone_since=NOW - DAY), track(DURABLE, stamp="x"), POLICY, NOW)
-    assert after == memory(seen=DURABLE, stamp="x")
+    assert after == memory(seen=DURABLE, stamp="x", created_at=LONG_AGO)
+
+
+BORN = NOW - MINUTE
+OF_THE_ROW_BEFORE: dict[str, Any] = {
+    "first_seen": NOW - 9 * DAY,
+    "needy_since": NOW - 9 * DAY,
+    "created_at": LONG_AGO,
+    "kept": (kept(),),
+    "written": Written(OURS, KEY, NOW - DAY, NOW - DAY),
+    "restores": (NOW - DAY,),
+    "conflicts": 6,
+    "ailments": {"write": Ailment(retry_at=NOW + DAY, reason=Reason.WRITE_CONFLICT)},
+    "interruptions": 3,
+    "purchases": (accepted(at=NOW - DAY),),
+}
+
+
+@pytest.mark.parametrize("song", ["6" * 32, None])
+def test_a_row_born_after_the_one_that_was_seen_is_another_and_only_purchases_are_kept(song: str | None) -> None:
+    before = memory(**OF_THE_ROW_BEFORE)
+    after = notice(before, track(task_id=song, created_at=BORN), POLICY, NOW)
+    fresh = memory(song_id=song, song=None, needy_since=NOW, first_seen=NOW, created_at=BORN, seen="")
+    assert after == replace(fresh, purchases=before.purchases)
+
+
+def test_another_row_of_the_same_song_is_given_what_was_made_for_it() -> None:
+    before = memory(**OF_THE_ROW_BEFORE)
+    after = notice(before, track(created_at=BORN), POLICY, NOW)
+    assert (after.song, after.kept, after.written) == (before.song, before.kept, before.written)
+    assert (after.first_seen, after.needy_since, after.restores, after.conflicts) == (NOW, NOW, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("born", "known"),
+    [
+        (None, LONG_AGO),
+        (NOW - 10 * MINUTE, LONG_AGO),
+        (NOW - 10 * MINUTE, None),
+        (NOW + DAY, NOW + DAY),
+        (NOW + DAY, None),
+    ],
+    ids=["unreadable", "seen at its birth", "not known yet", "ahead and known", "ahead"],
+)
+def test_a_row_is_the_same_while_its_date_says_nothing_else(born: datetime | None, known: datetime | None) -> None:
+    before = memory(**OF_THE_ROW_BEFORE | {"first_seen": NOW - HOUR / 4, "created_at": known})
+    after = notice(before, track(created_at=born), POLICY, NOW)
+    assert (after.first_seen, after.kept, after.created_at) == (before.first_seen, before.kept, born or known)
+
+
+def test_a_picture_of_which_nobody_knows_the_song_is_not_given_to_another_row() -> None:
+    bought, immediate = (accepted("p1", song=None), accepted("p2", None, song=None, urls=(OTHER_RESULT,)))
+    known = memory(purchases=(bought, immediate), tasks=tasks(done_task(RESULT)), first_seen=NOW - HOUR)
+    assert [result.url for result in task_results(case(the_memory=known))] == [RESULT, OTHER_RESULT]
+    later = case(the_memory=replace(known, first_seen=NOW))
+    assert task_results(later) == []
+    assert {result.song for result in paid_results(later)} == {NOBODY_KNOWS}
 
 
 DEAD = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=NOW + HOUR, reason=Reason.DOWNLOAD_FAILED, dead=True)

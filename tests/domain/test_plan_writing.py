@@ -119,7 +119,8 @@ def test_a_stored_picture_larger_than_the_exact_target_is_fitted_first() -> None
 def test_a_picture_made_for_another_song_is_not_written() -> None:
     other = kept(song="6" * 32)
     assert isinstance(planned(track(), holding(other)), Buy)
-    assert planned(track(task_id=None), holding(other)) == FRESH
+    assert isinstance(planned(track(task_id=None), holding(other)), Buy)
+    assert planned(track(task_id=None), holding(kept())) == FRESH, "the song whose id was there last"
     assert planned(track(), holding(kept(song=None))) == FRESH
 
 
