@@ -88,6 +88,12 @@ def test_a_time_in_the_future_counts_as_now_until_the_track_was_in_need_for_stal
     assert settles_at(future, memory(needy_since=NOW - DAY), POLICY, NOW) is None
 
 
+def test_a_row_that_is_touched_again_and_again_is_left_alone_for_stale_after_at_the_longest() -> None:
+    touched = track(updated_at=NOW - MINUTE)
+    assert settles_at(touched, memory(needy_since=NOW - DAY + MINUTE), POLICY, NOW) == NOW + MINUTE
+    assert settles_at(touched, memory(needy_since=NOW - DAY), POLICY, NOW) is None
+
+
 def test_the_bound_of_a_good_picture_counts_from_the_first_sight() -> None:
     future = track(updated_at=NOW + 900 * DAY)
     assert settles_at(future, memory(first_seen=NOW - DAY, needy_since=None), POLICY, NOW) is None
