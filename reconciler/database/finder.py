@@ -41,6 +41,7 @@ class _Seen(NamedTuple):
     unfinished: int | None
     """May come into scope by time alone."""
     remembered: int
+    """And, as far as that was seen, there ever since."""
     state: State | None
     due: int | None
     changed: int
@@ -262,7 +263,7 @@ class SqlFinder:
         return [
             in_scope(self.app, self.policy, Slot("stale")),
             unfinished_with_audio(self.app, self.policy),
-            R.track_id.is_null(False),
+            R.track_id.is_null(False) & R.gone_since.is_null(),
             R.state,
             flag(IN_SCOPE) if anew else (R.due_at <= NOW) | (R.tried_at > NOW),
             # Long pictures are hashed to be compared: only where it matters.

@@ -458,6 +458,20 @@ def test_rows_that_time_will_bring_into_scope_are_remembered(app: Any, desk: Des
     assert desk.finder.due(9) == ("a",)
 
 
+def test_so_are_those_that_were_gone_and_came_back(app: Any, desk: Desk) -> None:
+    unfinished = {"status": "pending", "audio_url": "a", "created_at": "2026-11-01 11:00:00"}
+    app.put("a", **unfinished)
+    desk.look("a", None, due_in=24 * HOUR)
+    app.sql("DELETE FROM tracks")
+    assert desk.walk() == ["a"]
+    desk.look("a", None)
+    assert desk.walk() == []
+    app.put("a", **unfinished)
+    assert desk.walk() == ["a"]
+    desk.look("a", None, due_in=24 * HOUR)
+    assert desk.walk() == []
+
+
 # -- cost --------------------------------------------------------------------------------------------------------------
 
 
