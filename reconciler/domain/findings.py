@@ -156,10 +156,11 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Flawed:
-    """The bytes arrived as they are, and are not a picture that we take."""
+    """The bytes arrived as they are, and are not a picture that we take. `size`: where it is for its size."""
 
     flaw: Flaw
     detail: str
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from reconciler.domain.learn_pictures import learn_listing, learn_picture
 from reconciler.domain.look import Absent, Dying, Good, Small, look_at, shown
 from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, Written
 from reconciler.domain.policy import Policy
-from reconciler.domain.purchases import judged
+from reconciler.domain.purchases import judged, to_be_judged_anew
 from reconciler.domain.states import Reason
 from reconciler.domain.writing import CONFLICTS
 
@@ -42,7 +42,7 @@ def learn(case: Case, job: Job, finding: Finding) -> Memory:
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
     """The memory after a look at the row: another row, another song, another picture, in need or not."""
-    memory = not_ahead(memory, policy, now)
+    memory = _by_this_target(not_ahead(memory, policy, now), policy)
     if _is_another_row(memory, track, policy, now):
         memory = _for_another_row(memory, track, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
@@ -57,6 +57,13 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(altered(memory, needy_since=needy_since), now)
+
+
+def _by_this_target(memory: Memory, policy: Policy) -> Memory:
+    """A picture that was of a wrong size by another target is none that was refused, once its size is right."""
+    sizes = ((name, ailment.size) for name, ailment in memory.ailments.items())
+    fit = [name for name, size in sizes if size is not None and policy.target.usable(*size)]
+    return to_be_judged_anew(memory.without_ailments(*fit), fit) if fit else memory
 
 
 def _is_another_row(memory: Memory, track: Track, policy: Policy, now: datetime) -> bool:

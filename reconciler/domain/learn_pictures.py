@@ -137,6 +137,7 @@ def _flawed(case: Case, source: Source, flawed: Flawed) -> Ailment:
         reason=Reason.IMAGE_REJECTED,
         detail=f"{flawed.flaw}: {flawed.detail}",
         flaw=flawed.flaw if final else None,
+        size=flawed.size,
     )
 
 

@@ -80,6 +80,8 @@ class Ailment:
     detail: str = ""
     dead: bool = False
     flaw: Flaw | None = None
+    size: tuple[int, int] | None = None
+    """Where that is the flaw, by the target of the day."""
 
     def doubted(self) -> "Ailment":
         """Of a dead one that may live again: to find it dead takes one refusal more."""

@@ -1,6 +1,6 @@
 """What a track's purchases amount to: what is out, what counts against its limits, what failed and how."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,6 +31,14 @@ def _refusal(purchase: Purchase, verdict: Verdict, memory: Memory) -> Reason | N
     task = memory.tasks.get(purchase.task_id or "")
     is_wrong = verdict is Verdict.FAILED and task is not None and task.failure is Reason.REQUEST_REJECTED
     return Reason.REQUEST_REJECTED if is_wrong else purchase.refusal
+
+
+def to_be_judged_anew(memory: Memory, results: Collection[str]) -> Memory:
+    """What was refused is pending again where it has one of these results."""
+    for purchase in memory.purchases:
+        if purchase.verdict is Verdict.REJECTED and not set(results).isdisjoint(results_of(purchase, memory)):
+            memory = memory.with_purchase(replace(purchase, verdict=Verdict.PENDING, ended_at=None))
+    return memory
 
 
 def abandoned(memory: Memory, now: datetime) -> Memory:

@@ -59,9 +59,9 @@ def _unfit(header: Header, target: Target | None) -> Flawed | None:
     size = header.upright
     seen = f"{size[0]}x{size[1]}"
     if target is not None and not target.covers(*size):
-        return Flawed(Flaw.TOO_SMALL, f"{seen} is below {target.resolution}")
+        return Flawed(Flaw.TOO_SMALL, f"{seen} is below {target.resolution}", size)
     if target is not None and not target.shaped(*size):
-        return Flawed(Flaw.ASPECT, f"{seen} has not the shape of {target.resolution}")
+        return Flawed(Flaw.ASPECT, f"{seen} has not the shape of {target.resolution}", size)
     return None
 
 

@@ -101,7 +101,9 @@ def ailments(draw: st.DrawFn) -> Ailment:
     if kind == "dead":
         return Ailment(refusals=3, dead=True, reason=Reason.DOWNLOAD_FAILED)
     if kind == "flawed":
-        return Ailment(faults=1, flaw=draw(st.sampled_from(Flaw)), reason=Reason.IMAGE_REJECTED)
+        flaw, size = draw(st.sampled_from(Flaw)), draw(st.sampled_from((None, *SIZES)))
+        is_of_size = flaw in (Flaw.TOO_SMALL, Flaw.ASPECT)
+        return Ailment(faults=1, flaw=flaw, reason=Reason.IMAGE_REJECTED, size=size if is_of_size else None)
     why = draw(st.sampled_from((Reason.DOWNLOAD_FAILED, Reason.STORAGE_FAILED, Reason.HOST_REFUSED)))
     first = draw(moments)
     if kind == "refused":

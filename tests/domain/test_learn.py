@@ -13,6 +13,7 @@ from reconciler.domain.findings import Fault, Listing, Refused, Running, Sized, 
 from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Song, Verdict, Written
 from reconciler.domain.plan import plan
+from reconciler.domain.policy import Target
 from reconciler.domain.sources import paid_results, task_results
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
@@ -146,8 +147,43 @@ def test_a_picture_of_which_nobody_knows_the_song_is_not_given_to_another_row() 
     assert {result.song for result in paid_results(later)} == {NOBODY_KNOWS}
 
 
-DEAD = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=NOW + HOUR, reason=Reason.DOWNLOAD_FAILED, dead=True)
 BLANK = Ailment(faults=1, first_fault=NOW - 9 * DAY, reason=Reason.IMAGE_REJECTED, flaw=Flaw.BLANK)
+SMALLER = replace(POLICY, target=Target(1280, 720))
+MEDIUM = Ailment(faults=1, reason=Reason.IMAGE_REJECTED, flaw=Flaw.TOO_SMALL, size=(1344, 756))
+TINY = replace(MEDIUM, size=(360, 360))
+UNTOLD = replace(MEDIUM, size=None)
+"""As it was remembered once."""
+
+
+def refused(**ailments: Ailment) -> Memory:
+    """Two purchases that were, for these flaws of the results."""
+    bought = (
+        accepted("p1", TASK, verdict=Verdict.REJECTED, ended_at=NOW - HOUR),
+        accepted("p2", None, urls=(OTHER_RESULT,), verdict=Verdict.REJECTED, ended_at=NOW - HOUR),
+    )
+    first, other = ailments.values()
+    ill = {RESULT: first, OTHER_RESULT: other}
+    return memory(purchases=bought, tasks=tasks(done_task(RESULT)), ailments=ill)
+
+
+def test_a_result_that_fits_todays_target_is_fetched_though_it_was_refused_by_another() -> None:
+    before = refused(first=MEDIUM, other=MEDIUM)
+    after = notice(before, track(), SMALLER, NOW)
+    assert after.ailments == {}
+    assert {(p.verdict, p.ended_at) for p in after.purchases} == {(Verdict.PENDING, None)}
+    fetched = planned(track(), after, target=SMALLER.target)
+    assert isinstance(fetched, Fetch)
+    assert fetched.source.name == RESULT
+
+
+@pytest.mark.parametrize("flaw", [TINY, UNTOLD, BLANK], ids=["too small still", "of no known size", "blank"])
+def test_what_is_flawed_by_any_target_stays_refused(flaw: Ailment) -> None:
+    after = notice(refused(first=MEDIUM, other=flaw), track(), SMALLER, NOW)
+    assert after.ailments == {OTHER_RESULT: flaw}
+    assert [p.verdict for p in after.purchases] == [Verdict.PENDING, Verdict.REJECTED]
+
+
+DEAD = Ailment(refusals=3, first_refused=NOW - 2 * DAY, retry_at=NOW + HOUR, reason=Reason.DOWNLOAD_FAILED, dead=True)
 ELSEWHERE = RowImage(DURABLE, identity=DURABLE)
 
 

@@ -223,6 +223,10 @@ def test_a_picture_that_arrived_whole_and_is_not_taken_is_not_tried_again(flaw: 
     assert ailment.detail == f"{flaw}: why"
 
 
+def test_of_one_of_a_wrong_size_the_size_is_remembered() -> None:
+    assert measure(Flawed(Flaw.ASPECT, "why", (360, 360))).ailments[DURABLE].size == (360, 360)
+
+
 @pytest.mark.parametrize("flaw", [Flaw.TRUNCATED, Flaw.UNDECODABLE])
 def test_broken_bytes_may_be_the_transfers_fault_three_times(flaw: Flaw) -> None:
     after = measure(Flawed(flaw, ""), measure(Flawed(flaw, "")))

@@ -349,7 +349,7 @@ def test_too_small_or_of_the_wrong_shape(
 ) -> None:
     result = prepare(encode(paint(*size)), Target(width=160, height=90, fit=fit), interim=False)
     assert isinstance(result, Flawed)
-    assert result.flaw is expected
+    assert (result.flaw, result.size) == (expected, size)
 
 
 @pytest.mark.parametrize(
