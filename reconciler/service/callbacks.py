@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from http import HTTPStatus
 from threading import BoundedSemaphore
@@ -16,8 +17,8 @@ from reconciler.service.pages import Answer
 LARGEST = 256 * 1024
 """Bytes of a body."""
 _AT_ONCE, _PER_SECOND = 120, 20
-_BODIES = 8
-"""Read at a time: far fewer than the server's threads, so that slow ones leave the other pages some."""
+_AT_A_TIME = 16
+"""Half of the server's threads: whether a body comes slowly or the database does, the other pages have theirs."""
 _LATER = ("Retry-After", "10")
 
 
@@ -57,14 +58,15 @@ class Callbacks:
     ) -> None:
         self._hint, self._hmac_key, self._heard = hint, hmac_key, heard
         self._buckets = Buckets(_AT_ONCE, _PER_SECOND, monotonic)
-        self._bodies = BoundedSemaphore(_BODIES)
+        self._room = BoundedSemaphore(_AT_A_TIME)
 
     def __call__(self, environ: WSGIEnvironment, token: str) -> Answer:
         try:
             self._admit(environ)
-            body = self._read(environ)
-            self._check(environ, body)
-            self._take(token, task_ids(body))
+            with self._place():
+                body = _body(environ)
+                self._check(environ, body)
+                self._take(token, task_ids(body))
         except _Turned as turned:
             self._heard(turned.heard)
             return _answer(turned.status, *turned.headers)
@@ -76,13 +78,15 @@ class Callbacks:
         if wait:
             raise _Turned(Reception.LIMITED, HTTPStatus.TOO_MANY_REQUESTS, ("Retry-After", str(math.ceil(wait))))
 
-    def _read(self, environ: WSGIEnvironment) -> bytes:
-        if not self._bodies.acquire(blocking=False):
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Among those that are heard at a time."""
+        if not self._room.acquire(blocking=False):
             raise _Turned(Reception.LIMITED, HTTPStatus.SERVICE_UNAVAILABLE, _LATER)
         try:
-            return _body(environ)
+            yield
         finally:
-            self._bodies.release()
+            self._room.release()
 
     def _check(self, environ: WSGIEnvironment, body: bytes) -> None:
         timestamp, signature = environ.get("HTTP_X_WEBHOOK_TIMESTAMP"), environ.get("HTTP_X_WEBHOOK_SIGNATURE")

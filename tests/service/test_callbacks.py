@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +32,7 @@ FOREIGN = "F" * 32
 PATH = f"/callback/{TOKEN}"
 BODY = json.dumps({"code": 200, "data": {"taskId": IMAGE}}).encode()
 LONG = 30.0
+AT_A_TIME = Limits().requests // 2
 
 
 @dataclass
@@ -388,11 +389,11 @@ def test_bodies_that_come_slowly_leave_room_for_all_else(inbox: Inbox) -> None:
     site = Gradual(inbox.pages())
     limits = Limits(silence=timedelta(seconds=LONG), whole=timedelta(seconds=LONG))
     with HttpServer("127.0.0.1", 0, site, limits) as server, ExitStack() as slow:
-        lines = [slow.enter_context(begun(server)) for _ in range(8)]
+        lines = [slow.enter_context(begun(server)) for _ in range(AT_A_TIME)]
         assert all(site.began.acquire(timeout=LONG) for _ in lines)
-        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONG)) as ninth:
-            ninth.request("POST", PATH, BODY)
-            reply = ninth.getresponse()
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONG)) as one_more:
+            one_more.request("POST", PATH, BODY)
+            reply = one_more.getresponse()
             assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
         with urlopen(f"{server.url}/healthz", timeout=LONG) as health:
             assert health.status == 200
@@ -405,6 +406,26 @@ def test_bodies_that_come_slowly_leave_room_for_all_else(inbox: Inbox) -> None:
             assert all(site.began.acquire(timeout=LONG) for _ in range(2))
             assert post(server, PATH, BODY) == 503
     assert inbox.hints == [(TOKEN, IMAGE)]
+
+
+def test_callbacks_that_wait_for_the_database_leave_room_for_all_else(inbox: Inbox) -> None:
+    waiting, is_back = threading.Semaphore(0), threading.Event()
+
+    def hint(token: str, task_id: str) -> bool:
+        waiting.release()
+        return is_back.wait(LONG) and inbox.hint(token, task_id)
+
+    site = replace(inbox.pages(), callback=Callbacks(hint, heard=inbox.heard.append))
+    with HttpServer("127.0.0.1", 0, site) as server, ExitStack() as lasting:
+        lines = [lasting.enter_context(begun(server)) for _ in range(AT_A_TIME)]
+        for line in lines:
+            line.sendall(BODY)
+        assert all(waiting.acquire(timeout=LONG) for _ in lines)
+        assert post(server, PATH, BODY) == 503
+        assert inbox.heard == [Reception.LIMITED]
+        is_back.set()
+        assert [status_on(line) for line in lines] == [b"200"] * AT_A_TIME
+        assert post(server, PATH, BODY) == 200
 
 
 def begun(server: HttpServer) -> socket.socket:
