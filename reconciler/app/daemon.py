@@ -18,6 +18,7 @@ from random import uniform
 from socket import gaierror
 
 from reconciler import __version__
+from reconciler.app.beside import Left, beside
 from reconciler.app.calling import Calling
 from reconciler.app.counted import counting
 from reconciler.app.inside import HttpUnfit, file_of, opened, utc_now
@@ -40,6 +41,8 @@ BEAT = timedelta(seconds=5)
 """At the latest. With a watchdog, half its interval if that is sooner."""
 JUMP = timedelta(seconds=10)
 """A wall clock that strays from the steady one by more was set."""
+TO_OPEN = timedelta(seconds=1)
+"""So long it goes on to open the database and the store when it is to stop: nothing rests on them yet."""
 WITHOUT_SUCCESS = 5
 """So many sweeps in a row that fail are no progress."""
 CREDITS_EVERY = 0.9 * CREDITS_FRESH_FOR
@@ -62,6 +65,9 @@ class Daemon:
         self._status = ""
         self._hung_since: float | None = None
         self._drift = _drift()
+
+    def is_stopping(self) -> bool:
+        return self._stopping
 
     def stop(self) -> None:
         """Safe in a signal handler."""
@@ -230,11 +236,19 @@ def _how_to_listen(error: OSError) -> str:
 
 def serve(settings: Settings, ears: Ears, started: Callable[[Daemon], None]) -> None:
     """Run until it is stopped. `started` gets the daemon, to stop it. Raises what is wrong with database or store."""
-    with provider(settings) as outside:
+
+    def look() -> None:
         with opened(settings, outside.clock.heard) as database:
             open_store(settings, database, ears.metrics.store_asked)
-        ears = replace(ears, tell=counting(ears.metrics, ears.tell))
-        daemon = Daemon(settings, outside, ears, Notifier(), Vitals())
+
+    with provider(settings) as outside:
+        tell = counting(ears.metrics, ears.tell)
+        daemon = Daemon(settings, outside, replace(ears, tell=tell), Notifier(), Vitals())
         started(daemon)
+        try:
+            beside(look, daemon.is_stopping, TO_OPEN)
+        except Left:
+            tell(Stopped(in_order=True))
+            return
         watchdog = watchdog_interval(os.environ, os.getpid())
         daemon.run(min(BEAT, watchdog / 2) if watchdog is not None else BEAT)

@@ -1,5 +1,6 @@
 """`run`: the daemon, one sweep, or a look at what would be done."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -22,11 +23,13 @@ from reconciler.cli.face import (
 )
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from reconciler.app.once import Narrowed
     from reconciler.config import Settings
+    from reconciler.engine.events import Result
     from reconciler.service.metrics import Metrics
+
+AFTER_THE_LAST_CALL = timedelta(seconds=3)
+"""Which may take `kie.request_timeout`: time for what it brought to be saved."""
 
 
 def run(
@@ -128,6 +131,7 @@ def _serve(ctx: typer.Context) -> int:
 
 
 def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | None, *, as_json: bool) -> int:
+    from reconciler.app.beside import Left, beside
     from reconciler.app.counted import each, metrics_of
     from reconciler.app.once import run_once
     from reconciler.console import output, summary
@@ -142,9 +146,16 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
     log_by(ctx, settings, quiet=console.is_terminal, count=metrics.logged)
     warn(settings)
     with stopping() as stop, progress(console) as shown:
-        result = run_once(
-            settings, narrowed, metrics, each(EventLog(), shown), lambda sweep: stop.on_stop(sweep.stop, shown.stopping)
-        )
+
+        def work() -> "Result":
+            told = each(EventLog(), shown)
+            return run_once(settings, narrowed, metrics, told, lambda sweep: stop.on_stop(sweep.stop, shown.stopping))
+
+        try:
+            result = beside(work, lambda: stop.asked, settings.kie.request_timeout + AFTER_THE_LAST_CALL)
+        except Left:
+            why = "It was to end and had to wait for too long: see what holds the database or the store"
+            return complain([f"{why}. What it left is taken up by the next run"], FAILED)
     code = DONE if result.at_rest else WORK_REMAINS
     try:
         if as_json:

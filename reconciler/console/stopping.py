@@ -17,7 +17,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """What is given to `on_stop` is called once, in the signal handler, or at once where the signal came before."""
+    """What is given to `on_stop`, in any thread, is called once, in the signal handler, or at once where the signal
+    came before."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -36,7 +37,8 @@ class Stopping:
             os._exit(128 + number)
 
     def _run(self) -> None:
-        for stop in self._stops:
+        stops, self._stops = self._stops, ()
+        for stop in stops:
             stop()
 
 

@@ -18,7 +18,7 @@ from reconciler.database.leases import SqlLeases
 from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.pictures import WebPictures
 from reconciler.kie.client import KieClient, KieReader
-from reconciler.kie.simulated import AnswerPicture, Break, Fault, Succeed
+from reconciler.kie.simulated import AnswerPicture, Break, Fault, Stall, Succeed
 from reconciler.service.events import Stopped
 from tests.cli.conftest import Install, installed
 from tests.daemons import LONG_S, Inside, eventually, inside, running, small
@@ -205,6 +205,47 @@ def test_while_another_program_holds_the_database(tmp_path: Path) -> None:
             assert process.process.wait(BOUND_S) == 0
             other.execute("ROLLBACK")
         check(install)
+
+
+CONNECTING = """
+import sqlite3, sys
+connect = sqlite3.connect
+def telling(*arguments, **options):
+    print("it connects", file=sys.stderr, flush=True)
+    return connect(*arguments, **options)
+sqlite3.connect = telling
+"""
+
+
+@pytest.mark.parametrize(("command", "code"), [(("run",), 0), (("run", "--once"), 1)])
+def test_while_it_waits_for_its_first_look_into_the_database(
+    tmp_path: Path, command: tuple[str, ...], code: int
+) -> None:
+    with filled(tmp_path / "install") as install:
+        slow(install)
+        with closing(sqlite3.connect(install.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with running(install, *command, before=CONNECTING, ready=False) as process:
+                eventually(lambda: "it connects" in process.stderr())
+                process.process.send_signal(signal.SIGTERM)
+                assert process.process.wait(BOUND_S) == code
+            other.execute("ROLLBACK")
+        check(install)
+
+
+def test_while_another_program_holds_the_database_that_one_run_works_in(tmp_path: Path) -> None:
+    with filled(tmp_path / "install") as install:
+        slow(install)
+        install.kie.script.clear()
+        install.kie.script.when(Stall())
+        with running(install, "run", "--once", ready=False) as process:
+            eventually(lambda: install.kie.book.creations)
+            with closing(sqlite3.connect(install.database, isolation_level=None, timeout=LONG_S)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                process.process.send_signal(signal.SIGTERM)
+                assert process.process.wait(BOUND_S) == 1
+                assert "see what holds the database" in process.stderr()
+        assert len(install.kie.book.purchases) == 1
 
 
 # -- the second one ----------------------------------------------------------------------------------------------------
