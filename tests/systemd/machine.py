@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
+from threading import Thread
 from typing import NoReturn
 
 import pytest
@@ -99,6 +100,21 @@ class Machine:
         """What a person types, ended at the first failure."""
         return self.run("bash", "-euo", "pipefail", "-c", script, given=given).stdout
 
+    @contextmanager
+    def terminal(self, script: str) -> Iterator["Terminal"]:
+        """A person's, in which the script runs."""
+        mine, theirs = os.openpty()
+        inside = ["nsenter", f"--target={self.pid}", "--all", "--wdns=/", "--", "setsid", "--ctty", "bash", "-c"]
+        plain = {"PATH": os.environ["PATH"], "TERM": "xterm"}
+        process = subprocess.Popen([*inside, script], env=plain, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = Terminal(mine)
+        try:
+            yield shown
+        finally:
+            process.kill()
+            process.wait()
+
     def write(self, path: str, text: str) -> None:
         self.run("install", "-D", "-m", "0644", "/dev/stdin", path, given=text)
 
@@ -118,6 +134,27 @@ class Machine:
         """Of a unit's main process, as the kernel tells it."""
         text = self.run("cat", f"/proc/{self.show(unit)['MainPID']}/status").stdout
         return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+class Terminal:
+    """Looked at until nobody shows anything there, which may be after the machine's end."""
+
+    def __init__(self, keys: int) -> None:
+        self._keys, self._seen = keys, bytearray()
+        Thread(target=self._look, daemon=True).start()
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._keys, keys)
+
+    def text(self) -> str:
+        """All that was ever shown."""
+        return self._seen.decode(errors="replace")
+
+    def _look(self) -> None:
+        with suppress(OSError):  # so the end of a terminal is told
+            while seen := os.read(self._keys, 65536):
+                self._seen += seen
+        os.close(self._keys)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.kie.simulated import API_KEY
+from reconciler.kie.simulated import API_KEY, Stall
 from tests.systemd.host import DATABASE, Host, blocks, eventually, host
 from tests.systemd.machine import VENV, tool
 from tests.systemd.test_units import DAEMON, SWEEP, lines
@@ -57,6 +57,20 @@ def test_the_function_for_other_commands_gives_what_the_units_give() -> None:
     assert given - added < {f"{key}={value}" for key, value in lines(SWEEP)}
     needed = {"User", "UMask", "StateDirectory", "StateDirectoryMode", "LoadCredential"}
     assert {f"{key}={value}" for key, value in lines(DAEMON) if key in needed} < given
+
+
+def test_ctrl_c_ends_in_order_what_the_function_runs(here: Host) -> None:
+    here.install.kie.script.when(Stall())
+    here.install.add("a")
+    function = LOOK.partition("reconciler check\n")[0]
+    with here.machine.terminal(f"{function}reconciler run --once; echo it ended with $?") as terminal:
+        assert eventually(lambda: bool(here.install.kie.book.creations)), terminal.text()[-500:]
+        terminal.type(b"\x03")
+        assert eventually(lambda: "it ended with" in terminal.text()), terminal.text()[-500:]
+    assert "it ended with 3" in terminal.text()
+    assert here.install.sql("SELECT outcome FROM reconciler_purchase") == [{"outcome": "accepted"}]
+    assert here.install.sql("SELECT lease_owner FROM reconciler_memory") == [{"lease_owner": None}]
+    assert here.machine.run("systemctl", "list-units", "--no-legend", "run-*").stdout == ""
 
 
 def test_work_that_remains_is_no_failure(here: Host) -> None:
