@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from reconciler.app.clock import steady
 from reconciler.app.counted import each
 from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
 from reconciler.app.keeping import tidy
@@ -70,15 +71,15 @@ class Jobs:
 
     def sweep(self) -> datetime | None:
         """Work what is due. Returns when something is due next."""
-        trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, utc_now()
-        self._metrics.sweeps.begun(trigger, begun)
+        trigger, self._trigger, begun = self._trigger, Trigger.SCHEDULE, steady()
+        self._metrics.sweeps.begun(trigger, utc_now())
         result = self._tried("sweep", lambda: self._sweep(trigger))
         if result is None:
             self.failed_sweeps += 1
             self._working.drop()
             return None
         self.failed_sweeps, self.status.swept_at = 0, utc_now()
-        self._metrics.sweeps.done(utc_now(), utc_now() - begun)
+        self._metrics.sweeps.done(utc_now(), steady() - begun)
         return self._clock.here(result.next_at) if result.next_at is not None else None
 
     def audit(self) -> None:
@@ -87,7 +88,7 @@ class Jobs:
 
     def snapshot(self) -> None:
         """Count where all tracks stand, unless that took so long the last time that it would be done all the time."""
-        begun = utc_now()
+        at, begun = utc_now(), steady()
         if time.monotonic() < self._count_after:
             return
         overview = self._tried("snapshot", self._counted)
@@ -95,11 +96,11 @@ class Jobs:
             self._looking.drop()
             self._metrics.snapshot_failed()
             return
-        took = utc_now() - begun
+        took = steady() - begun
         if took > SLOW:
             self._count_after = time.monotonic() + min(COUNTING * took, LONGEST_UNCOUNTED).total_seconds()
         self._metrics.overview(overview, took)
-        self._tried("status page", lambda: self.status.look(self._looking.get(), overview, begun))
+        self._tried("status page", lambda: self.status.look(self._looking.get(), overview, at))
 
     def illustrate(self) -> None:
         """Make the status page's thumbnails."""

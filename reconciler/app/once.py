@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from reconciler.app.clock import steady
 from reconciler.app.counted import each
 from reconciler.app.inside import known_track, looked_into, opened, utc_now
 from reconciler.app.outside import provider
@@ -47,15 +48,15 @@ def run_once(
         parts = parts_of(database, outside, crew, metrics, lately or Lately())
         sweep = Sweep(parts, bounds, each(metrics, listener))
         started(sweep)
-        begun = utc_now()
-        metrics.sweeps.begun(Trigger.ONCE, begun)
+        begun = steady()
+        metrics.sweeps.begun(Trigger.ONCE, utc_now())
         try:
             result = sweep.run()
         finally:
             crew.close()
             if narrowed.only is None and narrowed.audit:
                 database.notes.put(AUDIT_REACHED, sweep.audit_key)
-        metrics.sweeps.done(utc_now(), utc_now() - begun)
+        metrics.sweeps.done(utc_now(), steady() - begun)
         return result
 
 
@@ -70,8 +71,8 @@ def known(settings: Settings, narrowed: Narrowed, app: AppTable, peek: Callable[
 def write_metrics(settings: Settings, metrics: Metrics, path: Path) -> None:
     """All that `metrics` counted, and where every track stands now, as a textfile. OSError tells why it cannot be."""
     with looked_into(settings) as reader:
-        begun = utc_now()
-        metrics.overview(reader.overview(), utc_now() - begun)
+        begun = steady()
+        metrics.overview(reader.overview(), steady() - begun)
     metrics.write_textfile(path)
 
 

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from secrets import token_hex
 
+from reconciler.app.clock import steady
 from reconciler.app.counted import each
-from reconciler.app.inside import utc_now
 from reconciler.app.outside import Provider
 from reconciler.app.work import Pace, parts_of, unhurried
 from reconciler.database import Database
@@ -67,7 +67,7 @@ class Sweeping:
         reached: Callable[[str | None], None] = lambda _: None,
     ) -> Result:
         """`trigger` None: a slice of the audit. `reached` is told in any case at which key the next one resumes."""
-        name, begun, metrics = token_hex(4), utc_now(), self._ears.metrics
+        name, begun, metrics = token_hex(4), steady(), self._ears.metrics
         crew = Threads(haste.workers, self._watch)
         parts = parts_of(database, self._outside, crew, metrics, self._lately, haste.pace)
         sweep = Sweep(parts, bounds, each(metrics, self._ears.listen(name)))
@@ -80,7 +80,7 @@ class Sweeping:
             self._running.pop(sweep, None)
             crew.close()
             reached(sweep.audit_key)
-        self._ears.tell(Swept(name, trigger, result, utc_now() - begun))
+        self._ears.tell(Swept(name, trigger, result, steady() - begun))
         return result
 
     def _watch(self, track_id: str) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 from unittest.mock import Mock
 
@@ -30,7 +31,7 @@ from reconciler.service.events import ClockJumped, Forgotten, Hung, JobFailed, P
 from reconciler.service.notify import Notifier
 from reconciler.service.vitals import Vitals
 from tests.cli.conftest import Install
-from tests.daemons import Inside, Paged, eventually, inside, running, settings_of, small, systemd
+from tests.daemons import LONG_S, Inside, Paged, eventually, inside, running, settings_of, small, systemd
 
 Patch = pytest.MonkeyPatch
 OFTEN = {"schedule__sweep_interval": '"1s"', "schedule__audit_interval": '"100s"'}
@@ -326,6 +327,20 @@ def test_a_clock_that_was_set_has_every_job_begin_at_once(install: Install, monk
         eventually(lambda: daemon.gauges()[SNAPSHOT] > before)
     (jump,) = daemon.of(ClockJumped)
     assert abs(jump.by + timedelta(hours=2)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(days=1)])
+def test_a_clock_that_is_set_meanwhile_changes_no_length(quick: Install, monkeypatch: Patch, jump: timedelta) -> None:
+    small(quick, schedule__snapshot_interval='"200ms"')
+    read = count()
+    monkeypatch.setattr(jobs, "utc_now", lambda: datetime.now(UTC) + next(read) * jump)
+    with inside(quick, monkeypatch) as daemon:
+        before = eventually(lambda: daemon.gauges()[SNAPSHOT])
+        eventually(lambda: daemon.gauges()[SNAPSHOT] > before)
+        eventually(lambda: swept(daemon))
+        shown = daemon.gauges()
+    lengths = ("reconciler_sweep_duration_seconds_sum", "reconciler_snapshot_duration_seconds")
+    assert all(0 <= shown[name] < LONG_S for name in lengths)
 
 
 @pytest.mark.slow

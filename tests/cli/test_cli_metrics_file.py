@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reconciler.app import once
 from reconciler.domain.gate import GateName
 from reconciler.domain.states import Reason, State
 from reconciler.kie.answers import Odd
@@ -106,6 +108,17 @@ def test_it_counts_what_this_run_did(worked: Install, file: Path) -> None:
     shown = [json.loads(line)["level"] for line in result.stderr.splitlines()]
     assert counted(found, "log_messages_total", "info") == shown.count("info") > 0
     assert counted(found, "snapshot_timestamp_seconds") > counted(found, "last_sweep_attempt_timestamp_seconds")
+
+
+def test_its_lengths_are_right_though_the_clock_is_set_back(
+    worked: Install, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = count()
+    monkeypatch.setattr(once, "utc_now", lambda: datetime.now(UTC) - next(read) * timedelta(hours=1))
+    run(worked, file)
+    found = samples(file)
+    assert 0 <= counted(found, "sweep_duration_seconds_sum") < 60
+    assert 0 <= counted(found, "snapshot_duration_seconds") < 60
 
 
 def test_closed_gates_are_told(worked: Install, file: Path) -> None:
