@@ -151,7 +151,7 @@ class SqlGate:
         change(self.connection, unwritten, {Remembered.stands_until: ANEW})
 
     def grant(self, shape: str) -> None:
-        """Allow one more try of a shape that was refused by verification."""
+        """Allow one more try of a shape that gave no usable picture."""
         with self.connection.writing(gate=True, own=True):
             row = {Shape.shape: shape, Shape.granted: 1}
             more = {Shape.granted: Shape.granted + 1}

@@ -11,7 +11,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 
 PROOF_LIMIT = 3
-"""Purchases of an unproven shape that may be out at once, or were refused by verification."""
+"""Purchases of an unproven shape that may be out at once, or succeeded without a usable picture."""
 
 CREDITS_FRESH_FOR = timedelta(minutes=10)
 """A balance older than this is asked for again before buying."""
@@ -59,7 +59,8 @@ class NotNow:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Experience with one shape: a good result, purchases out (open, running, unknown and held), results refused."""
+    """Experience with one shape: a good result, purchases out (open, running, unknown and held), successes without
+    a usable picture."""
 
     proven: bool = False
     out: int = 0
@@ -68,7 +69,7 @@ class Proof:
 
     @property
     def exhausted(self) -> bool:
-        """So many results were refused by verification that no more is ordered."""
+        """So many succeeded without a usable picture that no more is ordered."""
         return not self.proven and self.refused >= PROOF_LIMIT + self.granted
 
 
@@ -196,7 +197,7 @@ def _unproven(view: GateView, shape: str) -> NotNow | None:
     if proof.proven or proof.out + proof.refused < PROOF_LIMIT + proof.granted:
         return None
     if proof.exhausted:
-        text = f"{proof.refused} results of {shape} were refused by verification and none was good"
+        text = f"{proof.refused} tasks of {shape} succeeded without a usable picture and none with one"
         return NotNow(Reason.MODEL_UNPROVEN, None, text, GateName.MODEL_UNPROVEN)
     return NotNow(Reason.GATE_CLOSED, None, f"waiting for the first good result of {shape}")
 

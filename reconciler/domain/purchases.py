@@ -63,12 +63,11 @@ def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
 
 
 def _verdict_of_results(results: tuple[str, ...], memory: Memory) -> Verdict:
+    """A success of which nothing can be used was paid for, whether there is no result, or each is dead or flawed."""
     if any(not kept.interim and not set(kept.origins).isdisjoint(results) for kept in memory.kept):
         return Verdict.GOOD
-    ailments = [memory.ailing(url) for url in results]
-    if all(a.dead or a.flaw is not None for a in ailments):
-        return Verdict.REJECTED if any(a.flaw is not None for a in ailments) else Verdict.LOST
-    return Verdict.PENDING
+    ailments = (memory.ailing(url) for url in results)
+    return Verdict.REJECTED if all(a.dead or a.flaw is not None for a in ailments) else Verdict.PENDING
 
 
 def results_of(purchase: Purchase, memory: Memory) -> tuple[str, ...]:

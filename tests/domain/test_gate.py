@@ -45,7 +45,7 @@ def test_nothing_stands_in_the_way() -> None:
             NotNow(
                 Reason.MODEL_UNPROVEN,
                 None,
-                f"4 results of {SHAPE} were refused by verification and none was good",
+                f"4 tasks of {SHAPE} succeeded without a usable picture and none with one",
                 GateName.MODEL_UNPROVEN,
             ),
         ),

@@ -78,7 +78,7 @@ DEAD, SMALL = Ailment(dead=True), Ailment(flaw=Flaw.TOO_SMALL)
         ({RESULT: SMALL}, Verdict.PENDING),
         ({RESULT: SMALL, OTHER_RESULT: SMALL}, Verdict.REJECTED),
         ({RESULT: SMALL, OTHER_RESULT: DEAD}, Verdict.REJECTED),
-        ({RESULT: DEAD, OTHER_RESULT: DEAD}, Verdict.LOST),
+        ({RESULT: DEAD, OTHER_RESULT: DEAD}, Verdict.REJECTED),
     ],
 )
 def test_the_verdict_follows_the_results(ailments: dict[str, Ailment], expected: Verdict) -> None:
@@ -102,8 +102,8 @@ def test_a_task_that_was_not_asked_yet_is_not_lost() -> None:
     assert verdict(memory(purchases=(accepted(),))) is Verdict.PENDING
 
 
-def test_a_success_without_any_result_is_lost() -> None:
-    assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task()))) is Verdict.LOST
+def test_a_success_without_any_result_is_one_refused() -> None:
+    assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task()))) is Verdict.REJECTED
 
 
 def test_a_verdict_is_final_and_dated() -> None:
