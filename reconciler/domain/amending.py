@@ -44,7 +44,9 @@ def _dead(case: Case) -> dict[str, Ailment]:
 def _if_hopeless(case: Case, ailment: Ailment) -> Ailment:
     """A picture that came and was not taken is there."""
     faulty = ailment.flaw is None and case.hopeless(ailment)
-    return Ailment(reason=ailment.reason, detail=ailment.detail, dead=True) if faulty else ailment
+    if not faulty:
+        return ailment
+    return Ailment(reason=ailment.reason, detail=ailment.detail, dead=True, hosts=ailment.hosts)
 
 
 def _gone(case: Case, task: Task) -> Task:

@@ -1,9 +1,11 @@
 """How long to wait before the next try. Chance is an argument: `spin` in [0, 1)."""
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.domain.runs import Runs
+
+GIVE_UP_AFTER = timedelta(days=7)
 
 _LEAST = timedelta(seconds=2)
 _SOONEST = timedelta(seconds=1)
@@ -19,6 +21,11 @@ def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timede
     grown = low.total_seconds() * 2.0**doublings
     ceiling = timedelta(seconds=grown) if grown < high.total_seconds() else high
     return ceiling * (0.5 + spin / 2)
+
+
+def long_faulty(since: datetime | None, due: datetime | None, now: datetime) -> bool:
+    """Nothing but faults for seven days: time in which it was due and nobody tried says nothing."""
+    return since is not None and min(due or now, now) - since >= GIVE_UP_AFTER
 
 
 def poll_called_after(age: timedelta, spin: float, runs: Runs) -> timedelta:

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Measure, Wait
-from reconciler.domain.case import GIVE_UP_AFTER, Case
+from reconciler.domain.backoff import GIVE_UP_AFTER
+from reconciler.domain.case import Case
 from reconciler.domain.look import shown
 from reconciler.domain.model import Outcome, Purchase
 from reconciler.domain.models import MODELS, Model

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from reconciler.domain import urls
 from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResult, Wait
-from reconciler.domain.backoff import delay, spin_of
+from reconciler.domain.backoff import delay, long_faulty, spin_of
 from reconciler.domain.look import Look, look_at
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
@@ -16,8 +16,6 @@ from reconciler.domain.states import Flaw, How, Reason, State
 
 NOBODY_KNOWS = "another row's"
 """Which song it was, made for a row before this one."""
-
-GIVE_UP_AFTER = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -121,18 +119,14 @@ class Case:
         return Wait(ailment.retry_at, state, ailment.reason if state is not None else None)
 
     def hopeless(self, ailment: Ailment) -> GiveUp | None:
-        """Given up after seven days of nothing but faults. A store that fails is no fault of the track's."""
-        if ailment.reason in (None, Reason.STORAGE_FAILED) or not self.tried_for_long(ailment):
-            return None
-        return GiveUp(ailment.reason)
+        return GiveUp(ailment.reason) if ailment.reason is not None and ailment.hopeless(self.now) else None
 
     def tried_for_long(self, ailment: Ailment) -> bool:
         """In vain."""
         return self.long_faulty(ailment.first_fault, ailment.retry_at)
 
     def long_faulty(self, since: datetime | None, due: datetime | None) -> bool:
-        """Nothing but faults for seven days: time in which it was due and nobody tried says nothing."""
-        return since is not None and min(due or self.now, self.now) - since >= GIVE_UP_AFTER
+        return long_faulty(since, due, self.now)
 
     def failing_since(self, first: datetime | None, due: datetime | None) -> datetime:
         """Since when what failed just now has failed without a lull; it was `due`, and at `first` it began to."""

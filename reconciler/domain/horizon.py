@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Action, GiveUp, Wait
-from reconciler.domain.case import GIVE_UP_AFTER, Case
+from reconciler.domain.backoff import GIVE_UP_AFTER
+from reconciler.domain.case import Case
 from reconciler.domain.look import Good
 from reconciler.domain.model import TaskState
 from reconciler.domain.scope import enters_scope

@@ -42,7 +42,7 @@ def learn(case: Case, job: Job, finding: Finding) -> Memory:
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
     """The memory after a look at the row: another row, another song, another picture, in need or not."""
-    memory = _by_this_target(not_ahead(memory, policy, now), policy)
+    memory = _by_this_target(_by_these_hosts(not_ahead(memory, policy, now), policy), policy)
     if _is_another_row(memory, track, policy, now):
         memory = _for_another_row(memory, track, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
@@ -57,6 +57,12 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
     return judged(altered(memory, needy_since=needy_since), now)
+
+
+def _by_these_hosts(memory: Memory, policy: Policy) -> Memory:
+    """What was refused for its host by other hosts than those of today may be had by now."""
+    others = [name for name, ailment in memory.ailments.items() if ailment.hosts not in ((), policy.hosts)]
+    return memory.without_ailments(*others) if others else memory
 
 
 def _by_this_target(memory: Memory, policy: Policy) -> Memory:

@@ -78,6 +78,7 @@ def faulted(case: Case, ailment: Ailment, name: str, fault: Fault) -> Ailment:
         retry_at=case.now + case.pause(faults, name),
         reason=fault.reason,
         detail=fault.detail,
+        hosts=case.policy.hosts if fault.reason is Reason.HOST_REFUSED else (),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from reconciler.domain.backoff import long_faulty
 from reconciler.domain.states import Flaw, How, Reason
 
 
@@ -82,10 +83,17 @@ class Ailment:
     flaw: Flaw | None = None
     size: tuple[int, int] | None = None
     """Where that is the flaw, by the target of the day."""
+    hosts: tuple[str, ...] = ()
+    """`Policy.hosts` by which it was refused for its host."""
 
     def doubted(self) -> "Ailment":
         """Of a dead one that may live again: to find it dead takes one refusal more."""
         return Ailment(refusals=self.refusals, first_refused=self.first_refused)
+
+    def hopeless(self, now: datetime) -> bool:
+        """Nothing but faults for seven days. A store that fails is no fault of the picture's."""
+        is_its_own = self.reason not in (None, Reason.STORAGE_FAILED)
+        return is_its_own and long_faulty(self.first_fault, self.retry_at, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,11 @@ class Policy:
     """False: nothing is stored. A picture that was fetched and verified is written with its own URL, its key."""
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """What decides whether a host may be asked for a picture."""
+        return (*self.file_hosts, *self.insecure_hosts)
+
+    @property
     def send_within(self) -> timedelta:
         """How long after its intent a purchase may still be sent."""
         return self.request_timeout / 2

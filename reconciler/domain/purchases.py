@@ -18,9 +18,12 @@ def overdue(task: Task, policy: Policy, now: datetime) -> bool:
 
 
 def judged(memory: Memory, now: datetime) -> Memory:
-    """The memory with every accepted purchase's verdict drawn from its task and its results."""
+    """The memory with every accepted purchase's verdict drawn from its task and its results.
+
+    It is final, but for results that were refused and are good after all.
+    """
     for purchase in memory.purchases:
-        verdict = _verdict(purchase, memory)
+        verdict = _verdict(purchase, memory, now)
         if verdict is not purchase.verdict:
             refusal = _refusal(purchase, verdict, memory)
             memory = memory.with_purchase(replace(purchase, verdict=verdict, refusal=refusal, ended_at=now))
@@ -51,23 +54,27 @@ def abandoned(memory: Memory, now: datetime) -> Memory:
     return memory
 
 
-def _verdict(purchase: Purchase, memory: Memory) -> Verdict:
-    if purchase.verdict is not Verdict.PENDING or purchase.outcome is not Outcome.ACCEPTED:
+def _verdict(purchase: Purchase, memory: Memory, now: datetime) -> Verdict:
+    if purchase.verdict not in (Verdict.PENDING, Verdict.REJECTED) or purchase.outcome is not Outcome.ACCEPTED:
         return purchase.verdict
     task = memory.tasks.get(purchase.task_id or "")
     if purchase.urls or (task is not None and task.state is TaskState.SUCCEEDED):
-        return _verdict_of_results(results_of(purchase, memory), memory)
+        return _verdict_of_results(purchase, memory, now)
+    if purchase.verdict is Verdict.REJECTED:
+        return purchase.verdict
     if task is not None and task.state is TaskState.FAILED:
         return Verdict.CONTENT if task.failure is Reason.CONTENT_REJECTED else Verdict.FAILED
     return Verdict.LOST if task is not None and task.state is TaskState.GONE else Verdict.PENDING
 
 
-def _verdict_of_results(results: tuple[str, ...], memory: Memory) -> Verdict:
-    """A success of which nothing can be used was paid for, whether there is no result, or each is dead or flawed."""
+def _verdict_of_results(purchase: Purchase, memory: Memory, now: datetime) -> Verdict:
+    """A success of which nothing can be used was paid for: without a result, or each flawed or not to be had."""
+    results = results_of(purchase, memory)
     if any(not kept.interim and not set(kept.origins).isdisjoint(results) for kept in memory.kept):
         return Verdict.GOOD
     ailments = (memory.ailing(url) for url in results)
-    return Verdict.REJECTED if all(a.dead or a.flaw is not None for a in ailments) else Verdict.PENDING
+    in_vain = all(a.dead or a.flaw is not None or a.hopeless(now) for a in ailments)
+    return Verdict.REJECTED if in_vain else purchase.verdict
 
 
 def results_of(purchase: Purchase, memory: Memory) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from reconciler.domain.backoff import delay, spin_of
-from reconciler.domain.case import GIVE_UP_AFTER, Case
+from reconciler.domain.backoff import GIVE_UP_AFTER, delay, spin_of
+from reconciler.domain.case import Case
 from reconciler.domain.gate import GateView
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import SECOND_LOOK

@@ -17,10 +17,11 @@ from reconciler.domain.actions import (
     TaskResult,
     Wait,
 )
+from reconciler.domain.amending import reopened
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
-from reconciler.domain.learn import learn
+from reconciler.domain.learn import learn, notice
 from reconciler.domain.learn_pictures import lost_on
 from reconciler.domain.model import Ailment, Kept, Memory
 from reconciler.domain.plan import plan
@@ -98,6 +99,23 @@ def test_a_fault_is_remembered_with_its_reason_and_each_waits_a_while_of_its_own
     once = Ailment(faults=1, first_fault=NOW, retry_at=NOW + pause(1), reason=TIMED_OUT.reason, detail=TIMED_OUT.detail)
     assert measure(TIMED_OUT).ailments == {DURABLE: once}
     assert measure(GONE).ailments[DURABLE].retry_at == measure(BROKEN).ailments[DURABLE].retry_at == NOW + pause(1)
+
+
+def test_what_is_refused_for_its_host_is_remembered_with_the_hosts_of_the_day_until_they_are_others() -> None:
+    barred = measure(Fault(Reason.HOST_REFUSED, "none of kie.file_hosts"), memory(ailments={"other": faulty()}))
+    assert barred.ailments[DURABLE].hosts == POLICY.hosts
+    assert notice(barred, track(DURABLE), POLICY, NOW).ailments == barred.ailments
+    for other in (replace(POLICY, file_hosts=("another.example",)), replace(POLICY, insecure_hosts=("127.0.0.1",))):
+        assert set(notice(barred, track(DURABLE), other, NOW).ailments) == {"other"}
+    assert measure(TIMED_OUT, barred).ailments[DURABLE].hosts == ()
+
+
+def test_what_an_operator_calls_dead_for_its_host_lives_again_with_other_hosts() -> None:
+    ill = memory(ailments={DURABLE: replace(faulty(7 * DAY, why=Reason.HOST_REFUSED), hosts=POLICY.hosts)})
+    dead = reopened(case(track(DURABLE), ill))
+    assert dead.ailments[DURABLE].dead
+    assert notice(dead, track(DURABLE), POLICY, NOW).ailments == dead.ailments
+    assert not notice(dead, track(DURABLE), replace(POLICY, file_hosts=()), NOW).ailments
 
 
 def test_faults_are_counted_and_back_off_and_kill_nothing() -> None:

@@ -21,6 +21,7 @@ from tests.domain.builders import (
     accepted,
     done_task,
     failed,
+    faulty,
     kept,
     lost,
     memory,
@@ -98,6 +99,28 @@ def test_a_result_that_came_at_once_is_judged_without_a_task() -> None:
     assert verdict(memory(purchases=(at_once,), ailments={RESULT: SMALL})) is Verdict.REJECTED
 
 
+@pytest.mark.parametrize(
+    ("why", "days", "expected"),
+    [
+        (Reason.HOST_REFUSED, 7, Verdict.REJECTED),
+        (Reason.DOWNLOAD_FAILED, 7, Verdict.REJECTED),
+        (Reason.DOWNLOAD_FAILED, 6, Verdict.PENDING),
+        (Reason.STORAGE_FAILED, 7, Verdict.PENDING),
+    ],
+)
+def test_a_result_that_cannot_be_had_for_seven_days_is_one_refused(why: Reason, days: int, expected: Verdict) -> None:
+    ill = {RESULT: faulty(days * DAY, why=why)}
+    assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)), ailments=ill)) is expected
+
+
+def test_what_was_refused_is_good_once_it_could_be_had_after_all() -> None:
+    refused = accepted(verdict=Verdict.REJECTED, ended_at=NOW - DAY)
+    again = memory(purchases=(refused,), tasks=tasks(done_task(RESULT)))
+    assert judged(again, NOW).purchases == (refused,), "until then it stays refused"
+    had = judged(replace(again, kept=(kept(origin=RESULT),)), NOW)
+    assert had.purchases == (replace(refused, verdict=Verdict.GOOD, ended_at=NOW),)
+
+
 def test_a_task_that_was_not_asked_yet_is_not_lost() -> None:
     assert verdict(memory(purchases=(accepted(),))) is Verdict.PENDING
 
@@ -106,9 +129,13 @@ def test_a_success_without_any_result_is_one_refused() -> None:
     assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task()))) is Verdict.REJECTED
 
 
-def test_a_verdict_is_final_and_dated() -> None:
-    good = failed("p1", Verdict.GOOD)
-    assert judged(memory(purchases=(good,)), NOW).purchases == (good,)
+@pytest.mark.parametrize("final", [verdict for verdict in Verdict if verdict is not Verdict.PENDING])
+def test_a_verdict_is_final(final: Verdict) -> None:
+    ended = failed("p1", final)
+    assert judged(memory(purchases=(ended,)), NOW).purchases == (ended,)
+
+
+def test_a_verdict_is_dated() -> None:
     ended = judged(memory(purchases=(accepted(),), tasks=tasks(task(state=TaskState.GONE))), NOW)
     assert ended.purchases[0].ended_at == NOW
     assert judged(ended, NOW + DAY) == ended

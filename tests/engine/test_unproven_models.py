@@ -7,8 +7,9 @@ import pytest
 
 from reconciler.domain.gate import GateName, Proof, closed
 from reconciler.domain.models import shapes
+from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
-from reconciler.kie.simulated import ResultForm, Succeed
+from reconciler.kie.simulated import Operation, ResultForm, Rule, Succeed, page
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
 
@@ -33,3 +34,49 @@ def test_successes_without_a_picture_are_noticed_after_three(make_world: MakeWor
     assert world.run(DAY).states == {(State.MISSING, Reason.MODEL_UNPROVEN): 6}
     assert len(world.kie.book.purchases) == 3
     assert (proof(world), shut(world)) == (Proof(refused=3), frozenset({GateName.MODEL_UNPROVEN}))
+
+
+BAD_GATEWAY = Rule(operation=Operation.FILE, behaviour=page(502))
+
+
+def unfetchable(make_world: MakeWorld, *, barred: bool) -> World:
+    """Kie's file host is none of ours, or answers with errors."""
+    world = make_world(6)
+    if barred:
+        world.with_policy(file_hosts=("kie.ai",))
+    else:
+        world.kie.script.add(BAD_GATEWAY)
+    return world
+
+
+@pytest.mark.parametrize(("barred", "why"), [(True, Reason.HOST_REFUSED), (False, Reason.DOWNLOAD_FAILED)])
+def test_results_that_cannot_be_fetched_for_seven_days_are_noticed(
+    make_world: MakeWorld, barred: bool, why: Reason
+) -> None:
+    world = unfetchable(make_world, barred=barred)
+    assert world.run(8 * DAY).states == {(State.FAILED, why): 3, (State.MISSING, Reason.MODEL_UNPROVEN): 3}
+    assert len(world.kie.book.purchases) == 3
+    assert (proof(world), shut(world)) == (Proof(refused=3), frozenset({GateName.MODEL_UNPROVEN}))
+    with closing(world.open()) as database:
+        database.gate.grant(shapes(world.policy)[0][0])
+    world.run(DAY)
+    assert len(world.kie.book.purchases) == 4, "as many as an operator lets through"
+
+
+def test_paid_results_are_fetched_once_their_host_is_one_of_file_hosts(make_world: MakeWorld) -> None:
+    world = unfetchable(make_world, barred=True)
+    world.run(8 * DAY)
+    world.with_policy(file_hosts=Policy().file_hosts)
+    assert world.run(DAY).states == {(State.OK, None): 6}
+    assert len(world.kie.book.purchases) == 6
+    assert (proof(world), shut(world)) == (Proof(proven=True), frozenset())
+
+
+def test_a_host_that_stays_barred_is_not_asked_more_often_for_a_change_of_others(make_world: MakeWorld) -> None:
+    world = unfetchable(make_world, barred=True)
+    world.run(8 * DAY)
+    world.with_policy(file_hosts=("kie.ai", "suno.ai"))
+    world.run(8 * DAY)
+    world.run(DAY)
+    assert proof(world) == Proof(refused=3)
+    assert len(world.kie.book.purchases) == 3
