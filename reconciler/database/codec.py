@@ -19,7 +19,7 @@ _PURCHASE = tuple(f.name for f in fields(Purchase))
 _TASK = tuple(f.name for f in fields(Task))
 
 PURCHASE_COLUMNS = tuple(getattr(Bought, name) for name in _PURCHASE)
-ORDERED = frozenset(("token", "track_id", "model", "shape", "prompt", "price", "repeat_of", "song"))
+ORDERED = frozenset(("token", "track_id", "model", "prompt", "price", "repeat_of", "song"))
 """What of a purchase is as it was ordered, whatever is learned later."""
 TASK_COLUMNS = tuple(getattr(Polled, name) for name in _TASK)
 

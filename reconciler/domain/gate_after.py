@@ -21,7 +21,7 @@ def gate_after(view: GateView, before: Memory, after: Memory, policy: Policy) ->
             view = _answered(view, purchase, place, policy)
         if was.verdict is not purchase.verdict:
             proof = view.proofs.get(purchase.shape, Proof())
-            was_out = was.verdict is Verdict.PENDING
+            was_out = was.verdict is Verdict.PENDING and was.shape == purchase.shape
             if not was_out or purchase.verdict is not Verdict.GOOD or not proof.proven:
                 return None
             view = replace(view, proofs={**view.proofs, purchase.shape: replace(proof, out=proof.out - 1)})

@@ -37,7 +37,7 @@ def learn(case: Case, job: Job, finding: Finding) -> Memory:
             memory = learn_creation(case, job, finding)
         case _:  # pragma: no cover
             assert_never(job)
-    return judged(memory, case.now)
+    return judged(memory, case.policy, case.now)
 
 
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
@@ -56,7 +56,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     memory = altered(woken(memory), song_id=song_id, seen=seen, stamp=track.stamp, created_at=born, gone_since=None)
     sound = isinstance(look_at(track, memory, policy), Good | Dying)
     needy_since = None if sound else memory.needy_since or now
-    return judged(altered(memory, needy_since=needy_since), now)
+    return judged(altered(memory, needy_since=needy_since), policy, now)
 
 
 def _by_these_hosts(memory: Memory, policy: Policy) -> Memory:

@@ -199,7 +199,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One intent to buy, from the moment it is committed. `shape`: model, request and target, proven together."""
+    """One intent to buy, from the moment it is committed. `shape`: model, request and target, proven together;
+    the target is that by which its result was judged, once it was."""
 
     token: str
     track_id: str

@@ -15,6 +15,8 @@ class Size:
     height: int
 
 
+_FOR = " -> "
+"""Between what is asked of a model and the target, in a shape."""
 _HIGH = (3840, 2160)
 """4K by the name of the size; unmeasured."""
 
@@ -45,7 +47,7 @@ class Model:
     def shape(self, target: Target) -> str:
         """What is proven together: the model, its request apart from the prompt, and the target."""
         size, aspect = self._size(target.width, target.height), self.fixed[0][1]
-        return f"{self.name} {size.setting} {aspect} -> {target.resolution} {target.fit}"
+        return judged_by(target, f"{self.name} {size.setting} {aspect}")
 
     def _size(self, width: int, height: int) -> Size:
         enough = (size for size in self.sizes if size.width >= width and size.height >= height)
@@ -91,6 +93,11 @@ MODELS: Mapping[str, Model] = {
         ),
     )
 }
+
+
+def judged_by(target: Target, shape: str) -> str:
+    """The shape of which a result is evidence that was ordered as `shape`, and measured by this target."""
+    return f"{shape.partition(_FOR)[0]}{_FOR}{target.resolution} {target.fit}"
 
 
 def shapes(policy: Policy) -> tuple[tuple[str, float], ...]:

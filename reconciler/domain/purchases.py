@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Verdict
+from reconciler.domain.models import judged_by
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 
@@ -17,17 +18,22 @@ def overdue(task: Task, policy: Policy, now: datetime) -> bool:
     return runs and now - task.since() > policy.task_timeout
 
 
-def judged(memory: Memory, now: datetime) -> Memory:
+def judged(memory: Memory, policy: Policy, now: datetime) -> Memory:
     """The memory with every accepted purchase's verdict drawn from its task and its results.
 
     It is final, but for results that were refused and are good after all.
     """
     for purchase in memory.purchases:
-        verdict = _verdict(purchase, memory, now)
+        verdict = _verdict(purchase, memory, policy, now)
         if verdict is not purchase.verdict:
             refusal = _refusal(purchase, verdict, memory)
-            memory = memory.with_purchase(replace(purchase, verdict=verdict, refusal=refusal, ended_at=now))
+            shape = judged_by(policy.target, purchase.shape) if verdict in _OF_RESULTS else purchase.shape
+            ended = replace(purchase, verdict=verdict, refusal=refusal, shape=shape, ended_at=now)
+            memory = memory.with_purchase(ended)
     return memory
+
+
+_OF_RESULTS = (Verdict.GOOD, Verdict.REJECTED)
 
 
 def _refusal(purchase: Purchase, verdict: Verdict, memory: Memory) -> Reason | None:
@@ -54,12 +60,12 @@ def abandoned(memory: Memory, now: datetime) -> Memory:
     return memory
 
 
-def _verdict(purchase: Purchase, memory: Memory, now: datetime) -> Verdict:
+def _verdict(purchase: Purchase, memory: Memory, policy: Policy, now: datetime) -> Verdict:
     if purchase.verdict not in (Verdict.PENDING, Verdict.REJECTED) or purchase.outcome is not Outcome.ACCEPTED:
         return purchase.verdict
     task = memory.tasks.get(purchase.task_id or "")
     if purchase.urls or (task is not None and task.state is TaskState.SUCCEEDED):
-        return _verdict_of_results(purchase, memory, now)
+        return _verdict_of_results(purchase, memory, policy, now)
     if purchase.verdict is Verdict.REJECTED:
         return purchase.verdict
     if task is not None and task.state is TaskState.FAILED:
@@ -67,10 +73,11 @@ def _verdict(purchase: Purchase, memory: Memory, now: datetime) -> Verdict:
     return Verdict.LOST if task is not None and task.state is TaskState.GONE else Verdict.PENDING
 
 
-def _verdict_of_results(purchase: Purchase, memory: Memory, now: datetime) -> Verdict:
+def _verdict_of_results(purchase: Purchase, memory: Memory, policy: Policy, now: datetime) -> Verdict:
     """A success of which nothing can be used was paid for: without a result, or each flawed or not to be had."""
     results = results_of(purchase, memory)
-    if any(not kept.interim and not set(kept.origins).isdisjoint(results) for kept in memory.kept):
+    copies = (kept for kept in memory.kept if not set(kept.origins).isdisjoint(results))
+    if any(policy.target.usable(kept.width, kept.height) for kept in copies):
         return Verdict.GOOD
     ailments = (memory.ailing(url) for url in results)
     in_vain = all(a.dead or a.flaw is not None or a.hopeless(now) for a in ailments)

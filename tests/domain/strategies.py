@@ -236,7 +236,7 @@ def memories(draw: st.DrawFn, track: Track) -> Memory:
         ignored=draw(rarely(rarely(st.just(True), False), False)),
         host_suspect=draw(rarely(rarely(st.just(True), False), False)),
     )
-    return judged(found, NOW)
+    return judged(found, POLICY, NOW)
 
 
 @st.composite

@@ -69,7 +69,7 @@ def spent(verdict: Verdict, count: int = 3) -> Memory:
 
 def after(one: Case) -> Case:
     """As it stands at the next look."""
-    return replace(one, memory=judged(reopened(one), one.now))
+    return replace(one, memory=judged(reopened(one), one.policy, one.now))
 
 
 def test_of_those_that_are_given_up_only_what_the_row_lacks_outlasts_an_operators_word() -> None:

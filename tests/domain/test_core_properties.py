@@ -19,7 +19,7 @@ from reconciler.domain.purchases import judged
 from reconciler.domain.sources import task_results
 from reconciler.domain.standing import classify, standing
 from reconciler.domain.states import Reason, State
-from tests.domain.builders import HOUR, NOW
+from tests.domain.builders import HOUR, MINUTE, NOW
 from tests.domain.strategies import gates, known
 
 pytestmark = pytest.mark.untraced
@@ -241,8 +241,8 @@ def test_nothing_is_due_in_the_past(given_: Known, gate: GateView) -> None:
 def test_looking_and_judging_twice_teaches_nothing_new(given_: Known) -> None:
     track, memory, policy = given_
     once = notice(memory, track, policy, NOW)
-    assert notice(once, track, policy, NOW + HOUR) == replace(once, needy_since=once.needy_since)
-    assert judged(once, NOW + HOUR) == once
+    assert notice(once, track, policy, NOW + MINUTE) == replace(once, needy_since=once.needy_since)
+    assert judged(once, policy, NOW + MINUTE) == once
 
 
 @few

@@ -1,7 +1,8 @@
 import pytest
 
-from reconciler.domain.models import MODELS, shapes
+from reconciler.domain.models import MODELS, judged_by, shapes
 from reconciler.domain.policy import Fit, Policy, Target
+from tests.domain.builders import POLICY, SHAPE
 
 V4 = "bytedance/seedream-v4-text-to-image"
 V45 = "seedream/4.5-text-to-image"
@@ -75,6 +76,12 @@ def test_a_wider_tolerance_reaches_more() -> None:
 def test_the_shape_names_model_request_and_target() -> None:
     assert MODELS[V4].shape(Target()) == f"{V4} 2K landscape_16_9 -> 2048x1152 exact"
     assert MODELS[V45].shape(Target(3840, 2160, fit=Fit.KEEP)) == f"{V45} high 16:9 -> 3840x2160 keep"
+
+
+def test_a_result_is_evidence_for_the_target_that_it_was_measured_by() -> None:
+    keep = Target(1920, 1080, fit=Fit.KEEP)
+    assert judged_by(POLICY.target, SHAPE) == SHAPE
+    assert judged_by(keep, SHAPE) == "bytedance/seedream-v4-text-to-image 2K landscape_16_9 -> 1920x1080 keep"
 
 
 def test_everything_that_may_be_ordered_has_its_shape_and_price() -> None:

@@ -7,17 +7,21 @@ import pytest
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Verdict
+from reconciler.domain.models import judged_by
+from reconciler.domain.policy import Target
 from reconciler.domain.purchases import judged
 from reconciler.domain.states import Flaw, Reason
 from tests.domain.builders import (
     DAY,
     HOUR,
+    KEY,
     MINUTE,
     NOW,
     OTHER_RESULT,
     POLICY,
     RESULT,
     SECOND,
+    SHAPE,
     accepted,
     done_task,
     failed,
@@ -35,7 +39,7 @@ from tests.domain.builders import (
 
 
 def verdict(the_memory: Memory) -> Verdict:
-    return judged(the_memory, NOW).purchases[0].verdict
+    return judged(the_memory, POLICY, NOW).purchases[0].verdict
 
 
 # -- verdicts ------------------------------------------------------------------------------------------------------
@@ -60,7 +64,7 @@ def test_a_request_that_was_wrong_is_no_fault_of_the_track_and_needs_no_pause() 
     why = Reason.REQUEST_REJECTED
     ended = task(state=TaskState.FAILED, failure=why)
     before, bought = failed("p0"), accepted(at=NOW - MINUTE)
-    known = judged(memory(purchases=(before, bought), tasks=tasks(ended)), NOW)
+    known = judged(memory(purchases=(before, bought), tasks=tasks(ended)), POLICY, NOW)
     wrong = replace(bought, verdict=Verdict.FAILED, refusal=why, ended_at=NOW)
     assert known.purchases == (before, wrong)
     assert (purchases.failure(wrong), purchases.spent((wrong,)), purchases.attempts((wrong,))) == (None, 0, 1)
@@ -90,7 +94,7 @@ def test_the_verdict_follows_the_results(ailments: dict[str, Ailment], expected:
 def test_one_good_result_is_enough() -> None:
     bought = {"purchases": (accepted(),), "tasks": tasks(done_task(RESULT, OTHER_RESULT)), "ailments": {RESULT: SMALL}}
     assert verdict(memory(**bought, kept=(kept(origin=OTHER_RESULT),))) is Verdict.GOOD
-    assert verdict(memory(**bought, kept=(kept(origin=OTHER_RESULT, interim=True),))) is Verdict.PENDING
+    assert verdict(memory(**bought, kept=(kept(KEY, 360, 360, origin=OTHER_RESULT),))) is Verdict.PENDING
 
 
 def test_a_result_that_came_at_once_is_judged_without_a_task() -> None:
@@ -116,8 +120,8 @@ def test_a_result_that_cannot_be_had_for_seven_days_is_one_refused(why: Reason, 
 def test_what_was_refused_is_good_once_it_could_be_had_after_all() -> None:
     refused = accepted(verdict=Verdict.REJECTED, ended_at=NOW - DAY)
     again = memory(purchases=(refused,), tasks=tasks(done_task(RESULT)))
-    assert judged(again, NOW).purchases == (refused,), "until then it stays refused"
-    had = judged(replace(again, kept=(kept(origin=RESULT),)), NOW)
+    assert judged(again, POLICY, NOW).purchases == (refused,), "until then it stays refused"
+    had = judged(replace(again, kept=(kept(origin=RESULT),)), POLICY, NOW)
     assert had.purchases == (replace(refused, verdict=Verdict.GOOD, ended_at=NOW),)
 
 
@@ -129,16 +133,27 @@ def test_a_success_without_any_result_is_one_refused() -> None:
     assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task()))) is Verdict.REJECTED
 
 
+def test_a_result_counts_for_the_target_that_judged_it() -> None:
+    other = judged_by(Target(640, 360), SHAPE)
+    for ailments, copies in (({RESULT: SMALL}, ()), ({}, (kept(origin=RESULT),))):
+        bought = memory(purchases=(accepted(shape=other),), tasks=tasks(done_task(RESULT)))
+        found = replace(bought, ailments=ailments, kept=copies)
+        assert judged(found, POLICY, NOW).purchases[0].shape == SHAPE
+    for state in (TaskState.FAILED, TaskState.GONE):
+        ended = memory(purchases=(accepted(shape=other),), tasks=tasks(task(state=state)))
+        assert judged(ended, POLICY, NOW).purchases[0].shape == other
+
+
 @pytest.mark.parametrize("final", [verdict for verdict in Verdict if verdict is not Verdict.PENDING])
 def test_a_verdict_is_final(final: Verdict) -> None:
     ended = failed("p1", final)
-    assert judged(memory(purchases=(ended,)), NOW).purchases == (ended,)
+    assert judged(memory(purchases=(ended,)), POLICY, NOW).purchases == (ended,)
 
 
 def test_a_verdict_is_dated() -> None:
-    ended = judged(memory(purchases=(accepted(),), tasks=tasks(task(state=TaskState.GONE))), NOW)
+    ended = judged(memory(purchases=(accepted(),), tasks=tasks(task(state=TaskState.GONE))), POLICY, NOW)
     assert ended.purchases[0].ended_at == NOW
-    assert judged(ended, NOW + DAY) == ended
+    assert judged(ended, POLICY, NOW + DAY) == ended
 
 
 @pytest.mark.parametrize("one", [purchase(), lost(), nothing("p1", None)])

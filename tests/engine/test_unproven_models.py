@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.domain.gate import GateName, Proof, closed
 from reconciler.domain.models import shapes
-from reconciler.domain.policy import Policy
+from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import Operation, ResultForm, Rule, Succeed, page
 from reconciler.testing.world import World
@@ -80,3 +80,33 @@ def test_a_host_that_stays_barred_is_not_asked_more_often_for_a_change_of_others
     world.run(DAY)
     assert proof(world) == Proof(refused=3)
     assert len(world.kie.book.purchases) == 3
+
+
+def test_a_result_is_evidence_for_the_target_that_judged_it(make_world: MakeWorld) -> None:
+    small, large = Target(160, 90), Target(320, 180)
+    world = make_world(3)
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=160, height=90, run=timedelta(minutes=10)))
+    assert world.run(timedelta(minutes=1)).purchases == 3
+    world.with_policy(target=large)
+    world.pass_time(timedelta(minutes=15))
+    world.run(timedelta(minutes=1))
+    assert proof(world).refused == 3
+    world.with_policy(target=small)
+    assert proof(world) == Proof(), "nothing of it was judged by this target"
+
+
+def test_what_was_ordered_for_a_larger_target_proves_nothing_of_it(make_world: MakeWorld) -> None:
+    small, large = Target(160, 90), Target(320, 180)
+    world = make_world(3, target=large)
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=160, height=90, run=timedelta(minutes=10)))
+    assert world.run(timedelta(minutes=1)).purchases == 3
+    world.with_policy(target=small)
+    world.pass_time(timedelta(minutes=15))
+    assert world.run(timedelta(minutes=1)).states == {(State.OK, None): 3}
+    world.add("another")
+    assert world.run(timedelta(hours=1)).states == {(State.OK, None): 4}
+    assert proof(world) == Proof(proven=True)
+    world.with_policy(target=large)
+    assert not proof(world).proven
