@@ -50,7 +50,12 @@ def follow_tasks(case: Case) -> Action | None:
 def late_results(case: Case) -> Action | None:
     """A paid task that runs or may be found, or a result of one that was not fetched yet: it goes into the store."""
     results = (case.pursue(result) for result in paid_results(case))
-    return _first([*results, *confirmations(case), polls(case.bought, case.now)])
+    return _first([*results, late_answers(case)])
+
+
+def late_answers(case: Case) -> Action | None:
+    """A paid task that runs or may be found."""
+    return _first([*confirmations(case), polls(case.bought, case.now)])
 
 
 def any_of(actions: Sequence[Action | None]) -> Action | None:

@@ -247,6 +247,10 @@ class Callback:
     task_id: str
 
 
+INTERRUPTIONS = 3
+"""Lives of the process that a track's pictures may cost in a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """All that we know of one track. `tasks` and `purchases` live in tables of their own and are loaded with it."""
@@ -293,6 +297,11 @@ class Memory:
     """The host of the row's dead picture is held back; loaded, not saved."""
     paused: bool = False
     """An operator paused purchases and writes; loaded, not saved."""
+
+    @property
+    def deadly(self) -> bool:
+        """A picture of the track killed the process so often that none is touched again."""
+        return self.interruptions >= INTERRUPTIONS
 
     def with_task(self, task: Task) -> "Memory":
         return replace(self, tasks={**self.tasks, task.id: task})

@@ -13,15 +13,20 @@ from typing import assert_never
 from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, Wait, Write
 from reconciler.domain.buying import buy, look_again
 from reconciler.domain.case import Case
-from reconciler.domain.following import confirm_callbacks, follow_music, follow_tasks, late_results, list_store, polls
+from reconciler.domain.following import (
+    confirm_callbacks,
+    follow_music,
+    follow_tasks,
+    late_answers,
+    late_results,
+    list_store,
+    polls,
+)
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
 from reconciler.domain.model import Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
 from reconciler.domain.writing import write_moved, write_own_copy, write_resolution, write_stored
-
-INTERRUPTIONS = 3
-"""A picture that killed the process so often is not touched again."""
 
 FOR_A_KEY = timedelta(days=1)
 """So long nobody looks whether there is one by now, for a row that is gone; the others wait in line."""
@@ -30,11 +35,10 @@ Rung = Callable[[Case], Action | None]
 
 
 def plan(case: Case) -> Action:
-    if case.memory.interruptions >= INTERRUPTIONS:
-        return GiveUp(Reason.IMAGE_REJECTED) if case.in_scope and case.track.flaw is None else _stay_away(case)
-    if not case.in_scope or case.track.flaw is not None:
-        return _meanwhile(case, _stay_away(case))
-    return _meanwhile(case, _unless_paused(case, _climb(case)))
+    is_worked = case.in_scope and case.track.flaw is None
+    if case.memory.deadly:
+        return _meanwhile(case, GiveUp(Reason.IMAGE_REJECTED) if is_worked else _stay_away(case), late_answers)
+    return _meanwhile(case, _unless_paused(case, _climb(case)) if is_worked else _stay_away(case), late_results)
 
 
 def _unless_paused(case: Case, action: Action) -> Action:
@@ -73,11 +77,11 @@ def _stay_away(case: Case) -> Wait:
     return Wait(enters if case.track.audio_url and enters > case.now else None)
 
 
-def _meanwhile(case: Case, action: Action) -> Action:
-    """Whatever holds the track up, what was paid for is asked for and fetched before it dies."""
+def _meanwhile(case: Case, action: Action, awaited: Rung) -> Action:
+    """Whatever holds the track up, what was paid for is asked for, and fetched before it dies where it may be."""
     if not isinstance(action, Wait | GiveUp):
         return action
-    late = late_results(case)
+    late = awaited(case)
     if late is None or not _may_ask(case, late):
         return action
     if not isinstance(late, Wait):

@@ -80,7 +80,7 @@ def _verdict_of_results(purchase: Purchase, memory: Memory, policy: Policy, now:
     if any(policy.target.usable(kept.width, kept.height) for kept in copies):
         return Verdict.GOOD
     ailments = (memory.ailing(url) for url in results)
-    in_vain = all(a.dead or a.flaw is not None or a.hopeless(now) for a in ailments)
+    in_vain = memory.deadly or all(a.dead or a.flaw is not None or a.hopeless(now) for a in ailments)
     return Verdict.REJECTED if in_vain else purchase.verdict
 
 

@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, Measure, RowImage, StoredKey, TaskResult, Wait, Write
+from reconciler.domain.actions import (
+    Action,
+    AskTask,
+    Buy,
+    Fetch,
+    GiveUp,
+    Measure,
+    RowImage,
+    StoredKey,
+    TaskResult,
+    Wait,
+    Write,
+)
 from reconciler.domain.model import Ailment, TaskState, Verdict, Written
 from reconciler.domain.plan import farewell
 from reconciler.domain.states import Flaw, How, Reason, State
@@ -18,6 +30,7 @@ from tests.domain.builders import (
     KEY,
     MINUTE,
     NOW,
+    OTHER_TASK,
     OURS,
     POLICY,
     RESULT,
@@ -223,6 +236,18 @@ def test_a_picture_that_killed_the_process_three_times_is_not_touched_again() ->
     assert planned(track(DURABLE), memory(interruptions=2)) == Measure(ROW)
     assert planned(track(DURABLE), memory(interruptions=3)) == GiveUp(Reason.IMAGE_REJECTED)
     assert planned(track(DURABLE, status="failed"), memory(interruptions=3)) == Wait(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "waiting"),
+    [("completed", GiveUp(Reason.IMAGE_REJECTED, recheck=NOW + MINUTE)), ("failed", Wait(NOW + MINUTE))],
+)
+def test_what_was_paid_for_is_asked_on_where_no_picture_is_touched(status: str, waiting: Action) -> None:
+    running, found = task(OTHER_TASK, next_poll=NOW), done_task(RESULT)
+    known = memory(interruptions=3, purchases=(accepted(), accepted("p2", OTHER_TASK)), tasks=tasks(found, running))
+    assert planned(track(status=status), known) == AskTask(OTHER_TASK)
+    later = replace(known, tasks=tasks(found, replace(running, next_poll=NOW + MINUTE)))
+    assert planned(track(status=status), later) == waiting
 
 
 @pytest.mark.parametrize("status", ["failed", "callback_inserted", "archived"])

@@ -117,6 +117,13 @@ def test_a_result_that_cannot_be_had_for_seven_days_is_one_refused(why: Reason, 
     assert verdict(memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)), ailments=ill)) is expected
 
 
+def test_a_result_is_one_refused_where_no_picture_of_the_track_is_touched() -> None:
+    deadly = memory(purchases=(accepted(),), tasks=tasks(done_task(RESULT)), interruptions=2)
+    assert verdict(deadly) is Verdict.PENDING
+    assert verdict(replace(deadly, interruptions=3)) is Verdict.REJECTED
+    assert verdict(memory(purchases=(accepted(),), tasks=tasks(task()), interruptions=3)) is Verdict.PENDING
+
+
 def test_what_was_refused_is_good_once_it_could_be_had_after_all() -> None:
     refused = accepted(verdict=Verdict.REJECTED, ended_at=NOW - DAY)
     again = memory(purchases=(refused,), tasks=tasks(done_task(RESULT)))
