@@ -33,8 +33,15 @@ def closure_for(finding: Finding, shape: str | None, policy: Policy, now: dateti
 
 
 def lengthened(closure: Closure, before: Closure | None) -> Closure:
-    """A rate limit met again soon after the last one ended is left alone twice as long: each try costs budget."""
-    if closure.name is not GateName.RATE_LIMIT or closure.until is None or before is None or before.until is None:
+    """What is to hold after the last one of its name: that one, while it ends later.
+
+    A rate limit met again soon after the last one ended is left alone twice as long: each try costs budget.
+    """
+    if closure.until is None or before is None or before.until is None:
+        return closure
+    if before.active(closure.at) and before.until > closure.until:
+        return before
+    if closure.name is not GateName.RATE_LIMIT:
         return closure
     last, since = before.until - before.at, closure.at - before.until
     if since > 2 * last:

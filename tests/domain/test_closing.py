@@ -82,6 +82,15 @@ def test_a_rate_limit_that_persists_is_left_alone_for_longer_each_time() -> None
         assert lengthened(told, other) == told
 
 
+@pytest.mark.parametrize("name", [GateName.RATE_LIMIT, GateName.CREDITS])
+def test_an_answer_while_the_gate_is_closed_for_longer_does_not_open_it_sooner(name: GateName) -> None:
+    long, short = Closure(name, NOW, NOW + HOUR, "for long"), Closure(name, NOW + SECOND, NOW + MINUTE)
+    assert lengthened(short, long) == long
+    assert lengthened(long, short) == long
+    over = Closure(name, NOW + HOUR, NOW + HOUR + MINUTE)
+    assert lengthened(over, long).at == over.at, "it is over by then"
+
+
 def test_a_request_that_kie_calls_wrong_closes_its_model_until_somebody_looks() -> None:
     closure = closure_for(NothingMade(Refusal.REQUEST, Call.REJECTED, "not published"), SHAPE, POLICY, NOW)
     text = "Kie calls the request wrong: not published"

@@ -356,6 +356,30 @@ def test_a_refusal_closes_the_gate_and_is_told(
     assert [closure.name for closure in database.gate.view().closures] == [name]
 
 
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        (
+            NothingMade(Refusal.RATE, Call.RATE_LIMITED, "429", retry_after_s=3600),
+            Trouble(Call.RATE_LIMITED, "430", Refusal.RATE),
+        ),
+        (
+            NothingMade(Refusal.KEY_CAP, Call.NO_CREDITS, "433"),
+            Trouble(Call.NO_CREDITS, "402", Refusal.CREDITS),
+        ),
+    ],
+)
+def test_the_next_answer_does_not_open_the_gate_sooner(
+    world: World, database: Database, long: NothingMade, short: Trouble
+) -> None:
+    one, start = purse(world, database), world.clock()
+    one.heard(long)
+    world.pass_time(SECOND)
+    one.heard(short)
+    (closure,) = database.gate.view().closures
+    assert closure.until == start + 60 * MINUTE
+
+
 def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, database: Database) -> None:
     one, told = purse(world, database), NothingMade(Refusal.RATE, Call.RATE_LIMITED, "slow down")
     one.credit_answer(Credits(1000), world.clock())
