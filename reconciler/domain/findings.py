@@ -136,10 +136,11 @@ class NothingMade:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLost:
-    """Whether a task was made is not known."""
+    """Whether a task was made is not known. `heard`: something was answered, so the request is not under way."""
 
     call: Call
     detail: str
+    heard: bool = False
 
 
 Creation = Accepted | NothingMade | AnswerLost

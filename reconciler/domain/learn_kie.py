@@ -178,7 +178,8 @@ def _patience(case: Case, finding: SongPending | NotFound) -> timedelta:
 
 
 def learn_creation(case: Case, purchase: Purchase, finding: Finding) -> Memory:
-    purchase = replace(purchase, answered_at=case.now)
+    if not isinstance(finding, AnswerLost) or finding.heard:
+        purchase = replace(purchase, answered_at=case.now)
     match finding:
         case Accepted(task_id=task_id, urls=found):
             purchase = replace(purchase, outcome=Outcome.ACCEPTED, task_id=task_id, urls=found)

@@ -113,7 +113,7 @@ def _unsure(status: int) -> bool:
 
 
 def _lost(call: Call, detail: str, odd: Odd | None) -> Heard[Creation]:
-    return Heard(AnswerLost(call, detail), call, odd)
+    return Heard(AnswerLost(call, detail, heard=True), call, odd)
 
 
 def _nothing(refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[Creation]:

@@ -314,9 +314,11 @@ def test_an_order_of_which_nothing_was_made_is_closed(refusal: Refusal, why: Rea
     assert closed.ended_at == NOW
 
 
-def test_a_lost_answer_is_unknown() -> None:
-    unknown = replace(purchase(), outcome=Outcome.UNKNOWN, answered_at=NOW, detail="30 s")
+def test_a_lost_answer_is_unknown_and_an_answer_only_where_something_was_heard() -> None:
+    unknown = replace(purchase(), outcome=Outcome.UNKNOWN, detail="30 s")
     assert order(AnswerLost(Call.TIMEOUT, "30 s")).purchases == (unknown,)
+    page = AnswerLost(Call.SERVER_ERROR, "502", heard=True)
+    assert order(page).purchases == (replace(unknown, answered_at=NOW, detail="502"),)
 
 
 def test_other_purchases_stay() -> None:

@@ -63,11 +63,13 @@ def succeeded(*urls: str, ended_ms: int | None = 1_790_000_021_400, prompt: str 
     return Succeeded(urls, CREATED, ended, prompt, None if prompt is None else CALLED)
 
 
+UNTOLD = AnswerLost(Call.MALFORMED, "code 200: success", heard=True)
+
 # -- recorded bodies -----------------------------------------------------------------------------------------------
 
 RECORDED: dict[str, tuple[str, object, Call, Odd | None]] = {
     "create-ok": ("creation", Accepted(TASK), Call.OK, None),
-    "create-without-task-id": ("creation", AnswerLost(Call.MALFORMED, "code 200: success"), Call.MALFORMED, Odd.SHAPE),
+    "create-without-task-id": ("creation", UNTOLD, Call.MALFORMED, Odd.SHAPE),
     "record-waiting": ("task", Running(CREATED, CALLED), Call.OK, None),
     "record-waiting-with-url": ("task", Running(CREATED, CALLED), Call.OK, None),
     "record-generating-2026-09": ("task", Running(CREATED, CALLED), Call.OK, None),
@@ -140,7 +142,7 @@ def test_a_recorded_refusal_is_no_knowledge_of_a_task_and_makes_none(name: str) 
         assert (heard.answer.refusal, heard.answer.call, heard.call, heard.odd) == (refusal, call, call, odd)
     made = answers.creation(payload(name))
     if name == "html-502":
-        assert made == Heard(AnswerLost(call, payload(name).text()), call, odd)
+        assert made == Heard(AnswerLost(call, payload(name).text(), heard=True), call, odd)
     else:
         assert isinstance(made.answer, NothingMade)
         assert (made.answer.refusal, made.answer.call, made.answer.sent, made.odd) == (refusal, call, True, odd)
@@ -288,7 +290,7 @@ def test_a_task_id_is_a_task_whatever_else_is_said(status: int, code: int) -> No
 
 @pytest.mark.parametrize("data", [None, {}, [], "", {"taskId": ""}, {"taskId": None}, {"taskId": "a\x00b"}, "x" * 500])
 def test_success_without_an_id_or_a_picture_is_unknown(data: object) -> None:
-    assert answers.creation(envelope(200, "success", data)).answer == AnswerLost(Call.MALFORMED, "code 200: success")
+    assert answers.creation(envelope(200, "success", data)).answer == UNTOLD
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524])

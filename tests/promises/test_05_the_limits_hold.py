@@ -18,7 +18,19 @@ import pytest
 
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import GateClosed
-from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, Book, Fail, Settings, Stall, Succeed
+from reconciler.kie.simulated import (
+    KEY_CAPPED,
+    LOST,
+    NO_CREDITS,
+    Book,
+    Break,
+    Fail,
+    Fault,
+    Settings,
+    Stall,
+    Succeed,
+    page,
+)
 from reconciler.testing.cutting import Killed, Scissors
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.store import MemoryStore
@@ -291,3 +303,19 @@ def test_a_refusal_for_money_is_not_tried_again_soon(filled: MakeWorld, refusal:
     before = len(arrivals(world))
     world.run(8 * MINUTE)
     assert len(arrivals(world)) == before
+
+
+@pytest.mark.parametrize(
+    ("answer", "heard"), [(LOST, False), (Break(Fault.HANG, done=True), False), (page(502, done=True), True)]
+)
+def test_an_order_without_an_answer_keeps_its_place_in_the_window_until_none_can_come(
+    filled: MakeWorld, answer: Any, heard: bool
+) -> None:
+    world = filled(3, purchase_limit=1)
+    world.kie.script.next("create", answer)
+    world.run(5 * MINUTE)
+    (lost,) = world.sql("SELECT over_at, deadline FROM reconciler_purchase WHERE outcome = 'unknown'")
+    assert (lost["over_at"] < lost["deadline"]) is heard
+    _, first, second, *_ = arrivals(world)
+    longest = world.policy.send_within + world.policy.request_timeout + world.policy.purchase_window
+    assert (second - first >= longest) is not heard
