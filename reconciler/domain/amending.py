@@ -77,8 +77,8 @@ def created(memory: Memory, task_id: str, now: datetime) -> Memory:
     """The oldest lost order is this task. There must be one."""
     purchase = lost_orders(memory, now)[0]
     found = replace(purchase, outcome=Outcome.ACCEPTED, task_id=task_id, detail="an operator named its task")
-    task = memory.tasks.get(task_id) or Task(task_id, first_seen=now, created_at=purchase.at)
-    return memory.with_purchase(found).with_task(task)
+    memory = memory.with_purchase(found)
+    return memory.with_task(memory.task(task_id, now))
 
 
 def same_prompt(recorded: str, wanted: str) -> bool:

@@ -51,8 +51,7 @@ class Case:
         text = self.track.image.text
         bare = (text,) if text and urls.kind_of(text, self.policy) is urls.Kind.TASK_ID else ()
         names = (*self.own_tasks, *bare, *self.memory.handed, *named)
-        fresh = (self.memory.tasks.get(name) or Task(name, first_seen=self.now) for name in dict.fromkeys(names))
-        return tuple(fresh)
+        return tuple(self.memory.task(name, self.now) for name in dict.fromkeys(names))
 
     @property
     def bought(self) -> tuple[Task, ...]:

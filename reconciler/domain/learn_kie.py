@@ -31,7 +31,7 @@ NOT_FOUND_YOUNG = timedelta(days=1)
 
 
 def learn_task(case: Case, task_id: str, finding: Finding) -> Memory:
-    task = case.memory.tasks.get(task_id) or Task(task_id, first_seen=case.now)
+    task = case.memory.task(task_id, case.now)
     tokens = {purchase.token for purchase in case.memory.purchases if purchase.task_id == task_id}
     memory = heeding(case.memory, lambda callback: callback.token in tokens)
     return memory.with_task(_followed(case, task, finding))
@@ -67,8 +67,8 @@ def _dealt_with(memory: Memory, token: str, task_id: str) -> Memory:
 def _adopted(case: Case, memory: Memory, task_id: str, token: str, finding: Finding) -> Memory:
     purchase = next(p for p in memory.purchases if p.token == token)
     found = replace(purchase, outcome=Outcome.ACCEPTED, task_id=task_id, detail="a callback named its task")
-    task = memory.tasks.get(task_id) or Task(task_id, first_seen=case.now, created_at=purchase.at)
-    return memory.with_purchase(found).with_task(_followed(case, task, finding))
+    memory = memory.with_purchase(found)
+    return memory.with_task(_followed(case, memory.task(task_id, case.now), finding))
 
 
 def _followed(case: Case, task: Task, finding: Finding) -> Task:

@@ -303,6 +303,11 @@ class Memory:
         """A picture of the track killed the process so often that none is touched again."""
         return self.interruptions >= INTERRUPTIONS
 
+    def task(self, task_id: str, now: datetime) -> Task:
+        """As it is remembered, else a new one, which is as old as its order if it is our own."""
+        ordered = next((purchase.at for purchase in self.purchases if purchase.task_id == task_id), None)
+        return self.tasks.get(task_id) or Task(task_id, first_seen=now, created_at=ordered)
+
     def with_task(self, task: Task) -> "Memory":
         return replace(self, tasks={**self.tasks, task.id: task})
 

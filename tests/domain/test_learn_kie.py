@@ -229,6 +229,15 @@ def test_a_young_id_is_never_gone() -> None:
     assert took < DAY
 
 
+def test_an_own_task_that_is_not_remembered_yet_is_as_old_as_its_order() -> None:
+    """The answer was saved without it, by whom another had taken the track over from."""
+    ours = case(None, memory(purchases=(accepted(),)))
+    (new,) = ours.tasks
+    assert new == Task(TASK, first_seen=NOW, created_at=NOW - 2 * MINUTE)
+    asked = learn(ours, AskTask(TASK), NotFound()).tasks[TASK]
+    assert (asked.created_at, asked.not_found) == (NOW - 2 * MINUTE, 1)
+
+
 def test_being_found_again_ends_the_count() -> None:
     found = ask(Running(), task(not_found=2, first_not_found=NOW - HOUR))
     assert (found.not_found, found.first_not_found) == (0, None)

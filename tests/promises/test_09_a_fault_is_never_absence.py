@@ -224,6 +224,30 @@ def test_a_young_task_that_is_not_found_for_longer_than_a_task_may_take(world: W
     recovered(world, "our own", creations=1)
 
 
+class Late:
+    """The real Kie, whose answers to orders are heard only after another process has taken the track over."""
+
+    def __init__(self, world: World, kie: Any) -> None:
+        self._world, self._kie = world, kie
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kie, name)
+
+    def create(self, *order: Any, **more: Any) -> Any:
+        answer = self._kie.create(*order, **more)
+        self._world.pass_time(self._world.policy.lease)
+        self._world.run(timedelta(seconds=1), owner="other")
+        return answer
+
+
+def test_a_young_task_that_is_not_found_of_an_order_that_was_answered_late(world: World) -> None:
+    world.add("t", extended_prompt_image="our own")
+    befall(world, Operation.RECORD, NotFound())
+    world.run(timedelta(minutes=5), wrap=lambda name, port: Late(world, port) if name == "kie" else port)
+    undecided(world, live(world, LONG - timedelta(hours=1)), creations=1)
+    recovered(world, "our own", creations=1)
+
+
 @named(ASKING)
 def test_asking_the_song(world: World, fault: Answer) -> None:
     world.kie.add_song(SONG, Song(title="of the song", cover=(640, 360)))
