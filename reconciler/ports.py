@@ -173,7 +173,7 @@ class Change:
 class Commit(StrEnum):
     COMMITTED = "committed"
     CONFLICT = "conflict"
-    """The row was changed by somebody else and is not written; or it shows another picture as soon as ours is written,
+    """The row was changed by somebody else and is not written; or it shows a third picture as soon as ours is written,
     as by a trigger of the app's. `otherwise` is saved."""
     REFUSED = "refused"
     """By a rule or a trigger of the app's: as a conflict."""

@@ -287,12 +287,23 @@ class SqlLeases(Peek):
         answers = self.connection.ask(*self.tracks.writes([row for *_, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
-            if wrote.written == 1 and not self.tracks.is_undone(row, known):
+            undone = wrote.written == 1 and self.tracks.is_undone(row, known)
+            if undone:
+                self._refuse_kept(row.seen)
+            if wrote.written == 1 and not undone:
                 known_again = _known_again(change, row, *self.tracks.known_by(known))
                 verdicts[track_id] = _Verdict(Commit.COMMITTED, known_again)
             else:
                 verdicts[track_id] = _Verdict(Commit.CONFLICT, row.otherwise)
         return verdicts
+
+    def _refuse_kept(self, seen: Track) -> None:
+        """Raises RowRefused where the row shows the picture that it showed before: nothing else of the write is to be
+        left in it."""
+        (found,) = self.connection.ask(self.tracks.of([seen.id]))
+        shown = self.tracks.tracks(found).get(seen.id)
+        if shown is not None and shown.image == seen.image:
+            raise RowRefused("the row keeps the picture that it had", self.connection.place, "See the table's triggers")
 
     def _end(
         self, settled: Sequence[tuple[Ending, "_Verdict"]], before: "_Before", now: datetime

@@ -92,11 +92,12 @@ class App:
             f"BEGIN SELECT {fails}; END"
         )
 
-    def undo(self, track_id: str, kept: str = "OLD.image_url") -> None:
+    def undo(self, track_id: str, kept: str = "OLD.image_url", **others: str) -> None:
         """From now on this row holds `kept` instead of the picture that is written, and nothing is said of it."""
+        values = ", ".join(f"{name} = {value}" for name, value in {"image_url": kept, **others}.items())
         self.sql(
             f"CREATE TRIGGER undoing AFTER UPDATE OF image_url ON tracks WHEN NEW.id = '{track_id}' "
-            f"BEGIN UPDATE tracks SET image_url = {kept} WHERE id = NEW.id; END"
+            f"BEGIN UPDATE tracks SET {values} WHERE id = NEW.id; END"
         )
 
     def connect(self, **options: Any) -> Connection:
@@ -164,10 +165,11 @@ class PostgresApp(App):
             WHEN (NEW.id = '{track_id}') EXECUTE FUNCTION refusing()
         """)
 
-    def undo(self, track_id: str, kept: str = "OLD.image_url") -> None:
+    def undo(self, track_id: str, kept: str = "OLD.image_url", **others: str) -> None:
+        values = "; ".join(f"NEW.{name} := {value}" for name, value in {"image_url": kept, **others}.items())
         self.sql(f"""
             CREATE FUNCTION undoing() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN NEW.image_url := {kept}; RETURN NEW; END $$;
+            $$ BEGIN {values}; RETURN NEW; END $$;
             CREATE TRIGGER undoing BEFORE UPDATE ON tracks FOR EACH ROW
             WHEN (NEW.id = '{track_id}') EXECUTE FUNCTION undoing()
         """)

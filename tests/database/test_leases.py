@@ -266,7 +266,7 @@ def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, 
     assert re.match(r"refused: .*\((not this one|malformed JSON)\)", wrote[0])
 
 
-@pytest.mark.parametrize("kept", ["OLD.image_url", "'https://x/of-the-app.png'", "'data:' || NEW.image_url"])
+@pytest.mark.parametrize("kept", ["'https://x/of-the-app.png'", "'data:' || NEW.image_url"])
 def test_a_picture_that_the_app_puts_another_for_at_once_is_a_conflict(app: Any, kept: str) -> None:
     for name in "abc":
         app.put(name)
@@ -280,6 +280,29 @@ def test_a_picture_that_the_app_puts_another_for_at_once_is_a_conflict(app: Any,
     ]
     assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.CONFLICT, Commit.COMMITTED]
     assert [lease(leases, name).memory.conflicts for name in "abc"] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("image", [None, "https://x/old.png", "data:" + "x" * 9000])
+@pytest.mark.parametrize("others", [{}, {"updated_at": "'2026-11-01 11:59:59'"}])
+def test_of_a_write_whose_picture_the_app_takes_back_nothing_is_left(
+    app: Any, image: str | None, others: dict[str, str]
+) -> None:
+    for name in "abc":
+        app.put(name, image_url=image, resolution="64x36", status="archived")
+    before = app.row("b")
+    app.undo("b", **others)
+    leases = app.leases()
+    held = [each for each in leases.lease_all(["a", "b", "c"]).values() if isinstance(each, Held)]
+    told = (Attempt("write", "", "conflict"),)
+    otherwise = [Change(replace(each.memory, conflicts=1), STUCK, told) for each in held]
+    rows = [row_write(each, change) for each, change in zip(held, otherwise, strict=True)]
+    rows = [replace(row, write=replace(row.write, revive=True)) for row in rows]
+    endings = [Ending(each.lease, Change(each.memory, STUCK), row) for each, row in zip(held, rows, strict=True)]
+    assert leases.commit_all(endings) == [Commit.COMMITTED, Commit.REFUSED, Commit.COMMITTED]
+    assert app.row("b") == before
+    assert [app.row(name)["status"] for name in "ac"] == ["completed", "completed"]
+    assert [lease(leases, name).memory.conflicts for name in "abc"] == [0, 1, 0]
+    assert app.sql("SELECT came FROM reconciler_attempt") == [("refused: the row keeps the picture that it had",)]
 
 
 def test_a_size_alone_is_written_whatever_the_app_does_to_pictures(app: Any) -> None:
