@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from peewee import Case
+
 from reconciler.database import codec
 from reconciler.database.app_tracks import AppTracks
 from reconciler.database.connection import Connection
@@ -122,7 +124,9 @@ class SqlLeases(Peek):
         self.owner = owner
         self.history = History(connection)
         this, dialect = R.track_id == Slot("id"), connection.dialect
-        saved = slots((*_MEMORY, *_STANDING, R.tried_at, R.lease_owner, R.lease_until, R.lease_step, R.generation))
+        saved: dict[Any, Any] = slots((*_MEMORY, *_STANDING, R.lease_owner, R.lease_until, R.lease_step, R.generation))
+        stood = (R.wants == Slot("line")) & (R.tried_at <= Slot("now"))
+        saved[R.tried_at] = Case(None, [(stood, R.tried_at)], Slot("now"))
         first: Any = R.insert({R.track_id: Slot("id"), **slots((*_LEASE, *_MEMORY))})
         first = first.on_conflict(conflict_target=[R.track_id], action="NOTHING")
         holders = dialect.locked(R.select(*_HOLDER).order_by(R.track_id))
@@ -323,7 +327,8 @@ class SqlLeases(Peek):
                 again[lease.track_id] = anew = self._next_lease(lease.track_id, lease.generation, change.memory, now)
                 left = _leased(anew, ending.then, now)
             written = {**_memory(change.memory), **standing, **left}
-            asked.append(self._save.given(**named(lease), **written, tried_at=now))
+            line = change.standing.wants if _keeps_its_place(ending, change, now) else None
+            asked.append(self._save.given(**named(lease), **written, line=line, now=now))
         tried = [(ending.lease.track_id, change.tried) for ending, change in saved]
         asked += self.history.added(tried, before.newest, now)
         memories = [(change.memory, frozenset(ending.lease.saved)) for ending, change in saved]
@@ -383,6 +388,13 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
     if lease.track_id in before.locked:
         return _Verdict(Commit.LOCKED, None)
     return _Verdict(Commit.CONFLICT, ending.row.otherwise) if lease.track_id in before.settling else None
+
+
+def _keeps_its_place(ending: Ending, change: Change, now: datetime) -> bool:
+    """In the line to buy, if it stood there: it still waits, or is to go on at once, and ordered nothing meanwhile."""
+    stands = change.standing
+    waits = stands.held is not None or (stands.due_at is not None and stands.due_at <= now)
+    return waits and change.memory.purchases == ending.lease.saved
 
 
 def _keys(answer: Answer) -> frozenset[str]:

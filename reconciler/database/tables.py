@@ -56,6 +56,7 @@ class Remembered(Own):
     wants = TextField(null=True)
     repeats = BooleanField(default=False)
     tried_at = InstantField(null=True, index=True)
+    """Of one in line to buy: since when it stands there."""
     first_seen = InstantField()
     needy_since = InstantField(null=True)
     seen = TextField(null=True)

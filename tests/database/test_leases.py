@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -343,6 +343,61 @@ def test_a_step_that_ends_is_no_interruption(app: Any) -> None:
     begun(leases, held.lease)
     leases.commit(held.lease, Change(held.memory, STUCK))
     assert lease(leases).memory.interruptions == 0
+
+
+IN_LINE = Standing(State.MISSING, Reason.BUDGET, None, held="shape", wants="shape")
+
+
+def line(app: Any) -> tuple[str, ...]:
+    return tuple(app.finder().held_back("shape", 9))
+
+
+def waiting(app: Any, leases: Any, *names: str) -> None:
+    """These stand in line, one after the other."""
+    for name in names:
+        app.put(name)
+        held = lease(leases, name)
+        app.clock.on(seconds=1)
+        assert leases.commit(held.lease, Change(held.memory, IN_LINE)) is Commit.COMMITTED
+    app.clock.on(minutes=1)
+
+
+@pytest.mark.parametrize("between", [IN_LINE, replace(IN_LINE, held=None, due_at=datetime(2026, 11, 1, tzinfo=UTC))])
+def test_who_is_worked_while_it_waits_in_line_keeps_its_place(app: Any, between: Standing) -> None:
+    leases = app.leases()
+    waiting(app, leases, "b", "a")
+    for stands in (between, IN_LINE):
+        held = lease(leases, "b")
+        leases.commit(held.lease, Change(replace(held.memory, listed=True), stands))
+    assert line(app) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("between", "memory"),
+    [
+        (replace(IN_LINE, held=None, due_at=datetime(2027, 1, 1, tzinfo=UTC)), {}),
+        (replace(IN_LINE, held="other", wants="other"), {}),
+        (STUCK, {}),
+        (IN_LINE, {"purchases": (purchase("p", datetime(2026, 11, 1, tzinfo=UTC)),)}),
+    ],
+    ids=["refused by itself", "another line", "something else", "it has bought"],
+)
+def test_who_did_anything_else_goes_to_the_end_of_the_line(app: Any, between: Standing, memory: dict[str, Any]) -> None:
+    leases = app.leases()
+    waiting(app, leases, "b", "a")
+    for stands in (between, IN_LINE):
+        held = lease(leases, "b")
+        leases.commit(held.lease, Change(replace(held.memory, **memory), stands))
+    assert line(app) == ("a", "b")
+
+
+def test_a_place_in_line_from_before_the_clock_was_set_back_is_none(app: Any) -> None:
+    leases = app.leases()
+    waiting(app, leases, "b", "a")
+    app.clock.on(days=-1)
+    held = lease(leases, "a")
+    leases.commit(held.lease, Change(held.memory, IN_LINE))
+    assert line(app) == ("a", "b")
 
 
 def test_memory_and_standing_are_saved(app: Any) -> None:

@@ -623,6 +623,16 @@ def test_who_stands_in_line_and_asks_on_has_its_turn_all_the_same(make_world: Ma
     assert crew.turns < 300
 
 
+def test_who_asks_on_keeps_its_place_in_line_though_others_come_all_the_time(make_world: MakeWorld) -> None:
+    world = with_a_slow_task(make_world, 3 * DAY, per_hour=1)
+    for number in range(3):
+        world.add(f"early{number}")
+    for hour in range(14):
+        world.add(f"t{hour:03}")
+        world.run(HOUR)
+    assert bought_for_slow(world) == 2
+
+
 def test_a_picture_that_came_back_and_could_not_be_saved_is_no_death(make_world: MakeWorld) -> None:
     world = make_world(1)
 
