@@ -136,14 +136,17 @@ def hiding(schema: str, table: str, *, is_plain: bool) -> str:
 
 
 def _hiding(schema: str, table: str) -> str:
-    return f"SELECT * FROM ({_filtered(schema, table)}) AS filtered WHERE NOT {_open(_LOOKING, _FILTERED)}"
+    """Where the right to update a table is missing, the view only reads it."""
+    shows = f"CASE WHEN may_update THEN {_open(_LOOKING, _FILTERED)} ELSE {_open(['SELECT'], _FILTERED)} END"
+    return f"SELECT * FROM ({_filtered(schema, table)}) AS filtered WHERE NOT {shows}"
 
 
 def _filtered(schema: str, table: str) -> str:
     """The tables to which row security applies, and whom to."""
     is_let_by = "rolsuper OR rolbypassrls OR (NOT relforcerowsecurity AND pg_has_role(looker, relowner, 'USAGE'))"
     return (
-        f"{_behind(schema, table)} SELECT nspname, relname, rolname FROM behind JOIN pg_class c USING (oid) "
+        f"{_behind(schema, table)} SELECT nspname, relname, rolname, "
+        "has_any_column_privilege(looker, c.oid, 'UPDATE') AS may_update FROM behind JOIN pg_class c USING (oid) "
         "JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_roles r ON r.oid = looker "
         f"WHERE relrowsecurity AND NOT ({is_let_by})"
     )
@@ -206,7 +209,7 @@ def hides_rows(db: Any, schema: str, table: str) -> Problem | None:
     found = db.execute_sql(f"SELECT *, ({narrowed}) FROM ({_hiding(schema, table)}) AS hiding LIMIT 1").fetchone()
     if found is None:
         return None
-    name, role, is_narrowed = quoted(*found[:2]), quoted(found[2]), found[3]
+    name, role, is_narrowed = quoted(*found[:2]), quoted(found[2]), found[4]
     what = f"row level security of {name} applies to role {role}, and rows that it hides would count as deleted"
     # What a restrictive policy takes away no other one gives back.
     return Problem(what, f"ALTER ROLE {role} BYPASSRLS" if is_narrowed else policy(name, role))

@@ -172,6 +172,37 @@ def test_a_view_hides_what_its_table_hides_from_whom_it_looks_for(
         assert worked(database) is Commit.COMMITTED
 
 
+BESIDE = (
+    "CREATE TABLE profiles (id text); ALTER TABLE profiles ENABLE ROW LEVEL SECURITY; "
+    "CREATE VIEW tracks WITH (security_invoker = on) AS SELECT *, (SELECT count(*) FROM profiles) AS listeners "
+    "FROM base; GRANT SELECT ON profiles TO guest"
+)
+FOR_READING = "CREATE POLICY q ON profiles FOR SELECT USING (true)"
+
+
+@pytest.mark.parametrize(
+    ("statements", "hides"),
+    [
+        ([], True),
+        ([FOR_READING], False),
+        ([FOR_READING, "CREATE POLICY r ON profiles AS RESTRICTIVE FOR SELECT USING (id = 'me')"], True),
+        ([FOR_READING, HIDDEN_BASE, "CREATE POLICY p ON base FOR SELECT TO guest USING (true)"], True),
+        ([FOR_READING, HIDDEN_BASE, TO_GUEST], False),
+    ],
+)
+def test_a_table_behind_a_view_that_can_only_be_read_has_to_show_its_rows_alone(
+    home: Home, statements: list[str], hides: bool
+) -> None:
+    role = home.guest()
+    home.put()
+    home.sql(f"ALTER TABLE tracks RENAME TO base; {BESIDE}; {FOR_GUEST.format('tracks')}")
+    home.sql("; ".join(statements) or "SELECT 1")
+    assert is_refused(home, role) is hides
+    if not hides:
+        with closing(home.database(role)) as database:
+            assert worked(database) is Commit.COMMITTED
+
+
 @pytest.mark.parametrize(
     ("before", "then"),
     [("SELECT 1", HIDDEN_BASE), (f"{HIDDEN_BASE}; {TO_GUEST}", "DROP POLICY p ON base")],
