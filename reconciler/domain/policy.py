@@ -1,5 +1,6 @@
 """What the operator decided, as the core needs it: values only, no secrets."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -121,11 +122,11 @@ class Policy:
         return f"{self.public_url.rstrip('/')}/{key}" if self.keeps else key
 
     def key_of(self, url: str) -> str | None:
-        """The store's key for a URL under `public_url`, else None."""
+        """The store's key for a URL under `public_url`, whatever query is put behind it, else None."""
         if not self.keeps:
             return None
         prefix = self.public_url.rstrip("/") + "/"
-        return url[len(prefix) :] if url.startswith(prefix) else None
+        return re.split("[?#]", url[len(prefix) :], maxsplit=1)[0] if url.startswith(prefix) else None
 
     def knows(self, key: str) -> bool:
         """The key was made by a policy that keeps as this one does: in the store, or a URL."""

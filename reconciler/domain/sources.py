@@ -7,13 +7,15 @@ from reconciler.domain.case import Case
 from reconciler.domain.model import Kept, Outcome, Song, TaskState, Verdict
 from reconciler.domain.purchases import results_of
 from reconciler.domain.states import How
+from reconciler.domain.urls import Kind, kind_of
 
 
 def copies(case: Case) -> Sequence[Kept]:
     """What our store holds for this song and the row does not show; not what is lost or was fitted anew."""
     mine = [k for k in case.kept if case.for_this_song(k.song) and case.intact(k)]
     shown = case.track.image.text
-    elsewhere = [k for k in mine if case.policy.url_of(k.key) != shown]
+    ours = case.policy.key_of(shown or "") if kind_of(shown, case.policy) is Kind.OURS else None
+    elsewhere = [k for k in mine if k.key != ours and case.policy.url_of(k.key) != shown]
     return [k for k in elsewhere if not case.holds(StoredKey(k.key))] if case.policy.keeps else elsewhere
 
 

@@ -13,7 +13,7 @@ from reconciler.domain.signatures import expiry, signed
 class Kind(StrEnum):
     NOTHING = "nothing"
     OURS = "ours"
-    """Under `public_url`; `Policy.key_of` gives the key."""
+    """Under `public_url`, and meant to last; `Policy.key_of` gives the key."""
     INLINE = "inline"
     TASK_ID = "task_id"
     """The id of an image task, saved as a URL by mistake."""
@@ -51,10 +51,9 @@ def kind_of(text: str | None, policy: Policy) -> Kind:
         return Kind.INLINE
     if _TASK_ID.fullmatch(text):
         return Kind.TASK_ID
-    key = policy.key_of(text)
-    if key is not None and _KEY.fullmatch(key):
+    key, parts = policy.key_of(text), _split(text)
+    if key is not None and _KEY.fullmatch(key) and parts is not None and not signed(parts):
         return Kind.OURS
-    parts = _split(text)
     host = _host(parts) if parts else ""
     if parts is None or not host or "@" in parts.netloc:
         return Kind.UNUSABLE

@@ -135,9 +135,19 @@ def test_an_archived_row_that_is_in_scope_by_its_status_stays_archived(restores:
     assert action == FRESH
 
 
-def test_the_url_that_the_row_shows_already_is_not_written_again() -> None:
-    contradicted = holding(kept(was_written=True), sighting=seen(OURS, 360, 360))
-    assert isinstance(planned(track(OURS), contradicted), Buy)
+@pytest.mark.parametrize("behind", ["", "?v=17", "#cover"])
+def test_the_url_that_the_row_shows_already_is_not_written_again(behind: str) -> None:
+    url = OURS + behind
+    contradicted = holding(kept(was_written=True), sighting=seen(url, 360, 360))
+    assert isinstance(planned(track(url), contradicted), Buy)
+
+
+def test_our_url_is_written_over_one_of_it_that_dies() -> None:
+    lasting = f"https://covers.example/{KEY}"
+    signed = f"{lasting}?Expires=1790000000&Signature=ab"
+    known = holding(kept(was_written=True, also_from=(signed,)), sighting=seen(signed))
+    action = planned(track(signed), known, public_url="https://covers.example")
+    assert action == replace(RESTORE, url=lasting)
 
 
 # -- restore -------------------------------------------------------------------------------------------------------

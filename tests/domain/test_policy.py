@@ -17,6 +17,8 @@ def test_a_key_is_found_again_in_its_url() -> None:
         policy = Policy(public_url=url)
         assert policy.url_of("tracks/a/b.jpg") == "https://pictures.example/X/tracks/a/b.jpg"
         assert policy.key_of(policy.url_of("tracks/a/b.jpg")) == "tracks/a/b.jpg"
+        for behind in ("?v=2", "#top", "?v=2#top", "?a=b?c"):
+            assert policy.key_of(policy.url_of("tracks/a/b.jpg") + behind) == "tracks/a/b.jpg"
         assert policy.key_of("https://pictures.example/XY/tracks/a/b.jpg") is None
 
 

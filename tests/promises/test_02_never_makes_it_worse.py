@@ -323,6 +323,18 @@ def test_a_callback_that_overwrites_us_is_seen_and_mended_from_the_store(world: 
     after_grace(world, others, kind, image)
 
 
+@pytest.mark.parametrize("behind", ["?v=17", "#cover"])
+def test_what_the_app_puts_behind_our_url_stays(world: World, behind: str) -> None:
+    world.add("t")
+    world.run()
+    world.sql("UPDATE tracks SET image_url = image_url || ?", behind)
+    before = world.row("t")
+    world.pass_time(timedelta(days=1))
+    assert world.settle().states == {(State.OK, None): 1}
+    assert world.row("t") == before
+    assert len(world.kie.book.creations) == 1
+
+
 @pytest.mark.parametrize("status", ["failed", "archived", "callback_inserted"])
 def test_a_status_that_changes_just_before_us_stops_our_write(world: World, status: str) -> None:
     others = Others(world)
