@@ -175,8 +175,10 @@ class SqlLeases(Peek):
         if isinstance(seen.memory, Exception):
             return seen.memory
         lease = self._next_lease(track_id, seen.known.generation if seen.known else 0, seen.memory, now)
-        died = seen.known is not None and seen.known.is_of_a_death(self.owner)
-        return Held(lease, seen.track, altered(seen.memory, interruptions=seen.memory.interruptions + died), now)
+        memory = seen.memory
+        if seen.known is not None and seen.known.is_of_a_death(self.owner):
+            memory = altered(memory, interruptions=memory.interruptions + 1, interrupted_at=now)
+        return Held(lease, seen.track, memory, now)
 
     def _taken(self, seen: _Seen, held: Held, step: Step, now: datetime) -> list[Question]:
         """What is written of a lease. None touches no row, unless somebody else was faster: one of a track that is not

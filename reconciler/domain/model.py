@@ -288,6 +288,8 @@ class Memory:
     """When it was asked last; None: what it holds was made for another song."""
     conflicts: int = 0
     interruptions: int = 0
+    interrupted_at: datetime | None = None
+    """When the last of them was noticed."""
     granted: int = 0
     """Purchases that an operator allowed beyond the limits."""
     reopened_at: datetime | None = None
@@ -300,7 +302,7 @@ class Memory:
 
     @property
     def deadly(self) -> bool:
-        """A picture of the track killed the process so often that none is touched again."""
+        """A picture of the track killed the process so often that none is touched, but once a week later."""
         return self.interruptions >= INTERRUPTIONS
 
     def task(self, task_id: str, now: datetime) -> Task:

@@ -23,10 +23,10 @@ from reconciler.domain.following import (
     polls,
 )
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
-from reconciler.domain.model import Memory
+from reconciler.domain.model import INTERRUPTIONS, Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
-from reconciler.domain.writing import write_moved, write_own_copy, write_resolution, write_stored
+from reconciler.domain.writing import WEEK, write_moved, write_own_copy, write_resolution, write_stored
 
 FOR_A_KEY = timedelta(days=1)
 """So long nobody looks whether there is one by now, for a row that is gone; the others wait in line."""
@@ -36,9 +36,20 @@ Rung = Callable[[Case], Action | None]
 
 def plan(case: Case) -> Action:
     is_worked = case.in_scope and case.track.flaw is None
-    if case.memory.deadly:
-        return _meanwhile(case, GiveUp(Reason.IMAGE_REJECTED) if is_worked else _stay_away(case), late_answers)
+    given_up = _killed_too_often(case)
+    if given_up is not None:
+        return _meanwhile(case, given_up if is_worked else _stay_away(case), late_answers)
     return _meanwhile(case, _unless_paused(case, _climb(case)) if is_worked else _stay_away(case), late_results)
+
+
+def _killed_too_often(case: Case) -> GiveUp | None:
+    """Once more a week later: a database that was away each time looked like deaths, and a picture must not kill for
+    ever."""
+    times, last = case.memory.interruptions, case.memory.interrupted_at
+    if not case.memory.deadly:
+        return None
+    again = last + WEEK if last is not None and times == INTERRUPTIONS else None
+    return GiveUp(Reason.IMAGE_REJECTED, recheck=again) if again is None or again > case.now else None
 
 
 def _unless_paused(case: Case, action: Action) -> Action:

@@ -325,6 +325,7 @@ def test_a_death_with_a_picture_is_counted(app: Any, step: Step | None, count: i
     app.clock.at = held.lease.until
     assert lease(alive).memory.interruptions == count
     assert alive.peek("a").memory.interruptions == count, "counted at once, so that the next death adds to it"
+    assert alive.peek("a").memory.interrupted_at == (app.clock() if count else None)
 
 
 def test_a_picture_that_the_living_could_not_give_back_is_no_death(app: Any) -> None:

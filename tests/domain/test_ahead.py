@@ -41,6 +41,7 @@ def dated(happened: datetime | None, retry: datetime | None, poll: datetime | No
         gone_since=happened,
         listed_at=happened,
         reopened_at=happened,
+        interrupted_at=happened,
         restores=(LONG_AGO, at),
         sighting=seen(OURS, at=at, first_at=at),
         written=Written(OURS, KEY, at, None),

@@ -1,6 +1,7 @@
 """Rung by rung: what is done first for the picture that the row shows."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -248,6 +249,17 @@ def test_what_was_paid_for_is_asked_on_where_no_picture_is_touched(status: str, 
     assert planned(track(status=status), known) == AskTask(OTHER_TASK)
     later = replace(known, tasks=tasks(found, replace(running, next_poll=NOW + MINUTE)))
     assert planned(track(status=status), later) == waiting
+
+
+def test_a_week_later_it_is_tried_once_more() -> None:
+    """It may have been the database that went away each time, and not the process."""
+
+    def given_up(since: timedelta, times: int = 3) -> Action:
+        return planned(track(DURABLE), memory(interruptions=times, interrupted_at=NOW - since))
+
+    assert given_up(6 * DAY) == GiveUp(Reason.IMAGE_REJECTED, recheck=NOW + DAY)
+    assert given_up(7 * DAY) == Measure(ROW)
+    assert given_up(7 * DAY, 4) == GiveUp(Reason.IMAGE_REJECTED)
 
 
 @pytest.mark.parametrize("status", ["failed", "callback_inserted", "archived"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.database import DatabaseGone
 from reconciler.domain.actions import Job
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
@@ -368,6 +369,10 @@ def test_a_picture_in_the_row_that_kills_at_its_measuring_is_given_up_too(make_w
     assert deaths[1:] == [["row"], ["row"]]
     assert good_ones(world, "failed") == {"row"}
     assert len(good_ones(world)) == 5
+    for expected in ([["row"]], [], []):
+        world.pass_time(8 * DAY)
+        assert lives_and_deaths(world, "pictures.measure") == expected, "once more, and never again"
+        assert good_ones(world, "failed") == {"row"}
 
 
 def test_two_pictures_that_kill_are_both_given_up(make_world: MakeWorld) -> None:
@@ -390,6 +395,44 @@ def test_a_death_that_was_not_the_pictures_fault_costs_it_nothing(make_world: Ma
     assert world.run().states == {(State.OK, None): 2}
     (memory,) = world.sql("SELECT doc FROM reconciler_memory WHERE track_id = 't'")
     assert "interruptions" not in memory["doc"]
+
+
+class Departing:
+    """A database that is away from the first download on."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+
+    def wrap(self, name: str, port: Any) -> Any:
+        return _Departing(self, name, port) if name in ("leases", "finder", "gate", "pictures") else port
+
+
+class _Departing:
+    def __init__(self, database: Departing, name: str, port: Any) -> None:
+        self._database, self._name, self._port = database, name, port
+
+    def __getattr__(self, name: str) -> Any:
+        if self._name == "pictures":
+            self._database.is_away |= name == "fetch"
+        elif self._database.is_away:
+            raise DatabaseGone("away", "db", "Wait")
+        return getattr(self._port, name)
+
+
+def test_a_picture_during_whose_download_the_database_was_away_again_and_again_is_had_in_the_end(
+    make_world: MakeWorld,
+) -> None:
+    """Each run is another process, which cannot tell that the one before it lived on."""
+    world = proven(make_world)
+    world.add("t")
+    for number in range(4):
+        with suppress(DatabaseGone):
+            world.run(wrap=Departing().wrap, owner=f"run {number}")
+        world.pass_time(HOUR)
+    assert good_ones(world, "failed") == {"t"}
+    world.pass_time(8 * DAY)
+    assert world.run(owner="sound").states == {(State.OK, None): 2}
+    assert len(world.kie.book.purchases_for("called t ")) == 1
 
 
 @pytest.mark.slow
