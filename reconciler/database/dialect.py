@@ -117,6 +117,10 @@ class Dialect(ABC):
     @abstractmethod
     def exists(self, db: Any, table: str) -> bool: ...
 
+    def stranger_who_owns(self, db: Any, table: str) -> str | None:  # noqa: ARG002
+        """Who alone can change the table, where that is not this role."""
+        return None
+
     @abstractmethod
     def before_tables(self) -> Sequence[str]:
         """Statements that make room for them. They do no harm where that was done."""

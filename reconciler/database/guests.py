@@ -67,6 +67,13 @@ def _revoked(tables: Sequence[str]) -> str:
     return f"DO $$ DECLARE revoke text; BEGIN FOR revoke IN {revoke} LOOP EXECUTE revoke; END LOOP; END $$"
 
 
+def stranger_who_owns(db: Any, table: str) -> str | None:
+    """`table` as it is spelled in SQL. None: this role does, or is one of those who do."""
+    not_us = f"oid = {literal(table)}::regclass AND NOT pg_has_role(relowner, 'USAGE')"
+    owner = one(db, f"SELECT (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE {not_us})")
+    return None if owner is None else quoted(str(owner))
+
+
 def may_create_in(db: Any, schema: str) -> bool:
     return bool(one(db, "SELECT has_schema_privilege(%s, 'CREATE')", schema))
 

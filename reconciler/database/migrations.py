@@ -11,7 +11,7 @@ import peewee
 
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import Dialect
-from reconciler.database.errors import SchemaError
+from reconciler.database.errors import DatabaseDenied, SchemaError
 from reconciler.database.tables import ALL, GateRow, Own, SchemaVersion
 
 VERSION = 5
@@ -92,8 +92,18 @@ def version(connection: Connection) -> int:
 
 def migrate(connection: Connection) -> None:
     """Create or update the own tables, all or nothing. A newer schema is refused."""
-    if refuse_newer(connection) == VERSION:
+    found = refuse_newer(connection)
+    if found == VERSION:
         return
+    try:
+        _migrate(connection)
+    except DatabaseDenied as error:
+        if found == 0:
+            raise
+        raise DatabaseDenied(error.what, error.where, _how_to_apply(connection)) from error
+
+
+def _migrate(connection: Connection) -> None:
     with connection.writing() as now:
         _execute(connection, connection.dialect.before_tables())
         # Somebody else may have migrated while we waited for the lock.
@@ -120,7 +130,13 @@ def refuse_other(connection: Connection) -> None:
     found = refuse_newer(connection)
     if 0 < found < VERSION:
         problem = f"the reconciler's tables have version {found}, this program needs {VERSION}"
-        raise SchemaError([problem], connection.place, "Run `reconciler schema --apply`")
+        raise SchemaError([problem], connection.place, _how_to_apply(connection))
+
+
+def _how_to_apply(connection: Connection) -> str:
+    with connection.reading():
+        owner = connection.dialect.stranger_who_owns(connection.db, "reconciler_schema")
+    return f"Run `reconciler schema --apply`{f' as {owner}, who owns them' if owner else ''}"
 
 
 def create(connection: Connection) -> None:

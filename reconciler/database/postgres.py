@@ -176,6 +176,9 @@ class PostgresDialect(Dialect):
     def exists(self, db: Any, table: str) -> bool:
         return _exists(db, db.placed(f'"{table}"'))
 
+    def stranger_who_owns(self, db: Any, table: str) -> str | None:
+        return guests.stranger_who_owns(db, f'"{table}"')
+
     def before_tables(self) -> Sequence[str]:
         """Locked, so that of several processes that start one makes them. A schema that is there may be another's."""
         return guests.before(self.schema)

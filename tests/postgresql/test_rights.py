@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from reconciler.cli import app as command_line
 from reconciler.commands.checking.lines import UNFIT, Outcome
-from reconciler.database import DatabaseDenied
+from reconciler.database import DatabaseDenied, SchemaError
 from reconciler.database.connection import connect
 from reconciler.database.handing import Handing
 from reconciler.database.schema import probe, refuse_missing_rights
@@ -356,6 +356,26 @@ def test_tables_that_somebody_else_made_for_us_are_opened_by_what_is_told(home: 
         assert worked(database) is Commit.COMMITTED
         Handing(database.connection, database.app).hand_over(TRACK, "task")
         assert database.leases.peek(TRACK).memory.handed == ("task",)
+
+
+def test_older_tables_that_somebody_else_made_for_us_are_brought_up_to_date_by_whom_is_told(home: Home) -> None:
+    role, owner = home.guest(), home.role("keeper")
+    home.sql(f"GRANT SELECT, UPDATE ON tracks TO {owner}; GRANT CREATE, USAGE ON SCHEMA reconciler, public TO {owner}")
+    home.database(owner).close()
+    for statement in statements(home.check(role)):
+        home.sql(statement)
+    home.database(role).close()
+    home.sql("UPDATE reconciler.reconciler_schema SET version = version - 1")
+    helps = 'Run `reconciler schema --apply` as "keeper", who owns them'
+    (failed,) = said(home.check(role), Outcome.FAILED)
+    assert helps in failed
+    for opening, error in ((home.reader, SchemaError), (home.database, DatabaseDenied)):
+        with pytest.raises(error, match=helps):
+            opening(role)
+    assert said(home.check(owner), Outcome.FAILED)[0].endswith("Run `reconciler schema --apply`")
+    home.database(owner).close()
+    assert said(home.check(role), Outcome.FAILED) == []
+    home.database(role).close()
 
 
 def test_a_hand_over_table_elsewhere_is_told_and_moved_by_what_is_told(home: Home) -> None:
