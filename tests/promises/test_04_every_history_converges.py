@@ -77,6 +77,8 @@ A_PAGE = replace(GOOD, content=b"<html>not here</html>")
 INWARD = replace(GOOD, urls=("http://169.254.169.254/latest",))
 GIVEN_UP = {(State.FAILED, reason) for reason in Reason}
 ENDS = {(State.OK, None), (State.INVALID, Reason.INVALID_ROW), *GIVEN_UP}
+HANGS = (State.AWAITING, Reason.OVERDUE)
+"""Where two tasks never end: a third is not bought beside them before Kie forgets one, after two months."""
 BROKEN_TASK = Refuse(422, "Your request is wrong")
 
 NOT_NOW = {"created_at": None, "updated_at": None}
@@ -381,7 +383,9 @@ class Histories(RuleBasedStateMachine):
         ends = recounted(self.world, self.reader)
         for table in ("memory", "task", "purchase", "closure"):
             note(f"{table}: {self.world.sql(f'SELECT * FROM reconciler_{table}')}")
-        assert set(ends.by_id.values()) <= ENDS, (self.world.clock(), ends.by_id)
+        running = self.world.sql("SELECT id FROM reconciler_task WHERE state = 'running'")
+        allowed = ENDS | ({HANGS} if len(running) > 1 else set())
+        assert set(ends.by_id.values()) <= allowed, (self.world.clock(), ends.by_id)
         rows, bought = self.world.rows(), len(self.world.kie.book.purchases)
         self.world.run(MINUTE)
         assert (self.world.rows(), len(self.world.kie.book.purchases)) == (rows, bought)
