@@ -119,7 +119,7 @@ def _confirm(what: str, decisions: "Decisions", purchases: int, besides: str = "
     from reconciler.domain.texts import amount
 
     price = f"at most {amount(decisions.price(purchases))} credits in all, within the budgets{besides}"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         refuse(f"{what}, for {price}. Nothing was changed, since nobody can be asked here: say --yes to do it")
     if not typer.confirm(f"{what}, for {price}. Do it?", err=True):
         raise typer.Exit(complain(["nothing was changed"], FAILED))

@@ -203,6 +203,13 @@ def test_they_are_left_out_of_the_count_and_the_price(with_silent: Install, sile
 
 
 @pytest.mark.slow
+def test_with_its_input_closed_nobody_is_asked(refused: Install) -> None:
+    result = refused.program("retry", "a", by=("sh", "-c", 'exec "$@" <&-', "sh"))
+    assert result.returncode == 2
+    assert "nobody can be asked here: say --yes to do it" in result.stderr
+
+
+@pytest.mark.slow
 def test_on_a_real_terminal_it_asks(refused: Install) -> None:
     ours, theirs = pty.openpty()
     environ = clean_environment() | {"TERM": "dumb"}
