@@ -76,6 +76,8 @@ def run(
         refuse("--metrics-file goes with --once only: a dry run counts nothing")
     if metrics_file == Path():  # an empty text too
         refuse("--metrics-file names no file: name one, or leave it out")
+    if metrics_file is not None:
+        _try_metrics(metrics_file)
     narrowed = _narrowed(timeout, track, limit, max_purchases, due_only=due_only)
     if dry_run:
         raise typer.Exit(_preview(ctx, narrowed, offline=offline, as_json=as_json))
@@ -166,6 +168,15 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
         if metrics_file is not None:
             code = _write_metrics(settings, metrics, metrics_file) or code
     return code
+
+
+def _try_metrics(path: Path) -> None:
+    from reconciler.service.textfile import try_textfile
+
+    try:
+        try_textfile(path)
+    except OSError as error:
+        refuse(f"--metrics-file {path}: {error.strerror or error}. Nothing was done")
 
 
 def _write_metrics(settings: "Settings", metrics: "Metrics", path: Path) -> int:

@@ -11,7 +11,7 @@ from prometheus_client import (
     Metric,
     ProcessCollector,
     disable_created_metrics,
-    write_to_textfile,
+    generate_latest,
 )
 from prometheus_client.registry import Collector
 
@@ -25,6 +25,7 @@ from reconciler.service.catalogue import Catalogue, Described
 from reconciler.service.counting import CallCounts, StepCounts, StoreCounts, SweepCounts
 from reconciler.service.exposition import Exposition
 from reconciler.service.gauges import Snapshot
+from reconciler.service.textfile import write_textfile
 
 LEVELS = ("debug", "info", "warning", "error")
 _LEVELS = {"trace": "debug", **{level: level for level in LEVELS}, "critical": "error"}
@@ -98,14 +99,8 @@ class Metrics:
         return self._exposition.text(), CONTENT_TYPE_PLAIN_0_0_4
 
     def write_textfile(self, path: Path) -> None:
-        """The same but `process_*`, as a file that is replaced atomically.
-
-        Raises OSError, which names `path` and leaves what was there.
-        """
-        try:
-            write_to_textfile(str(path), _Ours(self.registry))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        """The same but `process_*`. Raises OSError, which names `path` and leaves what was there."""
+        write_textfile(path, generate_latest(_Ours(self.registry)))
 
 
 class _Ours(Collector):

@@ -138,14 +138,29 @@ def test_it_replaces_what_was_there_at_once_and_leaves_nothing_beside_it(worked:
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_a_path_that_cannot_be_written_is_told_after_the_result(worked: Install, file: Path) -> None:
+def test_a_path_that_cannot_be_written_is_told_before_anything_is_done(worked: Install, file: Path) -> None:
     for where, why in ((file, "No such file or directory"), (worked.folder, "Is a directory")):
         result = worked.call("run", "--once", "--json", "--metrics-file", str(where))
-        assert result.exit_code == 1
-        assert json.loads(result.stdout)["states"], "the run itself is done and told"
-        last = result.stderr.splitlines()[-1]
-        assert last == f"reconciler: --metrics-file {where}: {why}. No metrics were written; the run itself is done"
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"reconciler: --metrics-file {where}: {why}. Nothing was done\n"
         assert not list(worked.folder.parent.glob(f"{worked.folder.name}.*"))
+    assert worked.kie.book.visits == ()
+
+
+def test_a_path_that_cannot_be_written_any_more_is_told_after_the_result(
+    worked: Install, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(_: object, narrowed: once.Narrowed, *__: object) -> once.Narrowed:
+        file.parent.rmdir()
+        return narrowed
+
+    file.parent.mkdir()
+    monkeypatch.setattr(once, "known", begun)
+    result = worked.call("run", "--once", "--json", "--metrics-file", str(file))
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["states"], "the run itself is done and told"
+    last, why = result.stderr.splitlines()[-1], "No such file or directory"
+    assert last == f"reconciler: --metrics-file {file}: {why}. No metrics were written; the run itself is done"
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=str)

@@ -1,0 +1,55 @@
+"""A textfile: tried before there is anything to put there, readable for whoever collects it, and whole."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from reconciler.service.textfile import try_textfile, write_textfile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "reconciler.prom"
+
+
+@pytest.fixture
+def _close_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_close_umask")
+def test_others_may_read_it_whatever_the_umask(path: Path) -> None:
+    write_textfile(path, b"text")
+    assert (path.read_bytes(), oct(path.stat().st_mode & 0o777)) == (b"text", "0o644")
+
+
+def test_a_trial_leaves_what_was_there_and_nothing_else(path: Path) -> None:
+    try_textfile(path)
+    assert not path.exists()
+    path.write_text("from the last run")
+    try_textfile(path)
+    assert path.read_text() == "from the last run"
+    assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("nowhere/reconciler.prom", "No such file or directory"),
+        (".", "Is a directory"),
+        ("/", "Is a directory"),
+        ("x" * 255, "File name too long"),
+    ],
+)
+def test_a_trial_fails_where_the_file_could_not_be_written(tmp_path: Path, where: str, why: str) -> None:
+    path = tmp_path / where
+    for attempt in (try_textfile, partial(write_textfile, content=b"")):
+        with pytest.raises(OSError, match=why) as raised:
+            attempt(path)
+        assert raised.value.filename == str(path)
+    assert [*tmp_path.iterdir()] == []
