@@ -13,7 +13,13 @@ from reconciler.config.durations import format_duration
 from reconciler.config.settings import Settings
 
 ENV_PREFIX = "RECONCILER_"
-CREDENTIALS = {"kie_api_key": "kie.api_key", "database_url": "database.url", "storage_secret_key": "storage.secret_key"}
+CREDENTIALS = {
+    "kie_api_key": "kie.api_key",
+    "database_url": "database.url",
+    "storage_secret_key": "storage.secret_key",
+    "kie_suno_api_key": "kie.suno_api_key",
+    "callback_hmac_key": "callback.hmac_key",
+}
 """Files in $CREDENTIALS_DIRECTORY and the keys that they set."""
 
 _HEAD = """\
@@ -21,7 +27,7 @@ _HEAD = """\
 #
 # Looked for: --config FILE, else $RECONCILER_CONFIG, else ./config.toml, else /etc/reconciler/config.toml.
 # The environment goes over this file (RECONCILER_ + section + __ + key, e.g. RECONCILER_KIE__API_KEY), and files in
-# $CREDENTIALS_DIRECTORY (kie_api_key, database_url, storage_secret_key) go over both.
+# $CREDENTIALS_DIRECTORY (such as kie_api_key) go over both.
 # Durations: "250ms", "90s", "20m", "6h", "14d". Relative paths are relative to the working directory, not to this file.
 """
 

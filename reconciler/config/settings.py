@@ -136,7 +136,10 @@ class Kie(Section):
     api_key: ApiKey = Field(
         SecretStr(""), description="Better given as the credential kie_api_key or in the environment."
     )
-    suno_api_key: ApiKey = Field(SecretStr(""), description="Where the app bought music with another key.")
+    suno_api_key: ApiKey = Field(
+        SecretStr(""),
+        description="Where the app bought music with another key. Better given as the credential kie_suno_api_key.",
+    )
     model: Text = Field("bytedance/seedream-v4-text-to-image", description="What pictures are bought from.")
     fallback_models: Texts = Field(
         ("seedream/4.5-text-to-image",),
@@ -226,7 +229,7 @@ class Storage(Section):
     )
     region: str = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
     access_key: ApiKey = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
-    secret_key: SecretStr = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
+    secret_key: ApiKey = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
 
     @property
     def place(self) -> str:
@@ -263,8 +266,10 @@ class Callback(Section):
     public_url: OptionalWebUrl = Field(
         "", description='When set, purchases carry callBackUrl = public_url + "/callback/<token>".'
     )
-    hmac_key: SecretStr = Field(
-        SecretStr(""), description="Kie's webhook key: callbacks that are not signed with it are refused."
+    hmac_key: ApiKey = Field(
+        SecretStr(""),
+        description="Kie's webhook key: callbacks that are not signed with it are refused. Better given as the "
+        "credential callback_hmac_key.",
     )
 
 
