@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from shlex import quote
+from shlex import join
 
 from reconciler.app.outside import provider
 from reconciler.commands.deciding import Decided, Decisions, Declined
@@ -48,7 +48,7 @@ def resolve_as(decisions: Decisions, track_id: str, task_id: str) -> Decided:
     ordered = tuple(order.prompt for order in _lost(track_id, held.memory, held.now))
     doubts = [*_owned(handing, track_id, task_id), *_doubts(ask(decisions, task_id), ordered)]
     if doubts:
-        todo = f"`reconciler adopt {quote(track_id)} {quote(task_id)} --force` hands it over all the same"
+        todo = f"`reconciler adopt --force {_typed(track_id, task_id)}` hands it over all the same"
         raise Declined(f"{'; '.join(doubts)}. Nothing was changed; {todo}")
     said = f"the lost purchase is task {task_id}, which is followed to its end"
     return _resolve(
@@ -78,9 +78,15 @@ def _lost(track_id: str, memory: Memory, now: datetime) -> Sequence[Purchase]:
     """Looked for before the track is waited for too: what is lost until then is not what was meant."""
     orders = lost_orders(memory, now)
     if not orders:
-        see = f"see `reconciler explain {quote(track_id)}`"
+        see = f"see `reconciler explain {_typed(track_id)}`"
         raise Declined(f"no purchase of track {track_id} has lost its answer; {see}")
     return orders
+
+
+def _typed(*ids: str) -> str:
+    """At the end of a command."""
+    words = ("--", *ids) if any(each.startswith("-") for each in ids) else ids
+    return join(words)
 
 
 def _asked_anew(handing: Handing, case: Case, task_id: str) -> Memory:

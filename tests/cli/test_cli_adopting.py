@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from shlex import split
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -384,15 +385,19 @@ def test_a_task_of_another_track_or_prompt_settles_nothing(lost: Install) -> Non
     lost.add("other", image_url=PAID)
     said = declined(lost, "resolve", "a", "--task", PAID)
     assert said.startswith(f"task {PAID} belongs to track other; its recorded prompt is another one (a dog)")
-    assert said.endswith(f"`reconciler adopt a {PAID} --force` hands it over all the same")
+    assert said.endswith(f"`reconciler adopt --force a {PAID}` hands it over all the same")
 
 
 def test_a_command_to_be_copied_is_one_whatever_the_ids_are(lost: Install) -> None:
     said = declined(lost, "resolve", "a", "--task", "x y")
-    assert said.endswith("`reconciler adopt a 'x y' --force` hands it over all the same")
-    lost.add("no purchase; at all")
-    said = declined(lost, "resolve", "no purchase; at all", "--not-created")
-    assert said.endswith("see `reconciler explain 'no purchase; at all'`")
+    assert said.endswith("`reconciler adopt --force a 'x y'` hands it over all the same")
+    said = declined(lost, "resolve", "a", "--task", "-x")
+    assert said.endswith("`reconciler adopt --force -- a -x` hands it over all the same")
+    for name, spelled in (("no purchase; at all", "'no purchase; at all'"), ("-x1", "-- -x1")):
+        lost.add(name)
+        said = declined(lost, "resolve", "--not-created", "--", name)
+        assert said.endswith(f"see `reconciler explain {spelled}`")
+        assert lost.call("explain", *split(spelled)).exit_code == 0
 
 
 @pytest.mark.slow
