@@ -80,6 +80,13 @@ def _key(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("must hold no invisible character, nor a blank at its ends")
+    return secret
+
+
 def _can_be_taken_apart(url: str) -> bool:
     """By whatever reads it later, whose errors would quote it."""
     try:
@@ -116,3 +123,5 @@ OptionalWebUrl = Annotated[str, AfterValidator(_optional_web_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 """Or none, as an empty text."""
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+"""Chosen by people, who may take any letter."""

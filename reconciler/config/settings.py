@@ -17,6 +17,7 @@ from reconciler.config.forms import (
     DatabaseUrl,
     Hosts,
     OptionalWebUrl,
+    Secret,
     Suffixes,
     Table,
     Texts,
@@ -229,7 +230,7 @@ class Storage(Section):
     )
     region: str = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
     access_key: ApiKey = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
-    secret_key: ApiKey = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
+    secret_key: Secret = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
 
     @property
     def place(self) -> str:
