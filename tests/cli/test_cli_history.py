@@ -141,7 +141,7 @@ def test_a_url_that_kie_repeats_in_its_words_is_told_without_its_query(install: 
     install.kie.script.next("create", Refuse(400, words))
     install.kie.add_task(PAID, prompt="x", behaviour=Fail(code="500", message=words, run=timedelta(0)))
     install.add("a", extended_prompt=f"Mist | image_task_id: {PAID}")
-    run(install, "500ms")
+    run(install)
     text = install.call("explain", "a").stdout
     assert "cannot read" in text
     assert "S3CR3T" not in text
