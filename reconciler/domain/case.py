@@ -65,7 +65,8 @@ class Case:
 
     def song_of(self, purchase: Purchase) -> str | None:
         """The song that it was bought for; None where that had no id yet and the row is still the same."""
-        return purchase.song or (NOBODY_KNOWS if purchase.at < self.memory.first_seen else None)
+        remade_at = self.memory.remade_at
+        return purchase.song or (NOBODY_KNOWS if remade_at is not None and purchase.at < remade_at else None)
 
     def for_this_song(self, song: str | None) -> bool:
         """A picture made for another song is not used; one made before the song's id was known is."""

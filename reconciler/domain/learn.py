@@ -83,7 +83,7 @@ def _is_another_row(memory: Memory, track: Track, policy: Policy, now: datetime)
 
 def _for_another_row(memory: Memory, track: Track, now: datetime) -> Memory:
     """Nothing is held against it. Of another song than the one before, as far as anybody knows, it is given nothing."""
-    memory = replace(memory, first_seen=now, needy_since=None, restores=(), conflicts=0, interruptions=0)
+    memory = replace(memory, first_seen=now, remade_at=now, needy_since=None, restores=(), conflicts=0, interruptions=0)
     memory = memory.without_ailments("write")
     is_same_song = track.task_id is not None and track.task_id == memory.song_id
     return memory if is_same_song else replace(_for_another_song(memory), song_id=None)

@@ -111,7 +111,7 @@ def test_a_row_born_after_the_one_that_was_seen_is_another_and_only_purchases_ar
     before = memory(**OF_THE_ROW_BEFORE)
     after = notice(before, track(task_id=song, created_at=BORN), POLICY, NOW)
     fresh = memory(song_id=song, song=None, needy_since=NOW, first_seen=NOW, created_at=BORN, seen="")
-    assert after == replace(fresh, purchases=before.purchases)
+    assert after == replace(fresh, remade_at=NOW, purchases=before.purchases)
 
 
 def test_another_row_of_the_same_song_is_given_what_was_made_for_it() -> None:
@@ -140,9 +140,9 @@ def test_a_row_is_the_same_while_its_date_says_nothing_else(born: datetime | Non
 
 def test_a_picture_of_which_nobody_knows_the_song_is_not_given_to_another_row() -> None:
     bought, immediate = (accepted("p1", song=None), accepted("p2", None, song=None, urls=(OTHER_RESULT,)))
-    known = memory(purchases=(bought, immediate), tasks=tasks(done_task(RESULT)), first_seen=NOW - HOUR)
+    known = memory(purchases=(bought, immediate), tasks=tasks(done_task(RESULT)), first_seen=NOW, remade_at=None)
     assert [result.url for result in task_results(case(the_memory=known))] == [RESULT, OTHER_RESULT]
-    later = case(the_memory=replace(known, first_seen=NOW))
+    later = case(the_memory=replace(known, remade_at=NOW))
     assert task_results(later) == []
     assert {result.song for result in paid_results(later)} == {NOBODY_KNOWS}
 
