@@ -27,10 +27,12 @@ def list_store(case: Case) -> Action | None:
     return None if case.memory.listed else _list(case)
 
 
-def list_before_buying(case: Case) -> ListStore | Wait | None:
-    """The last look into the store is old: memory may have been restored from a backup since, the store was not."""
+def list_before_buying(case: Case, begun_at: datetime) -> ListStore | Wait | None:
+    """The last look into the store is old, or older than this run: memory may have been restored from a backup since,
+    the store was not."""
     at = case.memory.listed_at
-    return None if at is None or case.now - at <= case.policy.step_deadline else _list(case)
+    since = max(begun_at, case.now - case.policy.step_deadline)
+    return None if at is None or at >= min(since, case.now) else _list(case)
 
 
 def _list(case: Case) -> ListStore | Wait:

@@ -93,7 +93,7 @@ def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
     for _ in range(QUESTIONS_PER_TRACK):
         action = plan(case)
         if isinstance(action, Buy):
-            action = list_before_buying(case) or action
+            action = list_before_buying(case, case.now) or action
         if not isinstance(action, Measure | AskTask | AskSong | ListStore):
             break
         found = eyes.ask(case.track.id, whole(action, subject.inline))

@@ -73,7 +73,7 @@ class Steps:
     ) -> None:
         self._leases, self._hands, self._crew, self._lately = parts.leases, parts.hands, parts.crew, parts.lately
         self._policy, self._clock, self._purse, self._tell = parts.policy, parts.clock, purse, listener
-        self._lines, self._may_go_on = lines, may_go_on
+        self._lines, self._may_go_on, self._begun_at = lines, may_go_on, parts.clock()
         self.desk = Desk(parts, purse, lines, listener, next_step=self._next_step, goes_on=self._go_on)
         self.flights: dict[str, Flight] = {}
         self.unsaved: deque[tuple[Flight, Finding]] = deque()
@@ -174,7 +174,7 @@ class Steps:
             where = standing(case, order, self._purse.view())
             self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=case.next_poll), tried)
             return
-        first = list_before_buying(case) if is_open else None
+        first = list_before_buying(case, self._begun_at) if is_open else None
         if isinstance(first, ListStore):
             self._dispatch(Flight(lease, case, first, tried=tried))
             return

@@ -149,10 +149,13 @@ def test_nothing_is_bought_while_the_store_cannot_tell_what_it_holds() -> None:
 
 
 def test_right_before_a_purchase_the_store_is_asked_again_unless_it_just_was() -> None:
-    def first(listed_at: datetime | None, **changes: Any) -> Action | None:
-        return list_before_buying(case(track(), memory(listed_at=listed_at, **changes)))
+    def first(listed_at: datetime | None, begun_at: datetime = NOW - DAY, **changes: Any) -> Action | None:
+        return list_before_buying(case(track(), memory(listed_at=listed_at, **changes)), begun_at)
 
     assert first(None) is None
+    assert first(NOW - MINUTE, NOW - MINUTE) is None
+    assert first(NOW - MINUTE, NOW) == ListStore(), "memory may be a backup's, put back before this run"
+    assert first(NOW, NOW + HOUR) is None, "the clock was set back since the run began"
     assert first(NOW - POLICY.step_deadline) is None
     assert first(NOW - HOUR) == ListStore()
     ill = {"store": faulty(why=Reason.STORAGE_FAILED)}

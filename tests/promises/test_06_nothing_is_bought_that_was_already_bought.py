@@ -45,8 +45,9 @@ def test_after_a_lost_memory_the_store_is_asked_first(world: World) -> None:
     helped_free(world, world.run(), How.RESTORED, "bought long ago", purchases=1)
 
 
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=1)], ids=["of just now", "of yesterday"])
 @pytest.mark.parametrize("held", [True, False], ids=["held back then", "stuck then"])
-def test_after_a_restore_from_a_backup_the_store_is_asked_first(world: World, held: bool) -> None:
+def test_after_a_restore_from_a_backup_the_store_is_asked_first(world: World, held: bool, age: timedelta) -> None:
     world.with_policy(per_hour=0 if held else 10)
     world.add("t", extended_prompt_image="bought since the backup")
     if held:
@@ -55,7 +56,7 @@ def test_after_a_restore_from_a_backup_the_store_is_asked_first(world: World, he
     world.with_policy(per_hour=10)
     world.run()
     world.path.write_bytes(backup)
-    world.pass_time(timedelta(days=1))
+    world.pass_time(age)
     helped_free(world, world.run(), How.RESTORED, "bought since the backup", purchases=1)
 
 
