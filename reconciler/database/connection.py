@@ -210,9 +210,13 @@ def connect(
 def _sqlite(url: str, now: Now | None, *, readonly: bool, busy_timeout_s: float) -> Connection:
     db, place = sqlite.open_sqlite(url, readonly=readonly, busy_timeout_s=busy_timeout_s)
     connection = Connection(db, place, sqlite.SqliteDialect(), now, readonly=readonly)
-    with connection.translating():
-        db.connect()
-        sqlite.settle_in(db)
+    try:
+        with connection.translating():
+            db.connect()
+            sqlite.refuse_encoding(db, place)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

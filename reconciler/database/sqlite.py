@@ -316,9 +316,12 @@ def _is_file(path: Path) -> bool:
         raise DatabaseMissing(f"cannot be looked at ({error.strerror})", str(path), todo) from error
 
 
-def settle_in(db: Any) -> None:
-    """After connecting: fail now if it is no database."""
+def refuse_encoding(db: Any, place: str) -> None:
+    """Unless its texts are the bytes that ours are compared with. Fails too if it is no database."""
     db.execute_sql("SELECT count(*) FROM sqlite_master")
+    ((encoding,),) = db.execute_sql("PRAGMA encoding")
+    if encoding != "UTF-8":
+        raise DatabaseMissing(f"its encoding is {encoding}", place, "Move the app to a database of encoding UTF-8")
 
 
 # Functions for what SQLite lacks. They take bytes: the driver would fail on text that is no UTF-8.

@@ -74,6 +74,18 @@ def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
         connect(f"sqlite:///{path}", now)
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_database_that_does_not_keep_utf_8_is_refused(tmp_path: Path, encoding: str, readonly: bool) -> None:
+    """Compared byte by byte, its texts are others."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA encoding = '{encoding}'")
+        other.execute("CREATE TABLE tracks (id TEXT)")
+    with pytest.raises(DatabaseMissing, match=f"its encoding is {encoding}. Move the app to a database of encoding"):
+        connect(f"sqlite:///{path}", now, readonly=readonly)
+
+
 def test_another_kind_of_database_is_refused_without_its_password() -> None:
     with pytest.raises(DatabaseError) as caught:
         connect("postgresql://me:secret@host/db", now)
