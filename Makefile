@@ -8,9 +8,15 @@ export PIP_NO_INPUT := 1
 # Else each worker would compile all tests, and each process that is started the program.
 unexport PYTHONDONTWRITEBYTECODE
 
+# pip writes into the program which Python it is for: that of this directory, or of the one that .venv is a link to. If it
+# names another, the checkout was copied or moved here, and what is in .venv would run the program at the old place.
+IS_FOR_HERE := { test ! -e $(BIN)/reconciler || head -n 2 $(BIN)/reconciler | tr '!"' '  ' | \
+	grep -qF -e " $$(pwd -P)/$(BIN)/python" -e " $$(realpath .venv)/bin/python"; }
+
 # Where packages are for the Python that is asked for, or else for that of the environment, if that can still be run. It
 # is another one, for which nothing is installed, when an upgrade of the distribution has put it under the old one's name.
-PACKAGES := $(shell $(BIN)/python -c pass && $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
+PACKAGES := $(shell $(BIN)/python -c pass && $(IS_FOR_HERE) && \
+	$(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
 	'import sysconfig; print(sysconfig.get_path("purelib", "venv", {"base": ".venv"}))' 2> /dev/null)
 
 .PHONY: help install demo test test-fast mutation bench check format readme lock clean another-python

@@ -16,11 +16,11 @@ case "$*" in
         case "$*" in *--clear*) rm -rf .venv ;; esac
         mkdir -p .venv/bin .venv/lib/python{version}/site-packages
         cp "$0" .venv/bin/python
-        printf '#!/bin/sh\\n' > .venv/bin/reconciler
+        printf '#!/bin/sh\\n# %s\\n' "$PWD/.venv/bin/python" > .venv/bin/reconciler
         chmod +x .venv/bin/reconciler ;;
 esac
 """
-"""Of a version; what is told it by other arguments goes well."""
+"""Of a version; what is told it by other arguments goes well. The program names it, as those do that pip installs."""
 
 
 def python(path: Path, version: str) -> Path:
@@ -74,6 +74,23 @@ def test_an_environment_whose_python_is_gone_is_made_anew(project: Path, is_name
     assert install(project, *named).stdout.startswith("Making .venv\n")
 
 
+def test_a_checkout_that_was_copied_or_moved_does_not_run_the_program_at_its_old_place(project: Path) -> None:
+    for new in (project.parent / "copied", project.parent / "moved"):
+        shutil.copytree(project, new) if new.name == "copied" else project.rename(new)
+        assert install(new).stdout.startswith("Making .venv\n")
+        assert install(new).stdout == "Ready: .venv/bin/reconciler\n"
+
+
+@pytest.mark.parametrize("by", ["project", "another"], ids=["its own", "another's"])
+def test_an_environment_that_is_linked_is_left_as_it_is(project: Path, by: str) -> None:
+    environment = (project / ".venv").rename(project.parent / "environment")
+    if by == "another":
+        shutil.copytree(project, project.parent / by)
+        environment = environment.rename(project / ".venv")
+    (project.parent / by / ".venv").symlink_to(environment)
+    assert install(project.parent / by).stdout == "Ready: .venv/bin/reconciler\n"
+
+
 def test_an_environment_without_pip_is_made_anew(project: Path) -> None:
     """What Debian leaves that lacks python3-venv, which is installed then."""
     (project / ".venv" / ".program").unlink()
@@ -90,7 +107,8 @@ def test_a_python_that_is_asked_for_is_taken(project: Path) -> None:
 
 
 def test_a_program_that_does_not_start_is_not_called_ready(project: Path) -> None:
-    (project / ".venv" / "bin" / "reconciler").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    with (project / ".venv" / "bin" / "reconciler").open("a", encoding="utf-8") as program:
+        program.write("exit 1\n")
     ended = install(project)
     assert ended.returncode != 0
     assert "Ready" not in ended.stdout
