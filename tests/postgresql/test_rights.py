@@ -188,8 +188,9 @@ def test_an_admin_who_is_no_superuser_can_run_the_readmes_statements(hosted: Hom
     done_by_admin(hosted, APP_SCHEMA, *made)
     hosted.database("reconciler").close()
     assert len(hosted.tables()) == len(OWN)
-    done_by_admin(hosted, gone)
+    done_by_admin(hosted, "CREATE INDEX reconciler_without_image ON tracks (image_url)", gone)
     assert hosted.tables() == set()
+    assert hosted.sql("SELECT relname FROM pg_class WHERE relname LIKE 'reconciler%'") == []
     assert hosted.sql("SELECT 1 FROM pg_roles WHERE rolname = 'reconciler'") == []
 
 
