@@ -279,7 +279,7 @@ class Log(Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG | INFO | WARNING | ERROR.")
     format: Literal["auto", "text", "json"] = Field(
-        "auto", description="auto | text | json. auto: text on a terminal, else json."
+        "auto", description="auto | text | json. auto: text on a terminal and in the journal, else json."
     )
 
 
