@@ -192,9 +192,12 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
     assert remembered
     handed = "INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', ?)"
     here.install.sql(handed, "before")
+    here.machine.drop_in("reconciler-sweep", "[Service]\nExecStart=\nExecStart=/bin/sleep 600\n")
     here.machine.run("systemctl", "start", "reconciler")
+    here.machine.run("systemctl", "start", "--no-block", "reconciler-sweep")
     here.machine.shell(SAVE)
     assert here.machine.show("reconciler")["ActiveState"] == "inactive"
+    assert here.machine.show("reconciler-sweep")["ActiveState"] != "activating"
     assert here.machine.run("stat", "-c", "%a", "/var/backups/reconciler.sql").stdout == "600\n"
 
     here.install.sql("UPDATE reconciler_schema SET version = version + 1")
@@ -215,6 +218,8 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
     assert here.machine.show("reconciler")["ActiveState"] == "active"
 
     here.machine.shell(ENABLE)
+    here.machine.run("systemctl", "start", "--no-block", "reconciler-sweep")
     here.machine.shell(blocks("Remove")[0])
+    assert here.machine.show("reconciler-sweep")["ActiveState"] != "activating"
     assert here.machine.show("reconciler")["LoadState"] == "not-found"
     assert here.machine.shell(f"find {PICTURES} -name '*.jpg'")
