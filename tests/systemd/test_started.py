@@ -219,6 +219,7 @@ def test_an_upgrade_the_way_back_and_the_end(here: Host) -> None:
 
     here.machine.shell(ENABLE)
     here.machine.run("systemctl", "start", "--no-block", "reconciler-sweep")
+    here.machine.shell("rm /etc/credstore/reconciler.*")  # as where no secret was ever kept there
     here.machine.shell(blocks("Remove")[0])
     assert here.machine.show("reconciler-sweep")["ActiveState"] != "activating"
     assert here.machine.show("reconciler")["LoadState"] == "not-found"
