@@ -293,7 +293,11 @@ class Finder(Protocol):
         """Of these shapes, or parts of the gate, tells whether anybody waits for them."""
         ...
 
-    def page(self, after: str | None, limit: int, only: Sequence[str] | None = None) -> AuditPage: ...
+    def page(
+        self, after: str | None, limit: int, only: Sequence[str] | None = None, *, until: str | None = None
+    ) -> AuditPage:
+        """`until`: the last key of a walk that ends there, over rows alone; else deleted rows are found at its end."""
+        ...
 
     def tally(self, only: Sequence[str] | None = None) -> Mapping[Stood, int]:
         """How many remembered tracks in scope stood where."""

@@ -11,7 +11,7 @@ from reconciler.app.inside import known_track, looked_into, opened, utc_now
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings
-from reconciler.database import AUDIT_REACHED, AppTable, Database
+from reconciler.database import ONCE_REACHED, AppTable, Database
 from reconciler.engine.crew import Threads
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.lately import Lately
@@ -55,7 +55,7 @@ def run_once(
         finally:
             crew.close()
             if narrowed.only is None and narrowed.audit:
-                database.notes.put(AUDIT_REACHED, sweep.audit_key)
+                database.notes.put(ONCE_REACHED, sweep.audit_key)
         metrics.sweeps.done(utc_now(), steady() - begun)
         return result
 
@@ -83,5 +83,5 @@ def _bounds(narrowed: Narrowed, database: Database, now: datetime) -> Bounds:
         limit=narrowed.limit,
         max_purchases=narrowed.max_purchases,
         audit=narrowed.audit,
-        audit_from=database.notes.get(AUDIT_REACHED) if narrowed.only is None else None,
+        audit_from=database.notes.get(ONCE_REACHED) if narrowed.only is None else None,
     )

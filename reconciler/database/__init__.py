@@ -34,7 +34,7 @@ from reconciler.database.history import History, Told
 from reconciler.database.hosts import release_suspects
 from reconciler.database.leases import Peek, SqlLeases
 from reconciler.database.memories import usable_task_id
-from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, Notes
+from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, ONCE_REACHED, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, probe, refuse_missing_rights
@@ -47,6 +47,7 @@ __all__ = [
     "AUDIT_BEGAN",
     "AUDIT_REACHED",
     "MARKER",
+    "ONCE_REACHED",
     "AppTable",
     "BoughtLast",
     "Database",

@@ -89,18 +89,20 @@ class SqlFinder:
         soonest = min((time for time in (free, leased) if time is not None), default=None)
         return Ahead(soonest, frozenset(shape for shape, is_held in zip(shapes, waits, strict=True) if is_held))
 
-    def page(self, after: str | None, limit: int, only: Only = None, *, anew: bool = False) -> AuditPage:
+    def page(
+        self, after: str | None, limit: int, only: Only = None, *, until: str | None = None, anew: bool = False
+    ) -> AuditPage:
         """`anew`: as if every remembered track were due."""
-        walk = self._walking(after is None, _fixed(only), anew)
-        key = None if after is None else self.app.parse_id(after)
+        walk = self._walking(after is None, until is None, _fixed(only), anew)
+        keys = {"after": after and self.app.parse_id(after), "until": until and self.app.parse_id(until)}
         with self.connection.snapshot() as now:
-            asked = walk.given(**self._times(now), now=now, after=key, limit=limit)
+            asked = walk.given(**self._times(now), **keys, now=now, limit=limit)
             (found,) = self.connection.ask(asked)
             rows = [(str(key), _Seen(*facts)) for key, *facts in found.rows]
             work = [key for key, seen in rows if seen.wants_a_look]
             if len(rows) == limit:
                 return AuditPage(tuple(work), rows[-1][0])
-        return AuditPage((*work, *self._gone(_fixed(only))), None)
+        return AuditPage((*work, *(self._gone(_fixed(only)) if until is None else ())), None)
 
     def _gone(self, only: Only) -> Iterator[str]:
         """Remembered tracks that the app deleted since they were last looked at, a stretch of keys at a time."""
@@ -248,13 +250,15 @@ class SqlFinder:
 
     # -- audit -----------------------------------------------------------------------------------------------------
 
-    def _walk(self, is_first: bool, only: Only, anew: bool) -> Statement:
-        """Every row with a usable id after the key, with what `_Seen` tells."""
+    def _walk(self, from_start: bool, to_end: bool, only: Only, anew: bool) -> Statement:
+        """Every row with a usable id between the keys, with what `_Seen` tells."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.id, *self._facts(anew)).join(R, JOIN.LEFT_OUTER, on=on)
         query = query.where(self.app.dialect.usable_id(self.app.column("id")) & self._rows_among(only))
-        if not is_first:
+        if not from_start:
             query = query.where(self.app.id > Slot("after"))
+        if not to_end:
+            query = query.where(self.app.id <= Slot("until"))
         return self._spelled(query.order_by(self.app.id), 1 + len(_Seen._fields))
 
     def _facts(self, anew: bool) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Single values that outlive the process: the store's marker, the key that an audit reached."""
+"""Single values that outlive the process: the store's marker, the keys that audits reached."""
 
 from typing import Any
 
@@ -9,6 +9,8 @@ from reconciler.database.tables import Note
 MARKER = "store_marker"
 AUDIT_REACHED = "audit_reached"
 AUDIT_BEGAN = "audit_began"
+ONCE_REACHED = "once_reached"
+"""By a run of its own, whose walk and a daemon's slices do not end each other."""
 
 
 class Notes:

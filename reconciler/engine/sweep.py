@@ -52,7 +52,7 @@ class Bounds:
     `until`: nothing is begun after. `waits`: for whatever will be due before that; else the run ends once nothing can
     be done at once. `patience`: how long steps under way may take when it ends; by default a call's time. `only`: these
     tracks; `limit`: so many. `tries_key`: a key that was refused is tried at once. `due`: find what is due. `audit`:
-    walk the table, from the key `audit_from` on, over `audit_rows` at most.
+    walk the table, from the key `audit_from` on: all round, or no more than `audit_rows` up to its end.
     """
 
     until: datetime
@@ -100,6 +100,8 @@ class Sweep:
         self._walked_to = self._resume_at = bounds.audit_from
         self._walk_over = not bounds.audit or bounds.audit_rows == 0
         self._rows_left = bounds.audit_rows
+        goes_round = bounds.audit_from is not None and bounds.audit_rows is None
+        self._walk_ends = deque([None, bounds.audit_from] if goes_round else [None])
         self._credit_asked_at: datetime | None = None
         self._shut: set[str] = set()
         self._begun: dict[str, datetime] = {}
@@ -287,11 +289,13 @@ class Sweep:
         if self._walk_over:
             return ()
         rows = PAGE if self._rows_left is None else min(PAGE, self._rows_left)
-        page = self._finder.page(self._walked_to, rows, self._bounds.only)
+        page = self._finder.page(self._walked_to, rows, self._bounds.only, until=self._walk_ends[0])
         self._walked_to = page.last
+        if page.last is None:
+            self._walk_ends.popleft()
         if self._rows_left is not None:
             self._rows_left -= rows
-        self._walk_over = page.last is None or self._rows_left == 0
+        self._walk_over = not self._walk_ends or self._rows_left == 0
         return page.work
 
     def _held_by_key(self) -> Sequence[str]:

@@ -313,6 +313,17 @@ def test_numbers_are_walked_as_numbers(make_app: Any) -> None:
     app = make_app("CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT DEFAULT 'completed', image_url TEXT)")
     app.sql("INSERT INTO tracks (id) VALUES (-3), (9), (10), (100)")
     assert Desk(app).walk(limit=1) == ["-3", "9", "10", "100"]
+    first, last = (Desk(app).finder.page(after, 2, until="10") for after in (None, "9"))
+    assert (first.work, first.last) == (("-3", "9"), "9")
+    assert (last.work, last.last) == (("10",), None)
+
+
+def test_a_walk_up_to_a_key_tells_of_no_deleted_rows(app: Any, desk: Desk) -> None:
+    app.put("a", image_url="https://x/a.png")
+    desk.look("a")
+    app.sql("DELETE FROM tracks")
+    assert desk.finder.page(None, 9, until="b").work == ()
+    assert desk.finder.page(None, 9).work == ("a",)
 
 
 @pytest.mark.parametrize(

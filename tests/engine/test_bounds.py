@@ -39,7 +39,7 @@ def test_without_due_only_what_the_walk_finds_is_worked(make_world: MakeWorld) -
     world = make_world()
     world.add("a")
     add_good(world, "b", "c")
-    result = world.run(HOUR, due=False, audit_from="a")
+    result = world.run(HOUR, due=False, audit_from="a", audit_rows=9)
     assert looked_at(world) == ["b", "c"]
     assert result.states == {(State.OK, None): 2}
     assert not world.kie.book.creations
@@ -55,7 +55,7 @@ def test_without_due_those_held_back_are_left_to_others(make_world: MakeWorld) -
     world = make_world(4, per_hour=2)
     world.run()
     world.pass_time(2 * HOUR)
-    assert world.run(HOUR, due=False, audit_from="z").purchases == 0
+    assert world.run(HOUR, due=False, audit_from="z", audit_rows=9).purchases == 0
     assert world.run(HOUR, audit=False).purchases == 2
 
 
@@ -193,13 +193,36 @@ def test_a_long_slice_is_walked_in_pages(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._finder, name)
 
-        def page(self, after: str | None, limit: int, only: object = None) -> Any:
+        def page(self, after: str | None, limit: int, *more: object, **named: object) -> Any:
             asked.append(limit)
-            return self._finder.page(after, limit, only)
+            return self._finder.page(after, limit, *more, **named)
 
     wrap = {"wrap": lambda name, port: Watched(port) if name == "finder" else port}
     assert walked(world, None, rows, **wrap) == (list("abcdefgh"[:rows]), "abcdefgh"[rows - 1])
     assert asked == pages
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 200])
+def test_without_a_bound_on_its_rows_a_walk_goes_all_round(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(engine, "PAGE", page)
+    world = make_world()
+    add_good(world, *"abcde")
+    with sweeping(world, HOUR, due=False, audit_from="c") as sweep:
+        sweep.run()
+        assert (looked_at(world), sweep.audit_key) == (list("deabc"), None)
+
+
+def test_a_walk_that_is_cut_on_its_way_round_is_resumed_there(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PAGE", 1)
+    world = make_world()
+    add_good(world, *"abcd")
+    with sweeping(world, HOUR, due=False, audit_from="c", limit=2) as sweep:
+        sweep.run()
+        assert (looked_at(world), sweep.audit_key) == (["d", "a"], "a")
 
 
 def test_a_slice_of_no_rows_walks_nothing_and_stays_where_it_is(make_world: MakeWorld) -> None:
