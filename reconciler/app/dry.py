@@ -9,7 +9,7 @@ from sys import maxsize
 from typing import TypeVar
 
 from reconciler.app.inside import looked_into
-from reconciler.app.keeping import EmptyReader, reader_of
+from reconciler.app.keeping import found_by
 from reconciler.app.once import Narrowed, known
 from reconciler.app.outside import provider
 from reconciler.config import Settings
@@ -78,10 +78,8 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
     """What would be done to each track that needs a look, waits for the gate, or was named."""
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
-        marker = reader.note(MARKER)
-        store = EmptyReader() if marker is None else reader_of(settings, marker)
         kie, view = Questions(outside.reader()), reader.view()
-        eyes = None if offline else Eyes(kie, outside.pictures(), store)
+        eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.note(MARKER)))
         gate = supposed(view if offline else _asked(view, outside.policy, kie))
         met: set[str] = set()
         subjects = _subjects(reader, outside.policy, narrowed, met)

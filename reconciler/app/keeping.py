@@ -78,6 +78,19 @@ def reader_of(settings: Settings, known: str | None) -> StoreReader:
             return EmptyReader()
 
 
+def found_by(settings: Settings, known: str | None) -> StoreReader:
+    """What a run would find. Where neither the database nor the place knows a store, it would begin an empty one."""
+    reader = reader_of(settings, known)
+    try:
+        if known is None:
+            reader.check()
+    except FileMissing:
+        return EmptyReader()
+    except StoreError:
+        pass  # each track that asks it is told
+    return reader
+
+
 def bucket_probe(settings: Settings) -> "S3Probe":
     probe: S3Probe = _s3().S3Probe(access_of(settings))
     return probe

@@ -148,6 +148,18 @@ def test_a_dry_run_counts_no_more_purchases_than_the_run_may_make(install: Insta
     assert told["held_back"] == {"purchases": 2, "credits": 10}
 
 
+def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install) -> None:
+    install.add("a")
+    assert install.call("run", "--once").exit_code == 0
+    install.sql("UPDATE tracks SET image_url = NULL, resolution = NULL, updated_at = created_at")
+    for table in install.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'reconciler%'"):
+        install.sql(f"DROP TABLE {table['name']}")
+    told = json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)
+    (track,) = told["tracks"]
+    assert (told["memory"], told["credits"]) == ("empty", 0)
+    assert track["next"] == "fetch and store the picture from our store"
+
+
 def test_a_dry_run_that_is_stopped_tells_what_it_found_until_then(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
