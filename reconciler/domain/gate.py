@@ -110,14 +110,20 @@ class GateView:
         """`over_at`: until when the request may be under way."""
         proof = self.proofs.get(shape, Proof())
         return replace(
+            self.with_one_sent(price, over_at),
+            window=tuple(sorted((*self.window, over_at + policy.purchase_window))),
+            running=self.running + 1,
+            proofs={**self.proofs, shape: replace(proof, out=proof.out + 1)},
+        )
+
+    def with_one_sent(self, price: float, over_at: datetime) -> "GateView":
+        """The same, but for what is over within a run: places in the window, among the tasks, of unproven shapes."""
+        return replace(
             self,
             spent_since=self.spent_since + price,
-            window=tuple(sorted((*self.window, over_at + policy.purchase_window))),
             hour=self.hour.with_one_more(over_at + timedelta(hours=1)),
             day=self.day.with_one_more(over_at + timedelta(days=1)),
-            running=self.running + 1,
             open=self.open + 1,
-            proofs={**self.proofs, shape: replace(proof, out=proof.out + 1)},
         )
 
     def later(self, now: datetime) -> "GateView":

@@ -6,6 +6,7 @@ alone, until the next thing to do would cost, change something, or take time.
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -34,7 +35,7 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.plan import plan
 from reconciler.domain.standing import Standing, standing
-from reconciler.domain.states import AT_REST
+from reconciler.domain.states import AT_REST, Reason
 from reconciler.engine.effects import Asking, Eyes, whole
 
 QUESTIONS_PER_TRACK = 12
@@ -63,6 +64,10 @@ class Forecast:
         return self.action.price if isinstance(self.action, Buy) else 0.0
 
     @property
+    def buys_at_once(self) -> bool:
+        return self.price > 0 and self.standing.reason is Reason.DUE
+
+    @property
     def when(self) -> datetime | str:
         """When that will be, or in words where there is no time for it."""
         due_at = self.standing.due_at
@@ -76,19 +81,29 @@ class Forecast:
 
 
 def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Generator[Forecast, None, None]:
-    """One forecast per subject, in order. `eyes` None: offline, nothing is asked."""
+    """One forecast per subject, in order: each by what orders of those before it leave of budgets and credits. `eyes`
+    None: offline, nothing is asked."""
+    with closing(_looked_around(subjects, eyes)) as cases:
+        for case in cases:
+            found = forecast(case, gate)
+            if found.buys_at_once:
+                gate = gate.with_one_sent(found.price, gate.now)
+            yield found
+
+
+def _looked_around(subjects: Iterable[Subject], eyes: Eyes | None) -> Generator[Case, None, None]:
     if eyes is None:
-        yield from (forecast(subject.case, gate) for subject in subjects)
+        yield from (subject.case for subject in subjects)
         return
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
         pending = iter(subjects)
-        running = [pool.submit(_look_around, subject, eyes, gate) for subject in islice(pending, AT_ONCE)]
+        running = [pool.submit(_look_around, subject, eyes) for subject in islice(pending, AT_ONCE)]
         while running:
             yield running.pop(0).result()
-            running += [pool.submit(_look_around, subject, eyes, gate) for subject in islice(pending, 1)]
+            running += [pool.submit(_look_around, subject, eyes) for subject in islice(pending, 1)]
 
 
-def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
+def _look_around(subject: Subject, eyes: Eyes) -> Case:
     case = subject.case
     for _ in range(QUESTIONS_PER_TRACK):
         action = plan(case)
@@ -100,7 +115,7 @@ def _look_around(subject: Subject, eyes: Eyes, gate: GateView) -> Forecast:
         if isinstance(found, Trouble) and found.refusal is Refusal.KEY:
             break  # which says nothing of the track: a run asks once the key is set right
         case = _taught(case, action, found)
-    return forecast(case, gate)
+    return case
 
 
 def _taught(case: Case, action: Asking, found: Finding) -> Case:

@@ -148,6 +148,28 @@ def test_a_dry_run_counts_no_more_purchases_than_the_run_may_make(install: Insta
     assert told["held_back"] == {"purchases": 2, "credits": 10}
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"), [("per_hour", "2", "budget"), ("min_credits", "991", "out_of_credits")]
+)
+def test_a_dry_run_counts_no_more_purchases_than_budgets_and_credits_leave(
+    install: Install, key: str, value: str, reason: str
+) -> None:
+    install.configure(**{f"budget__{key}": value})
+    for number in range(5):
+        install.add(f"t{number}")
+    told = json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)
+    assert (told["purchases"], told["credits"]) == (2, 10)
+    assert told["held_back"] == {"purchases": 3, "credits": 15}
+    assert [track["reason"] for track in told["tracks"]] == ["due"] * 2 + [reason] * 3
+
+
+def test_a_dry_run_does_not_hold_back_what_only_waits_for_others_of_the_same_run(install: Install) -> None:
+    install.configure(kie__purchase_limit="1", kie__max_concurrent_tasks="1")
+    for number in range(5):
+        install.add(f"t{number}")
+    assert json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)["purchases"] == 5
+
+
 def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install) -> None:
     install.add("a")
     assert install.call("run", "--once").exit_code == 0
