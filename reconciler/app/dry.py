@@ -14,6 +14,7 @@ from reconciler.app.once import Narrowed, known
 from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import MARKER, Reader
+from reconciler.domain.breaker import heard
 from reconciler.domain.closing import closure_for
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
@@ -93,14 +94,17 @@ def supposed(view: GateView) -> GateView:
 
 
 def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
-    """As it would be once a run had asked for the credits, which tells too whether Kie takes the key."""
+    """As it would be once a run had asked for the credits, which tells too whether Kie takes the key, and is up."""
     key_refused = any(closure.name is GateName.KEY for closure in view.closures)
-    if policy.per_day == 0 or not (key_refused or view.wants_balance(policy)):
+    asks = key_refused or view.breaker.wants_free_call(view.now) or view.wants_balance(policy)
+    if policy.per_day == 0 or not asks:
         return view
     answer = kie.credit()
     if isinstance(answer, Credits):
         others = tuple(closure for closure in view.closures if closure.name is not GateName.KEY)
-        return replace(view, closures=others, balance=answer.balance, balance_at=view.now, spent_since=0.0)
+        breaker = heard(view.breaker, healthy=True, bought=False, now=view.now, policy=policy)
+        known_now = replace(view, balance=answer.balance, balance_at=view.now, spent_since=0.0)
+        return replace(known_now, closures=others, breaker=breaker)
     closure = closure_for(answer, None, policy, view.now)
     return view if closure is None else replace(view, closures=(*view.closures, closure))
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.console import forecast
+from reconciler.database.codec import dump_breaker
+from reconciler.database.datetimes import own
+from reconciler.domain.breaker import Breaker, Stage
 from reconciler.engine.preview import describe
 from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Stall, Succeed
 
@@ -168,6 +171,21 @@ def test_a_dry_run_does_not_hold_back_what_only_waits_for_others_of_the_same_run
     for number in range(5):
         install.add(f"t{number}")
     assert json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)["purchases"] == 5
+
+
+def test_a_dry_run_after_an_outage_tells_of_the_one_order_that_tries_kie_and_of_those_behind_it(
+    install: Install,
+) -> None:
+    install.call("schema", "--apply")
+    now = datetime.now(UTC)
+    opened = Breaker(Stage.OPEN, faults=5, trips=1, waits_since=now - timedelta(minutes=9), retry_at=now)
+    install.sql("UPDATE reconciler_gate SET breaker = ?", dump_breaker(opened))
+    install.sql("UPDATE reconciler_gate SET balance = 1000, balance_at = ?", own(now))
+    for number in range(3):
+        install.add(f"t{number}")
+    told = json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)
+    assert (told["purchases"], told["held_back"]["purchases"]) == (1, 2)
+    assert [track["reason"] for track in told["tracks"]] == ["due", "gate_closed", "gate_closed"]
 
 
 def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install) -> None:
