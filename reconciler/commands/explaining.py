@@ -11,11 +11,11 @@ from reconciler.domain.actions import Action, Buy, GiveUp
 from reconciler.domain.advice import advice
 from reconciler.domain.buying import last_resort
 from reconciler.domain.case import Case
-from reconciler.domain.gate import GateView, refusal
+from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, shown
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
-from reconciler.domain.states import State
+from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import moment
 from reconciler.engine.preview import describe, forecast
 from reconciler.ports import Held
@@ -73,7 +73,7 @@ def _next(case: Case, gate: GateView) -> dict[str, Any]:
             **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
         "if_nothing_free_is_found": _last_resort(case) if _may_come_to_it(where.state, action) else None,
-        "would_change": advice(where.state, where.reason),
+        "would_change": advice(where.state, Reason.UNAUTHORIZED if where.held == GateName.KEY else where.reason),
     }
 
 

@@ -130,6 +130,10 @@ class GateView:
         """As it is once places in the window were left, if nothing else happened."""
         return replace(self, window=tuple(at for at in self.window if at > now))
 
+    def refuses_key(self) -> bool:
+        """Kie does, so that nothing is asked there either."""
+        return any(closure.name is GateName.KEY and closure.active(self.now) for closure in self.closures)
+
     def credits_left(self) -> float | None:
         return None if self.balance is None else self.balance - self.spent_since
 

@@ -116,6 +116,8 @@ def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, 
             if refused is None:
                 return case.now, None
             return (refused.until, None) if action.repeat_of and refused.until else (case.next_poll, action.shape)
+        case AskTask() | AskSong() if gate.refuses_key():
+            return None, GateName.KEY
         case Measure() | Fetch() | AskTask() | AskSong() | ListStore() | Write():
             return case.now, None
         case _:  # pragma: no cover

@@ -26,7 +26,7 @@ from reconciler.domain.callbacks import announced
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
 from reconciler.domain.following import list_before_buying
-from reconciler.domain.gate import GateName, NotNow
+from reconciler.domain.gate import NotNow
 from reconciler.domain.learn import learn, notice, noticed
 from reconciler.domain.look import Good, Unmeasured
 from reconciler.domain.model import Cell, Memory, Purchase, Track
@@ -204,8 +204,7 @@ class Steps:
         """Two tracks that name one task are served by one question; nobody is asked with a key that is refused."""
         task_id = action.task_id if isinstance(action, AskTask) else None
         if self._purse.key_refused_until is not None:
-            where = replace(standing(case, action, self._purse.view()), due_at=None, held=GateName.KEY)
-            self.desk.stand(lease, case.memory, where)
+            self.desk.settle(lease, case, action)
         elif task_id in self._waiting_for_task:
             self._waiting_for_task[task_id].append(case.track.id)
             self.desk.put_off(lease, case, action, case.now + self._policy.request_timeout)

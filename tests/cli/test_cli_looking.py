@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.commands.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
-from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, Stall, Succeed
+from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, UNAUTHORIZED, Stall, Succeed
 from tests.postgres import free_port
 from tests.rights import shut
 
@@ -251,6 +251,15 @@ def test_an_order_to_come_is_explained_with_prompt_and_price_and_what_holds_it_b
     assert (said["reason"], said["next"]["when"]) == ("budget", "when the gate opens")
     assert said["next"]["held_back_by"] == "budget.per_day = 0: nothing is ever bought"
     assert said["if_nothing_free_is_found"] == "nothing: budget.per_day = 0 buys none"
+
+
+def test_a_track_that_waits_for_a_key_that_kie_takes_is_not_said_to_go_on_by_itself(install: Install) -> None:
+    install.add("a", image_url=PAID)
+    install.kie.script.when(UNAUTHORIZED)
+    assert install.call("run", "--once", "--timeout", "2s").exit_code == 3
+    said = json.loads(install.call("explain", "a", "--json").stdout)
+    assert (said["state"], said["next"]["when"]) == ("awaiting", "when the gate opens")
+    assert said["would_change"].startswith("Kie refuses the key or there is none: put a valid one into kie.api_key")
 
 
 def explained(install: Install, track: str, **changes: Any) -> dict[str, Any]:

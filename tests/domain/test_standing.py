@@ -146,6 +146,18 @@ def test_a_track_that_the_gate_holds_back_still_asks_its_overdue_task() -> None:
     assert (held.due_at, held.held) == (NOW + MINUTE, SHAPE)
 
 
+@pytest.mark.parametrize(
+    ("the_track", "the_memory"), [(track(TASK), memory()), (track(), memory(song=None))], ids=["task", "song"]
+)
+def test_a_track_that_would_ask_kie_next_waits_for_a_key_that_kie_takes(the_track: Track, the_memory: Memory) -> None:
+    refused = SHUT[Reason.UNAUTHORIZED]
+    held = stands(the_track, the_memory, refused)
+    assert (held.due_at, held.held) == (None, GateName.KEY)
+    for gate in (GATE, replace(refused, now=NOW + MINUTE)):
+        asks = stands(the_track, the_memory, gate)
+        assert (asks.due_at, asks.held) == (NOW, None)
+
+
 def test_who_would_buy_stands_as_the_gate_says_now() -> None:
     shut = replace(GateView(NOW), paused=True)
     waiting = Stood(State.MISSING, Reason.BUDGET, SHAPE, False)
