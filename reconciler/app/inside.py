@@ -73,12 +73,12 @@ def looked_into(settings: Settings) -> Iterator[Reader]:
 
 
 @contextmanager
-def opened(settings: Settings, heard: TimeHeard | None = None) -> Iterator[Database]:
+def opened(settings: Settings, heard: TimeHeard | None = None, *, works: bool = True) -> Iterator[Database]:
     """The app's database to work in; our tables are created or updated. DatabaseError says what is wrong with it.
 
-    `heard` is told the server's time before anything is done, see Connection.
+    `heard` is told the server's time before anything is done, see Connection. `works`: see `open_database`.
     """
-    database = open_database(_where(settings), policy_of(settings), heard=heard)
+    database = open_database(_where(settings), policy_of(settings), heard=heard, works=works)
     try:
         yield database
     finally:

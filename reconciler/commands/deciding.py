@@ -178,6 +178,6 @@ def _retried(amended: Amended) -> str:
 
 @contextmanager
 def deciding(settings: Settings) -> Iterator[Decisions]:
-    """Creates or updates the own tables."""
-    with opened(settings) as database:
+    """Creates or updates the own tables. Who may not write the app's rows may decide: to stop, above all."""
+    with opened(settings, works=False) as database:
         yield Decisions(settings, database, policy_of(settings))

@@ -181,17 +181,21 @@ def open_database(
     owner: str | None = None,
     heard: TimeHeard | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
+    works: bool = True,
 ) -> Database:
     """Creates or updates our tables. `owner`: by what name tracks are leased; by default one of this process. `heard`:
-    see Connection; it is told the time before this returns."""
+    see Connection; it is told the time before this returns. `works`: False for whoever leaves the app's rows alone, and
+    need not have the right to write them nor take note of a changed configuration."""
     connection = connect(where.url, now, schema=where.schema, busy_timeout_s=busy_timeout_s)
     connection.heard = heard or connection.heard
     try:
         app = probe(connection, where.table, where.columns)
-        written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
-        refuse_missing_rights(connection, app, written)
+        if works:
+            written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
+            refuse_missing_rights(connection, app, written)
         migrations.migrate(connection)
-        look_again_if_changed(connection, policy)
+        if works:
+            look_again_if_changed(connection, policy)
         leases = SqlLeases(connection, app, policy, owner or _owner(os.getpid()))
         gate, finder = SqlGate(connection, app, policy), SqlFinder(connection, app, policy)
         return Database(connection, app, finder, leases, gate, Notes(connection), Callbacks(connection))

@@ -87,8 +87,8 @@ class Home:
     def reader(self, role: str, **where: Any) -> Reader:
         return open_reader(Where(self.url(role), **where), Policy())
 
-    def database(self, role: str, **where: Any) -> Database:
-        return open_database(Where(self.url(role), **where), Policy())
+    def database(self, role: str, *, works: bool = True, **where: Any) -> Database:
+        return open_database(Where(self.url(role), **where), Policy(), works=works)
 
     def tables(self) -> set[str]:
         """Ours."""

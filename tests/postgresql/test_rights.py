@@ -319,6 +319,16 @@ def test_no_work_begins_without_a_right(home: Home, taken: str) -> None:
         refuse_missing_rights(connection, probe(connection, "tracks"), ("image_url", "resolution", "updated_at"))
 
 
+def test_who_may_not_write_pictures_any_more_can_still_be_paused(home: Home) -> None:
+    role = home.guest()
+    home.database(role).close()
+    home.sql(f"REVOKE UPDATE (image_url) ON tracks FROM {role}")
+    with pytest.raises(DatabaseDenied):
+        home.database(role)
+    with closing(home.database(role, works=False)) as database:
+        assert database.gate.pause(paused=True)
+
+
 def test_a_schema_that_may_be_made_is_no_problem(home: Home) -> None:
     role = home.guest()
     home.sql(f"DROP SCHEMA reconciler; GRANT CREATE ON DATABASE {home.name} TO {role}")
