@@ -62,9 +62,8 @@ def _reopen(decisions: "Decisions", named: "Sequence[str]", *, yes: bool, as_jso
 
     given_up = None if yes else decisions.given_up(named)
     if given_up is not None and (number := given_up.to_be_tried):
-        each = "it may buy" if number == 1 else "each may buy"
-        what = f"{_tracks(number)} given up, to be tried again; {each} one picture more"
-        _confirm(what, decisions, number, besides=_to_be_mended(given_up.to_be_mended))
+        what = f"{_tracks(number)} given up, to be tried again; {_may_buy(number, given_up.orders)}"
+        _confirm(what, decisions, given_up.orders, besides=_to_be_mended(given_up.to_be_mended))
     decided: list[Decided] = []
     try:
         with living(output.err(), shown := Text("re-opening")):
@@ -83,9 +82,9 @@ def _let_through(decisions: "Decisions", reason: "Reason", *, yes: bool, as_json
     from reconciler.domain.states import Reason
 
     of_hosts, waiting = reason is Reason.HOST_SUSPECT, decisions.held_for(reason)
-    orders = waiting if of_hosts else len(decisions.closed(reason))
+    orders = waiting * max(decisions.policy.per_track, 1) if of_hosts else len(decisions.closed(reason))
     if orders and not yes:
-        what = "each may buy one picture more" if of_hosts else f"{_orders(orders)} let through to see"
+        what = _may_buy(waiting, orders) if of_hosts else f"{_orders(orders)} let through to see"
         _confirm(f"{_tracks(waiting)} held back for {reason}; {what}", decisions, orders)
     count = (decisions.release_hosts() if of_hosts else decisions.let_through(reason)) if orders else 0
     if as_json:
@@ -99,6 +98,12 @@ def _let_through(decisions: "Decisions", reason: "Reason", *, yes: bool, as_json
 
 def _tracks(number: int) -> str:
     return "1 track is" if number == 1 else f"{number} tracks are"
+
+
+def _may_buy(tracks: int, orders: int) -> str:
+    if orders > tracks:
+        return f"as many as {orders} pictures may be bought, if what comes is not taken"
+    return f"{'it' if tracks == 1 else 'each'} may buy one picture more"
 
 
 def _to_be_mended(number: int) -> str:

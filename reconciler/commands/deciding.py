@@ -1,6 +1,5 @@
 """An operator's decisions: `retry`, `ignore`, `pause` and `resume`."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.app.inside import known_track, looked_into, opened
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database
-from reconciler.domain.amending import REOPENS_GATE, reopened, stays_given_up
+from reconciler.domain.amending import REOPENS_GATE, orders_left, reopened, stays_given_up
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
@@ -36,10 +35,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """How many tracks are: of those that can be tried again, and of those whose rows must be mended first."""
+    """How many tracks are: of those that can be tried again, and of those whose rows must be mended first. `orders`:
+    the purchases that may be made for the first."""
 
     to_be_tried: int
     to_be_mended: int
+    orders: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,13 @@ class Decisions:
     def given_up(self, track_ids: Sequence[str]) -> GivenUp:
         """How many of them."""
         found = [seen for track_id in track_ids if (seen := self.seen(track_id)) is not None]
-        stay = Counter(stays_given_up(case) for case, stands in found if stands.state is State.FAILED)
-        return GivenUp(stay[False], stay[True])
+        cases = [case for case, stands in found if stands.state is State.FAILED]
+        tried = [case for case in cases if not stays_given_up(case)]
+        return GivenUp(len(tried), len(cases) - len(tried), sum(map(orders_left, tried)))
 
-    def price(self, tracks: int) -> float:
-        """Credits that one purchase for each of them costs at most."""
-        return tracks * max((price for _, price in shapes(self.policy)), default=0.0)
+    def price(self, orders: int) -> float:
+        """Credits that they cost at most."""
+        return orders * max((price for _, price in shapes(self.policy)), default=0.0)
 
     def retry(self, track_id: str) -> Decided:
         """Re-open a track that is given up, and grant it one purchase beyond its limits. Any other is left alone."""

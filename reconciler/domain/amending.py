@@ -30,6 +30,12 @@ def stays_given_up(case: Case) -> bool:
     return isinstance(plan(replace(case, memory=reopened(case))), GiveUp)
 
 
+def orders_left(case: Case) -> int:
+    """How many purchases may be made for the track once it is re-opened."""
+    mine, policy, granted = case.memory.purchases, case.policy, _granted(case)
+    return granted + min(policy.per_track - purchases.spent(mine), policy.attempts_per_track - purchases.attempts(mine))
+
+
 def _granted(case: Case) -> int:
     """So much that one purchase is within the limits: saying it twice grants no more."""
     mine, policy = case.memory.purchases, case.policy

@@ -8,7 +8,15 @@ from hypothesis import event, given, settings
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy, Fetch, GiveUp, Measure, Wait, Write
-from reconciler.domain.amending import created, lost_orders, not_created, reopened, same_prompt, stays_given_up
+from reconciler.domain.amending import (
+    created,
+    lost_orders,
+    not_created,
+    orders_left,
+    reopened,
+    same_prompt,
+    stays_given_up,
+)
 from reconciler.domain.case import Case
 from reconciler.domain.look import Absent, Small
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, TaskState, Track, Verdict
@@ -255,6 +263,23 @@ def test_where_the_limits_leave_room_nothing_is_granted() -> None:
     one = case(track(), memory(purchases=REFUSED))
     assert after(one).memory.granted == 0
     assert after(case(track(), memory(granted=4))).memory.granted == 4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "per_track", "attempts", "left"),
+    [
+        (Verdict.FAILED, 3, 6, 3),
+        (Verdict.FAILED, 3, 3, 1),
+        (Verdict.REJECTED, 6, 6, 4),
+        (Verdict.REJECTED, 2, 6, 1),
+        (Verdict.REJECTED, 0, 0, 1),
+    ],
+)
+def test_once_re_opened_as_many_orders_are_left_as_its_limits_leave_and_one_at_least(
+    verdict: Verdict, per_track: int, attempts: int, left: int
+) -> None:
+    one = case(track(), spent(verdict, 2), per_track=per_track, attempts_per_track=attempts)
+    assert orders_left(one) == left
 
 
 def test_prompts_refused_before_may_be_asked_for_once_more_and_failures_before_need_no_pause() -> None:
