@@ -370,6 +370,10 @@ class Gate(Protocol):
         """`shape`: only what was closed for this one."""
         ...
 
+    def try_once(self, shape: str) -> bool:
+        """Let one order of a shape through whose request Kie called wrong. False: it did not."""
+        ...
+
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Tell the breaker how a call to the provider went; faults are the provider's own, never refusals."""
         ...

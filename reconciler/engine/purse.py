@@ -2,11 +2,22 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
-from reconciler.domain.findings import OURS, Accepted, AnswerLost, Creation, Credits, Finding, NothingMade, Trouble
+from reconciler.domain.findings import (
+    OURS,
+    Accepted,
+    AnswerLost,
+    Creation,
+    Credits,
+    Finding,
+    NothingMade,
+    Refusal,
+    Trouble,
+)
 from reconciler.domain.gate import GateName, GateView, NotNow, places, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
@@ -19,6 +30,8 @@ from reconciler.engine.lately import Lately
 from reconciler.ports import Clock, DatabaseError, Gate, Held
 
 FRESH_FOR = timedelta(seconds=1)
+_OF_THE_REQUEST = frozenset({Refusal.REQUEST, Refusal.CONTENT})
+"""All other refusals say nothing of it."""
 
 
 class Purse:
@@ -182,20 +195,23 @@ class Purse:
             self._view = None
             self._gate.close(closure)
             self._tell(GateClosed(closure))
+        if isinstance(finding, NothingMade) and finding.refusal not in _OF_THE_REQUEST and self._is_trial(order):
+            self._view = None
+            self._gate.try_once(order.shape)
         if isinstance(finding, NothingMade) and finding.refusal in OURS:
             return
-        if isinstance(finding, Accepted) and order is not None:
-            self._trial_passed(order)
+        if isinstance(finding, Accepted) and self._is_trial(order):
+            self._view = None
+            self._gate.reopen(GateName.REQUEST_REJECTED, order.shape)
         troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
         self._hear(healthy=not troubled, bought=isinstance(finding, Creation))
 
-    def _trial_passed(self, order: Purchase) -> None:
-        """Kie took a request that it had called wrong. Where only tasks fail it takes all those that are under way."""
-        name = GateName.REQUEST_REJECTED
-        closed = (c.at for c in self.view().closures if c.name is name and c.shape == order.shape)
-        if any(at <= order.at for at in closed):
-            self._view = None
-            self._gate.reopen(name, order.shape)
+    def _is_trial(self, order: Purchase | None) -> TypeGuard[Purchase]:
+        """Of a request that Kie had called wrong. Where only tasks fail it takes all those that are under way."""
+        if order is None:
+            return False
+        rejected = (c for c in self.view().closures if c.name is GateName.REQUEST_REJECTED and c.shape == order.shape)
+        return any(closure.at <= order.at for closure in rejected)
 
     def _hear(self, *, healthy: bool, bought: bool) -> None:
         before = self.view().breaker

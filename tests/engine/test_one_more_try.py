@@ -64,6 +64,17 @@ def test_every_other_answer_leaves_it_closed(
     assert closed(database) == {shape(world)[0], "other"}
 
 
+@pytest.mark.parametrize("refused", [Refused.CREDITS, Refused.RATE, Refused.OUTAGE, Refused.KEY, Refused.STOPPED])
+def test_an_answer_that_says_nothing_of_the_request_leaves_the_try_to_the_next(
+    world: World, database: Database, purse: Purse, refused: Refused
+) -> None:
+    purse.heard(NothingMade(refused, Call.REJECTED, "x"), ordered(world))
+    (tried,) = (c.shape for c in database.gate.view().closures if c.trial)
+    assert tried == shape(world)[0]
+    purse.heard(Accepted("task"), ordered(world))
+    assert closed(database) == {"other"}
+
+
 def test_where_nothing_is_closed_nothing_is_opened(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
