@@ -25,7 +25,7 @@ def adopt(decisions: Decisions, track_id: str, task_id: str, *, force: bool) -> 
     held = decisions.database.leases.peek(track_id)
     prompts = (*_prompts(held.track, decisions.policy), *(purchase.prompt for purchase in held.memory.purchases))
     answer = ask(decisions, task_id)
-    doubts = [*_owned(handing, track_id, task_id), *_doubts(answer, prompts), *_fruitless(answer)]
+    doubts = [*_owned(handing, track_id, task_id), *_doubts(answer, prompts), *_fruitless(answer, held.memory)]
     if doubts and not force:
         raise Declined(f"{'; '.join(doubts)}. Nothing was changed; --force hands it over all the same")
 
@@ -90,12 +90,14 @@ def _typed(*ids: str) -> str:
 
 
 def _asked_anew(handing: Handing, case: Case, task_id: str) -> Memory:
-    """The memory without what Kie once said against the task. Under the lease: nobody else saves it for this track."""
+    """The memory without what Kie once said against the task, and what was found wanting in its pictures. Under the
+    lease: nobody else saves it for this track."""
     handing.forget_end(task_id)
     tasks = dict(case.memory.tasks)
+    pictures = tasks[task_id].urls if task_id in tasks else ()
     if task_id in tasks and tasks[task_id].state in (TaskState.GONE, TaskState.FAILED):
         tasks[task_id] = Task(task_id, first_seen=case.now)
-    return replace(case.memory, tasks=tasks)
+    return replace(case.memory.without_ailments(*pictures), tasks=tasks)
 
 
 def _handed_over(task_id: str, state: State | None) -> str:
@@ -150,9 +152,16 @@ def _doubts(answer: TaskAnswer, prompts: Sequence[str]) -> Iterator[str]:
             pass
 
 
-def _fruitless(answer: TaskAnswer) -> Iterator[str]:
-    if isinstance(answer, Failed):
-        yield f"Kie ended the task without a picture ({_short(answer.detail)})"
+def _fruitless(answer: TaskAnswer, memory: Memory) -> Iterator[str]:
+    match answer:
+        case Failed(detail=detail):
+            yield f"Kie ended the task without a picture ({_short(detail)})"
+        case Succeeded(urls=urls):
+            found = [memory.ailing(url) for url in urls]
+            if all(ailment.dead or ailment.flaw is not None for ailment in found):
+                yield f"its picture was not taken ({_short(found[0].detail)})"
+        case _:
+            pass
 
 
 def _prompts(track: Track | None, policy: Policy) -> Sequence[str]:

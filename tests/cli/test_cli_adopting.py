@@ -182,6 +182,22 @@ def test_a_task_that_ended_without_a_picture_is_refused_unless_forced(install: I
     assert adopted(install, "--force")
 
 
+def test_a_task_whose_picture_was_not_taken_is_refused_unless_forced_and_looked_at_again_then(install: Install) -> None:
+    install.kie.script.when(Succeed(run=timedelta(0), width=160, height=90))
+    install.configure(budget__per_track="1")
+    install.add("a")
+    run(install)
+    ((task_id,),) = (tuple(row.values()) for row in install.sql("SELECT task_id FROM reconciler_purchase"))
+    install.configure(budget__per_track="2")
+    assert declined(install, "adopt", "a", task_id).startswith("its picture was not taken (too_small: 160x90 is below")
+    loaded = len(install.kie.book.visits_of("file"))
+    decided(install, "adopt", "a", task_id, "--force")
+    install.configure(budget__per_track="1")
+    run(install)
+    assert len(install.kie.book.visits_of("file")) == loaded + 1
+    assert len(install.kie.book.creations) == 1
+
+
 def test_a_kie_that_cannot_be_asked_is_told_and_may_be_overruled(paid: Install) -> None:
     paid.kie.script.when(SERVER_ERROR, operation="record")
     assert declined(paid, "adopt", "a", PAID).startswith("Kie could not be asked about it (server_error: ")
