@@ -48,7 +48,8 @@ def confirmations(case: Case) -> Iterator[AskTask | Wait]:
     lost = {purchase.token for purchase in case.memory.purchases if purchase.lost(case.now)}
     for callback in unheeded(case.memory):
         ailment = case.memory.ailing(name_of(callback.task_id))
-        if callback.token not in lost or not callback.task_id or ailment.dead or case.tried_for_long(ailment):
+        in_vain = ailment.dead or case.long_faulty(ailment.first_fault, ailment.retry_at)
+        if callback.token not in lost or not callback.task_id or in_vain:
             continue
         if ailment.retry_at is not None and ailment.retry_at > case.now:
             yield Wait(ailment.retry_at, State.UNKNOWN, Reason.UNKNOWN_PURCHASE)

@@ -121,10 +121,6 @@ class Case:
     def hopeless(self, ailment: Ailment) -> GiveUp | None:
         return GiveUp(ailment.reason) if ailment.reason is not None and ailment.hopeless(self.now) else None
 
-    def tried_for_long(self, ailment: Ailment) -> bool:
-        """In vain."""
-        return self.long_faulty(ailment.first_fault, ailment.retry_at)
-
     def long_faulty(self, since: datetime | None, due: datetime | None) -> bool:
         return long_faulty(since, due, self.now)
 

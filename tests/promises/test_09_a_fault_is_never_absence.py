@@ -7,6 +7,7 @@ called dead and nobody is given up; when it ends, the track is helped by what wa
 import io
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -503,25 +504,15 @@ def test_a_song_that_was_lost_is_not_waited_for(world: World) -> None:
     bought_instead(world, world.run())
 
 
-def test_a_stored_picture_that_is_surely_gone_is_replaced(world: World) -> None:
-    """The store answers, has its marker, and says three times over a day that there is no such file."""
+@pytest.mark.parametrize(
+    "befalls", [Path.unlink, lambda file: file.write_bytes(b"others")], ids=["no such file", "named, of other bytes"]
+)
+def test_a_stored_picture_that_is_surely_gone_is_replaced(world: World, befalls: Callable[[Path], object]) -> None:
+    """The store answers, has its marker, and says so three times over a day."""
     world.add("t", extended_prompt_image="our own")
     world.run()
     key = world.policy.key_of(world.row("t")["image_url"]) or ""
-    (world.path.parent / "images" / key).unlink()
-    world.pass_time(timedelta(days=2))
-    live(world, timedelta(hours=23))
-    assert len(world.kie.book.purchases) == 1
-    result = live(world, timedelta(days=2))
-    assert result.states == {(State.OK, None): 1}
-    assert belongs_to(world.picture("t") or b"", "our own")
-
-
-def test_a_stored_picture_whose_bytes_are_others_is_replaced_although_the_store_names_it(world: World) -> None:
-    world.add("t", extended_prompt_image="our own")
-    world.run()
-    key = world.policy.key_of(world.row("t")["image_url"]) or ""
-    (world.path.parent / "images" / key).write_bytes(b"others")
+    befalls(world.path.parent / "images" / key)
     world.pass_time(timedelta(days=60))
     live(world, timedelta(hours=23))
     assert len(world.kie.book.purchases) == 1
