@@ -85,6 +85,10 @@ def _let_go(db: File) -> None:
         other.close_unused()
 
 
+_DURABLE = {"synchronous": "EXTRA"}
+"""An order that is sent must be known after a power cut, too: by default, a journal that is deleted may come back, and
+with it what was there before. It is a setting of the connection, not of the file."""
+
 _BEGIN = {Kind.READING: "DEFERRED", Kind.WRITING: "IMMEDIATE", Kind.GATE: "IMMEDIATE"}
 """A deferred transaction that reads first and writes then fails at once where another one wrote in between."""
 
@@ -290,6 +294,7 @@ def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[Fil
         uri=True,
         timeout=busy_timeout_s,
         field_types=FIELD_TYPES,
+        pragmas=_DURABLE,
     )
     for function, name in ((_sha256, "sha256"), (_instant, "instant"), (_is_text, "is_text")):
         db.register_function(function, f"reconciler_{name}", 1, deterministic=True)

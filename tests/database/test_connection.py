@@ -114,6 +114,17 @@ def test_the_journal_mode_stays(app: Any, mode: str) -> None:
 
 
 @pytest.mark.sqlite
+def test_what_was_committed_is_known_after_a_power_cut(app: Any) -> None:
+    """A journal that is deleted is gone for good only once its folder is synced, which is what "extra" is."""
+    extra = 3
+    with closing(connect(app.url, now)) as connection:
+        for _ in range(2):  # one that was closed is made anew as it was
+            with connection.writing():
+                assert connection.db.execute_sql("PRAGMA synchronous").fetchone() == (extra,)
+            connection.db.close()
+
+
+@pytest.mark.sqlite
 def test_a_locked_database_is_an_error_after_the_timeout(app: Any) -> None:
     connection = app.ready(busy_timeout_s=0.01)
     with closing(sqlite3.connect(app.path)) as other:
