@@ -364,7 +364,9 @@ class Gate(Protocol):
 
     def balance(self, credits: float, asked_at: datetime) -> None: ...
 
-    def close(self, closure: Closure) -> None: ...
+    def close(self, closure: Closure) -> Closure:
+        """What holds then: a closure of the same that lasts longer, by whichever process, is not cut short."""
+        ...
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
         """`shape`: only what was closed for this one."""

@@ -18,6 +18,7 @@ from reconciler.database.tables import ANEW, Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import heard
+from reconciler.domain.closing import lengthened
 from reconciler.domain.gate import Closure, GateName, GateView, NotNow, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
@@ -58,9 +59,13 @@ class SqlGate:
         if not self.jumps.found(ahead, now):
             return self.reader.read(gate, now)
         with self.connection.writing(gate=True) as now:
-            (ahead,) = self.connection.ask(self.jumps.asked(now))
-            self._mend(ahead, now)
-            return self.reader.view(now)
+            return self._view(now)
+
+    def _view(self, now: datetime) -> GateView:
+        """Under the gate's lock."""
+        (ahead,) = self.connection.ask(self.jumps.asked(now))
+        self._mend(ahead, now)
+        return self.reader.view(now)
 
     def _look(self, lease: Lease, now: datetime) -> tuple[GateView, Held | None]:
         """The gate; and the track as it is now, if the lease holds."""
@@ -95,17 +100,20 @@ class SqlGate:
             newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
             self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
 
-    def close(self, closure: Closure) -> None:
-        row = {
-            Closed.name: closure.name,
-            Closed.shape: closure.shape or "",
-            Closed.at: closure.at,
-            Closed.until: closure.until,
-            Closed.detail: closure.detail,
-            Closed.trial: closure.trial,
-        }
-        with self.connection.writing(gate=True, own=True):
+    def close(self, closure: Closure) -> Closure:
+        with self.connection.writing(gate=True, own=True) as now:
+            same = (c for c in self._view(now).closures if (c.name, c.shape) == (closure.name, closure.shape))
+            holds = lengthened(closure, next(same, None))
+            row = {
+                Closed.name: holds.name,
+                Closed.shape: holds.shape or "",
+                Closed.at: holds.at,
+                Closed.until: holds.until,
+                Closed.detail: holds.detail,
+                Closed.trial: holds.trial,
+            }
             self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
+        return holds
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
         with self.connection.writing(gate=True, own=True):

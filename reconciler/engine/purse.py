@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
+from reconciler.domain.closing import UNHEALTHY, closure_for
 from reconciler.domain.findings import (
     OURS,
     Accepted,
@@ -191,10 +191,8 @@ class Purse:
         shape = order.shape if order is not None else None
         closure = closure_for(finding, shape, self._policy, self._clock())
         if closure is not None:
-            closure = lengthened(closure, next((c for c in self.view().closures if c.name is closure.name), None))
             self._view = None
-            self._gate.close(closure)
-            self._tell(GateClosed(closure))
+            self._tell(GateClosed(self._gate.close(closure)))
         if isinstance(finding, NothingMade) and finding.refusal not in _OF_THE_REQUEST and self._is_trial(order):
             self._view = None
             self._gate.try_once(order.shape)

@@ -256,6 +256,15 @@ def test_closures(app: Any, till: Till) -> None:
     till.bought()
 
 
+def test_what_closes_the_gate_for_longer_holds(app: Any, till: Till) -> None:
+    now = app.clock()
+    long, short = (Closure(GateName.RATE_LIMIT, now, now + length) for length in (60 * SECOND, SECOND))
+    assert till.gate.close(long) == long
+    assert till.gate.close(short) == long
+    assert till.gate.close(other := replace(short, shape="other")) == other
+    assert set(till.gate.view().closures) == {long, other}
+
+
 def test_the_breaker_is_remembered(app: Any, till: Till) -> None:
     till.gate.heard(healthy=True, bought=False)
     assert app.sql("SELECT breaker FROM reconciler_gate") == [(None,)], "nothing new, nothing written"
@@ -482,6 +491,14 @@ def test_closures_and_pauses_keep_their_length(app: Any, till: Till) -> None:
     app.clock.on(seconds=1)
     assert till.gate.view().closures == view.closures, "mended once"
     assert _until_retried(app, till) == pause - SECOND, "mended once"
+
+
+def test_a_closure_of_before_the_clock_was_set_back_makes_none_longer_than_it_was(app: Any, till: Till) -> None:
+    app.clock.on(days=30)
+    till.gate.close(Closure(GateName.CREDITS, app.clock(), app.clock() + 10 * SECOND))
+    app.clock.on(days=-30)
+    now = app.clock()
+    assert till.gate.close(Closure(GateName.CREDITS, now, now + SECOND)).until == now + 10 * SECOND
 
 
 def test_a_breaker_that_is_probed_keeps_its_hold_too(app: Any, till: Till) -> None:

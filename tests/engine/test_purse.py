@@ -1,5 +1,6 @@
 """What a run may spend, when the credit call is due, and what answers teach the gate."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -378,6 +379,36 @@ def test_the_next_answer_does_not_open_the_gate_sooner(
     one.heard(short)
     (closure,) = database.gate.view().closures
     assert closure.until == start + 60 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        (
+            Trouble(Call.RATE_LIMITED, "429", Refusal.RATE, retry_after_s=3600),
+            Trouble(Call.RATE_LIMITED, "430", Refusal.RATE),
+        ),
+        (
+            Trouble(Call.NO_CREDITS, "433", Refusal.KEY_CAP),
+            Trouble(Call.NO_CREDITS, "402", Refusal.CREDITS),
+        ),
+    ],
+)
+def test_nor_does_an_answer_to_another_process_that_has_not_seen_it_closed(
+    world: World, database: Database, long: Trouble, short: Trouble
+) -> None:
+    told: list[Event] = []
+    with closing(world.open("two")) as another:
+        one, other = purse(world, database), purse(world, another, told)
+        other.view()
+        world.pass_time(SECOND / 2)
+        start = world.clock()
+        one.heard(long)
+        world.pass_time(SECOND / 4)
+        other.heard(short)
+    (closure,) = database.gate.view().closures
+    assert closure.until == start + 60 * MINUTE
+    assert told == [GateClosed(closure)], "what holds is told"
 
 
 def test_a_rate_limit_met_again_soon_is_left_alone_for_longer(world: World, database: Database) -> None:
