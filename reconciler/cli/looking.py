@@ -76,7 +76,7 @@ def schema(
     if apply and dialect not in (None, configured):
         refuse(f"--apply works on the configured database, which is {configured}: leave --dialect {dialect} out")
     if apply:
-        with opened(settings):
+        with opened(settings, works=False):
             pass
     tables, index = own_schema(settings, dialect or configured)
     if as_json:

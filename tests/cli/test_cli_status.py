@@ -202,5 +202,7 @@ def test_counts_from_before_the_configuration_was_changed_are_told_to_be(worked:
     assert (status(worked)["outdated"], "counts are from before" in said(worked)) == (True, True)
     worked.call("pause")
     assert status(worked)["outdated"]  # who decides does not wait until all are called
+    worked.call("schema", "--apply")
+    assert status(worked)["outdated"]  # nor does who makes the tables ready for others, by whatever configuration
     worked.call("run", "--once", "--due-only", "--timeout", "20s")
     assert not status(worked)["outdated"]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from reconciler.cli import app as command_line
 from reconciler.commands.checking.database import check_database
 from reconciler.commands.checking.lines import Line, Outcome
 from reconciler.config import Settings
@@ -113,6 +115,13 @@ def home_on(server: Server, bouncer: Bouncer | None = None, schema: str = APP_SC
 def home(postgres: Server) -> Iterator[Home]:
     with home_on(postgres) as made:
         yield made
+
+
+def called(tmp_path: Path, url: str, *arguments: str) -> Result:
+    config = tmp_path / "config.toml"
+    kie, storage = 'allow_insecure_hosts = ["127.0.0.1"]', f'path = "{tmp_path}/images"'
+    config.write_text(f'[database]\nurl = "{url}"\n[kie]\n{kie}\n[storage]\n{storage}\n')
+    return CliRunner().invoke(command_line, ["--config", str(config), *arguments])
 
 
 def said(lines: Sequence[Line], outcome: Outcome, what: str | None = None) -> list[str]:

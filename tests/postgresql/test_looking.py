@@ -7,27 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from reconciler.cli import app as command_line
 from reconciler.commands.checking.lines import UNFIT, Outcome
 from reconciler.database import DatabaseReadOnly, Where, open_database
 from reconciler.database.tables import OWN
 from reconciler.domain.policy import Policy
 from reconciler.ports import Commit
 from tests.postgres import SUPERUSER, Server
-from tests.postgresql.guest import APP_SCHEMA, TRACK, URL, Home, home, home_on, said, worked
+from tests.postgresql.guest import APP_SCHEMA, TRACK, URL, Home, called, home, home_on, said, worked
 
 __all__ = ["home"]
 
 pytestmark = pytest.mark.slow
-
-
-def called(tmp_path: Path, url: str, *arguments: str) -> Result:
-    config = tmp_path / "config.toml"
-    kie, storage = 'allow_insecure_hosts = ["127.0.0.1"]', f'path = "{tmp_path}/images"'
-    config.write_text(f'[database]\nurl = "{url}"\n[kie]\n{kie}\n[storage]\n{storage}\n')
-    return CliRunner().invoke(command_line, ["--config", str(config), *arguments])
 
 
 # -- readers -----------------------------------------------------------------------------------------------------------
