@@ -101,6 +101,20 @@ def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
     return RowImage(text, inline=_is_cut(track, kind), identity=track.image.identity)
 
 
+def is_undone(track: Track, memory: Memory, policy: Policy) -> bool:
+    """Our last write stood when the row was last looked at, and stands no more."""
+    if memory.written is None:
+        return False
+    ours = _picture_at(memory.written.url, policy)
+    return _picture_at(memory.seen or "", policy) == ours != _picture_at(track.image.identity, policy)
+
+
+def _picture_at(url: str, policy: Policy) -> str:
+    """In our store the same, whatever query is put behind its URL."""
+    key = policy.key_of(url) if urls.kind_of(url, policy) is urls.Kind.OURS else None
+    return key or url
+
+
 def _known_key(track: Track, memory: Memory) -> str | None:
     """Under which the row's picture lies in our store, though `public_url` moved since it was measured or written."""
     sighting, written = memory.sighting, memory.written

@@ -28,7 +28,7 @@ from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFoun
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.gate import NotNow
 from reconciler.domain.learn import learn, notice, noticed
-from reconciler.domain.look import Good, Unmeasured
+from reconciler.domain.look import Good, Unmeasured, is_undone
 from reconciler.domain.model import Cell, Memory, Purchase, Track
 from reconciler.domain.plan import farewell, plan
 from reconciler.domain.policy import Policy
@@ -135,7 +135,7 @@ class Steps:
         if track is None:
             self._start_gone(held)
             return
-        if _undone(held.memory, track):
+        if is_undone(track, held.memory, self._policy):
             self._tell(Overwritten(track.id))
         known = self._planned.get(track.id)
         case, action = known if known is not None else _planned(track, held, self._policy)
@@ -450,7 +450,3 @@ def told(job: Job, answer: Finding | Exception, *, provider_fails: bool) -> Find
 def _is_its_own(task_id: str, memory: Memory) -> bool:
     """Nobody else waits to know what became of the task; and no picture of the track has taken the process down."""
     return memory.interruptions == 0 and any(purchase.task_id == task_id for purchase in memory.purchases)
-
-
-def _undone(memory: Memory, track: Track) -> bool:
-    return memory.written is not None and memory.seen == memory.written.url != track.image.identity

@@ -4,7 +4,18 @@ from datetime import timedelta
 import pytest
 
 from reconciler.domain.actions import RowImage, StoredKey
-from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, is_picture, look_at
+from reconciler.domain.look import (
+    Absent,
+    Dying,
+    Good,
+    Larger,
+    Look,
+    Small,
+    Unmeasured,
+    is_picture,
+    is_undone,
+    look_at,
+)
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Written
 from reconciler.domain.policy import Fit, Policy, Target
 from reconciler.domain.states import Flaw
@@ -144,6 +155,24 @@ def test_a_picture_that_was_measured_in_our_store_is_ours_wherever_public_url_mo
     found = look(old, memory(sighting=seen(old, key=KEY)))
     assert found == Dying(StoredKey(KEY, memory().song_id), None)
     assert isinstance(look(DURABLE, memory(sighting=seen(old, key=KEY))), Unmeasured), "another picture"
+
+
+def test_a_write_is_undone_by_another_picture_and_by_no_query_behind_its_url() -> None:
+    def undone(shows: str | None, last: str | None, wrote: str = OURS, key: str | None = KEY) -> bool:
+        return is_undone(track(shows), memory(seen=last, written=Written(wrote, key, NOW, NOW)), POLICY)
+
+    another = POLICY.url_of("tracks/t1/bbbb.jpg")
+    signed = f"{OURS}{PRESIGNED[PRESIGNED.index('?') :]}"
+    for shown in (None, "", DURABLE, another, signed):
+        assert undone(shown, OURS)
+        assert undone(shown, f"{OURS}?v=2")
+        assert not undone(shown, another), "it was when the row was last looked at"
+        assert not undone(shown, None)
+    for shown in (OURS, f"{OURS}?v=3", f"{OURS}#top"):
+        assert not undone(shown, OURS)
+        assert not undone(shown, f"{OURS}?v=2")
+    assert undone(f"{DURABLE}?v=2", DURABLE, DURABLE, None), "elsewhere that may be another picture"
+    assert not is_undone(track(DURABLE), memory(seen=OURS), POLICY), "we wrote nothing"
 
 
 def test_good_pictures_are_measured_again_a_day_later_then_every_month() -> None:

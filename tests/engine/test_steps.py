@@ -185,6 +185,20 @@ def test_a_write_found_undone_is_told(make_world: MakeWorld) -> None:
     assert sum(isinstance(event, Overwritten) for event in world.events) == 1
 
 
+def test_a_query_that_somebody_puts_behind_our_url_undoes_nothing(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run()
+    ours = world.row("t000")["image_url"]
+    for query in ("?v=2", "?v=3", "", "?v=4"):
+        world.pass_time(DAY)
+        world.sql("UPDATE tracks SET image_url = ?", ours + query)
+        assert world.run().writes == 0
+        assert not any(isinstance(event, Overwritten) for event in world.events)
+    world.sql("UPDATE tracks SET image_url = NULL")
+    assert world.run().resolved == {How.RESTORED: 1}
+    assert sum(isinstance(event, Overwritten) for event in world.events) == 1
+
+
 def test_an_inline_picture_is_read_whole_when_it_is_fetched(make_world: MakeWorld) -> None:
     world = make_world(per_day=0)
     data = base64.b64encode(paint("inline", 160, 90, "PNG")).decode()
