@@ -93,11 +93,10 @@ def _asked_anew(handing: Handing, case: Case, task_id: str) -> Memory:
     """The memory without what Kie once said against the task, and what was found wanting in its pictures. Under the
     lease: nobody else saves it for this track."""
     handing.forget_end(task_id)
-    tasks = dict(case.memory.tasks)
-    pictures = tasks[task_id].urls if task_id in tasks else ()
-    if task_id in tasks and tasks[task_id].state in (TaskState.GONE, TaskState.FAILED):
-        tasks[task_id] = Task(task_id, first_seen=case.now)
-    return replace(case.memory.without_ailments(*pictures), tasks=tasks)
+    task = case.memory.task(task_id, case.now)
+    if task.urls or task.state is TaskState.RUNNING:
+        return case.memory.without_ailments(*task.urls)
+    return case.memory.with_task(Task(task_id, first_seen=case.now))
 
 
 def _handed_over(task_id: str, state: State | None) -> str:
@@ -156,6 +155,8 @@ def _fruitless(answer: TaskAnswer, memory: Memory) -> Iterator[str]:
     match answer:
         case Failed(detail=detail):
             yield f"Kie ended the task without a picture ({_short(detail)})"
+        case Succeeded(urls=()):
+            yield "Kie ended the task without a picture"
         case Succeeded(urls=urls):
             found = [memory.ailing(url) for url in urls]
             if all(ailment.dead or ailment.flaw is not None for ailment in found):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from peewee import JOIN, fn
+from peewee import JOIN, Value, fn
 
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.connection import Connection
@@ -42,8 +42,9 @@ class Handing:
     def forget_end(self, task_id: str) -> None:
         """That Kie knew nothing of the task, or ended it without a picture: it is asked anew. A result stays."""
         with self.connection.writing():
-            ended = Polled.state.in_([TaskState.GONE, TaskState.FAILED])
-            self.connection.delete(Polled, (Polled.id == task_id) & ended)
+            no_urls = Polled.urls == Value((), Polled.urls.db_value, unpack=False)
+            in_vain = (Polled.state != TaskState.RUNNING) & no_urls
+            self.connection.delete(Polled, (Polled.id == task_id) & in_vain)
 
     def _ours(self, task_id: str) -> Iterator[str]:
         for model in (Bought, HandedOver):

@@ -17,6 +17,7 @@ from reconciler.kie.simulated import (
     LOST,
     SERVER_ERROR,
     AnswerPicture,
+    ResultForm,
     Stall,
     Succeed,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reconciler.engine.amend import Amended
+    from reconciler.kie.simulated import Fail
     from tests.cli.conftest import Install
 
 PAID = "5b1f00000000000000000000000000aa"
@@ -175,10 +177,16 @@ def test_a_task_that_kie_does_not_know_is_refused_unless_forced(install: Install
     assert adopted(install, "--force")
 
 
-def test_a_task_that_ended_without_a_picture_is_refused_unless_forced(install: Install) -> None:
-    install.kie.add_task(PAID, prompt=OF_A, behaviour=FAILED_AT_ONCE)
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [(FAILED_AT_ONCE, " ("), (Succeed(run=timedelta(0), result=ResultForm.EMPTY_LIST), ". Nothing was changed")],
+)
+def test_a_task_that_ended_without_a_picture_is_refused_unless_forced(
+    install: Install, behaviour: Fail | Succeed, says: str
+) -> None:
+    install.kie.add_task(PAID, prompt=OF_A, behaviour=behaviour)
     install.add("a")
-    assert declined(install, "adopt", "a", PAID).startswith("Kie ended the task without a picture (")
+    assert declined(install, "adopt", "a", PAID).startswith(f"Kie ended the task without a picture{says}")
     assert adopted(install, "--force")
 
 
@@ -247,9 +255,9 @@ def test_blanks_around_an_id_are_none_of_it(paid: Install, pasted: str, option: 
     assert run(paid)["resolved"] == {"adopted": 1}
 
 
-@pytest.mark.parametrize("state", ["gone", "failed"])
+@pytest.mark.parametrize("state", ["gone", "failed", "succeeded"])
 @pytest.mark.parametrize("named", [True, False])
-def test_a_task_that_was_known_to_be_lost_is_asked_anew(paid: Install, state: str, named: bool) -> None:
+def test_a_task_that_was_known_to_have_no_picture_is_asked_anew(paid: Install, state: str, named: bool) -> None:
     """`named`: it was this track that asked for it."""
     known_as(paid, PAID, state)
     if named:

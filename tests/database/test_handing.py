@@ -111,17 +111,24 @@ def test_once_handed_over_is_enough_and_the_time_is_kept(app: Any, handing: Hand
 
 
 @pytest.mark.parametrize(
-    ("state", "stays"),
-    [(TaskState.RUNNING, True), (TaskState.SUCCEEDED, True), (TaskState.FAILED, False), (TaskState.GONE, False)],
+    ("state", "urls", "stays"),
+    [
+        (TaskState.RUNNING, (), True),
+        (TaskState.SUCCEEDED, ("https://files.example/a.png",), True),
+        (TaskState.SUCCEEDED, (), False),
+        (TaskState.FAILED, (), False),
+        (TaskState.GONE, (), False),
+    ],
 )
-def test_only_a_bad_end_is_forgotten(app: Any, handing: Handing, state: TaskState, stays: bool) -> None:
+def test_only_an_end_without_a_picture_is_forgotten(
+    app: Any, handing: Handing, state: TaskState, urls: tuple[str, ...], stays: bool
+) -> None:
     leases = app.leases()
     app.put("a", image_url=ID)
     held = leases.lease("a")
     for name in (ID, NAMED):
-        saved = leases.memories.saved(
-            [(held.memory.with_task(Task(name, app.clock(), state=state)), frozenset())], None, app.clock()
-        )
+        memory = held.memory.with_task(Task(name, app.clock(), state=state, urls=urls))
+        saved = leases.memories.saved([(memory, frozenset())], None, app.clock())
         leases.connection.ask(*saved)
     handing.forget_end(ID)
     handing.forget_end("never heard of")
