@@ -66,26 +66,27 @@ def store_of(settings: Settings, heard: StoreAsked, proof: Proof | None, known: 
             return NoStore()
 
 
-def reader_of(settings: Settings, known: str | None) -> StoreReader:
-    """The same, unable to write."""
+def reader_of(settings: Settings, known: str | None, *, marked: bool = True) -> StoreReader:
+    """The same, unable to write. `marked`: see LocalReader."""
     match settings.storage.kind:
         case "s3":
-            reader: StoreReader = _s3().S3Reader(access_of(settings), known=known)
+            reader: StoreReader = _s3().S3Reader(access_of(settings), known=known, marked=marked)
             return reader
         case "local":
-            return LocalReader(Path(settings.storage.path), known=known)
+            return LocalReader(Path(settings.storage.path), known=known, marked=marked)
         case "none":
             return EmptyReader()
 
 
 def found_by(settings: Settings, known: str | None) -> StoreReader:
-    """What a run would find. Where neither the database nor the place knows a store, it would begin an empty one."""
+    """What a run would find. Where neither the database nor the place knows a store, it would make the place one, with
+    all that lies there."""
     reader = reader_of(settings, known)
     try:
         if known is None:
             reader.check()
     except FileMissing:
-        return EmptyReader()
+        return reader_of(settings, None, marked=False)
     except StoreError:
         pass  # each track that asks it is told
     return reader

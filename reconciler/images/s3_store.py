@@ -45,7 +45,7 @@ DEFAULT_REGION = "us-east-1"
 
 
 class S3Reader:
-    """ports.StoreReader over a bucket. `known`: see marker.expected."""
+    """ports.StoreReader over a bucket. `known`: see marker.expected. `marked`: as of a directory."""
 
     def __init__(
         self,
@@ -54,8 +54,9 @@ class S3Reader:
         *,
         sleep: Callable[[float], None] = time.sleep,
         known: str | None = None,
+        marked: bool = True,
     ) -> None:
-        self._access, self._heard, self._sleep, self._known = access, heard, sleep, known
+        self._access, self._heard, self._sleep, self._known, self._marked = access, heard, sleep, known, marked
         self._client = _client(access)
 
     def check(self) -> str:
@@ -84,7 +85,7 @@ class S3Reader:
         return Asking(self._access, self._heard, self._sleep, calls)
 
     def _check(self, call: Asking) -> str:
-        return marker.expected(self._found(call), self._known, self._access.place)
+        return marker.expected(self._found(call), self._known, self._access.place) if self._marked else ""
 
     def _found(self, call: Asking) -> str:
         found = self._marker(call)

@@ -95,6 +95,24 @@ def test_the_whole_job_with_a_bucket(install: Install, real: Server, bucket: str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_dry_run_without_our_tables_looks_into_a_bucket_that_a_run_would_adopt(
+    install: Install, real: Server, bucket: str, marked: bool
+) -> None:
+    install.configure(**in_bucket(real, bucket))
+    install.add("a")
+    install.call(*RUN)
+    if not marked:
+        obstore.delete(real.client(bucket), ".reconciler-store")
+    install.sql("UPDATE tracks SET image_url = NULL, resolution = NULL, updated_at = created_at")
+    for table in install.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'reconciler%'"):
+        install.sql(f"DROP TABLE {table['name']}")
+    (told,) = json.loads(install.call("run", "--dry-run", "--json").stdout)["tracks"]
+    assert told["next"] == "fetch and store the picture from our store"
+    assert marked is any(each["path"] == ".reconciler-store" for each in obstore.list(real.client(bucket)).collect())
+
+
+@pytest.mark.slow
 def test_check_tries_a_bucket_and_leaves_nothing_there(install: Install, real: Server, bucket: str) -> None:
     install.configure(**in_bucket(real, bucket))
     place = f"bucket {bucket} at {real.endpoint.removeprefix('http://')}"

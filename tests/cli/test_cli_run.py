@@ -188,16 +188,25 @@ def test_a_dry_run_after_an_outage_tells_of_the_one_order_that_tries_kie_and_of_
     assert [track["reason"] for track in told["tracks"]] == ["due", "gate_closed", "gate_closed"]
 
 
-def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install) -> None:
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install, marked: bool) -> None:
+    """`marked`: its hidden file came back with the pictures."""
     install.add("a")
+    install.add("new", status="generating")
     assert install.call("run", "--once").exit_code == 0
+    if not marked:
+        (install.store / ".reconciler-store").unlink()
     install.sql("UPDATE tracks SET image_url = NULL, resolution = NULL, updated_at = created_at")
     for table in install.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'reconciler%'"):
         install.sql(f"DROP TABLE {table['name']}")
+    install.sql("UPDATE tracks SET status = 'completed'")
     told = json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)
-    (track,) = told["tracks"]
-    assert (told["memory"], told["credits"]) == ("empty", 0)
-    assert track["next"] == "fetch and store the picture from our store"
+    assert (told["memory"], told["purchases"]) == ("empty", 1)
+    assert {track["track"]: track["next"].split(" for ")[0] for track in told["tracks"]} == {
+        "a": "fetch and store the picture from our store",
+        "new": "buy from bytedance/seedream-v4-text-to-image",
+    }
+    assert marked is (install.store / ".reconciler-store").exists()
 
 
 def test_a_dry_run_that_is_stopped_tells_what_it_found_until_then(
