@@ -43,7 +43,7 @@ def learn(case: Case, job: Job, finding: Finding) -> Memory:
 def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memory:
     """The memory after a look at the row: another row, another song, another picture, in need or not."""
     memory = _by_this_target(_by_these_hosts(not_ahead(memory, policy, now), policy), policy)
-    if _is_another_row(memory, track, policy, now):
+    if _is_another_row(memory, track, policy):
         memory = _for_another_row(memory, track, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
         memory = _for_another_song(memory)
@@ -72,11 +72,11 @@ def _by_this_target(memory: Memory, policy: Policy) -> Memory:
     return to_be_judged_anew(memory.without_ailments(*fit), fit) if fit else memory
 
 
-def _is_another_row(memory: Memory, track: Track, policy: Policy, now: datetime) -> bool:
+def _is_another_row(memory: Memory, track: Track, policy: Policy) -> bool:
     """Made under the same id, after the one that was first seen was deleted. A date that has long been there may be of
-    a clock ahead of ours."""
+    a clock ahead of ours; nor does the first one that is known tell anything."""
     born, known = track.created_at, memory.created_at
-    if born is None or born == known or (known is None and born > now):
+    if born is None or known is None or born == known:
         return False
     return born > memory.first_seen + policy.grace
 

@@ -126,15 +126,16 @@ def test_another_row_of_the_same_song_is_given_what_was_made_for_it() -> None:
     [
         (None, LONG_AGO),
         (NOW - 10 * MINUTE, LONG_AGO),
-        (NOW - 10 * MINUTE, None),
+        (BORN, None),
         (NOW + DAY, NOW + DAY),
         (NOW + DAY, None),
     ],
     ids=["unreadable", "seen at its birth", "not known yet", "ahead and known", "ahead"],
 )
 def test_a_row_is_the_same_while_its_date_says_nothing_else(born: datetime | None, known: datetime | None) -> None:
-    before = memory(**OF_THE_ROW_BEFORE | {"first_seen": NOW - HOUR / 4, "created_at": known})
-    after = notice(before, track(created_at=born), POLICY, NOW)
+    first_seen = NOW - HOUR / 4 if known == LONG_AGO else NOW - 9 * DAY
+    before = memory(**OF_THE_ROW_BEFORE | {"first_seen": first_seen, "created_at": known})
+    after = notice(before, track(task_id=None, created_at=born), POLICY, NOW)
     assert (after.first_seen, after.kept, after.created_at) == (before.first_seen, before.kept, born or known)
 
 

@@ -102,6 +102,16 @@ def test_a_row_whose_clock_is_ahead_stays_the_same_row_once_that_time_has_come(
     assert len(prompts(world)) == 1
 
 
+@pytest.mark.parametrize("under_way", [True, False], ids=["under way", "served"])
+def test_a_row_whose_date_of_birth_is_not_known_at_first_stays_the_same_row(world: World, *, under_way: bool) -> None:
+    world.add("t", task_id=None, created_at=None)
+    world.run(timedelta(seconds=1) if under_way else HOUR)
+    born = world.pass_time(DAY).isoformat()
+    world.sql("UPDATE tracks SET image_url = NULL, created_at = ?", born)
+    assert world.run(2 * DAY).states == {(State.OK, None): 1}
+    assert len(prompts(world)) == 1
+
+
 def test_a_row_of_one_song_whose_date_of_birth_is_moved_is_bought_for_once(world: World) -> None:
     served(world, BEFORE)
     for _ in range(3):
