@@ -90,7 +90,8 @@ def _sighted(case: Case, source: Source, size: Sized) -> Memory:
 
 
 def _kept(case: Case, source: Source, stored: Stored) -> Memory:
-    """The picture joins what we keep; one known already keeps its history."""
+    """The picture joins what we keep; one known already keeps its history, but for a song that is not the row's: bought
+    for this one it may have come with the very same bytes."""
     before = next((kept for kept in case.memory.kept if kept.key == stored.key), None)
     how, song, origin = _provenance(case, source, stored)
     origins = tuple(dict.fromkeys(filter(None, (*(before.origins if before else ()), origin))))
@@ -100,7 +101,7 @@ def _kept(case: Case, source: Source, stored: Stored) -> Memory:
         height=stored.height,
         sha256=stored.sha256,
         how=before.how if before else how,
-        song=before.song if before else song,
+        song=before.song if before and case.for_this_song(before.song) else song,
         at=before.at if before else case.now,
         checked_at=case.now,
         interim=stored.interim,

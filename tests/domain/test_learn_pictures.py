@@ -302,6 +302,14 @@ def test_the_same_bytes_from_several_places_are_fetched_once_from_each() -> None
     assert all(case(track(), after).holds(source) for source in places)
 
 
+def test_what_was_stored_for_another_song_is_this_ones_too_once_it_comes_for_it() -> None:
+    before, mine = memory(kept=(kept(song="6" * 32),)), TaskResult(RESULT, TASK, How.GENERATED, SONG)
+    after = fetch(mine, STORED, before)
+    assert [k.song for k in after.kept] == [SONG]
+    again = fetch(TaskResult(RESULT, TASK, How.GENERATED, "6" * 32), STORED, after)
+    assert [k.song for k in again.kept] == [SONG], "what comes late for the other takes nothing from it"
+
+
 def test_a_stand_in_is_remembered_as_one() -> None:
     small = Stored(KEY, 360, 360, "ab" * 32, interim=True)
     stand_in = kept(KEY, 360, 360, sha256="ab" * 32, how=How.SUNO, origin=COVER, interim=True)

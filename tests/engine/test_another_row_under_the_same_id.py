@@ -130,3 +130,24 @@ def test_a_result_that_comes_late_for_the_one_before_is_not_given_to_it(world: W
     world.add("t", age=MINUTE, task_id=AFTER, extended_prompt_image="the picture after")
     assert world.run(HOUR).states == {(State.OK, None): 1}
     assert len(prompts(world)) == 2
+
+
+def test_the_very_picture_of_the_one_before_is_used_where_it_was_bought_anew(world: World) -> None:
+    """Who answers the same words with the same bytes did so for money."""
+    world.add("t", task_id=None)
+    world.run(timedelta(seconds=1))
+    world.sql("DELETE FROM tracks")
+    world.pass_time(HOUR)
+    world.add("t", age=MINUTE, task_id=None)
+    assert world.run(2 * DAY).states == {(State.OK, None): 1}
+    assert len(set(prompts(world))) == 1
+    assert len(prompts(world)) == 2
+
+
+def test_the_very_picture_of_another_song_is_used_where_it_was_bought_anew(world: World) -> None:
+    world.add("t", task_id=BEFORE)
+    world.run(timedelta(seconds=1))
+    world.pass_time(HOUR)
+    world.sql("UPDATE tracks SET task_id = ?", AFTER)
+    assert world.run(2 * DAY).states == {(State.OK, None): 1}
+    assert len(prompts(world)) == 2
