@@ -44,7 +44,7 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
     """The memory after a look at the row: another row, another song, another picture, in need or not."""
     memory = _by_this_target(_by_these_hosts(not_ahead(memory, policy, now), policy), policy)
     if _is_another_row(memory, track, policy):
-        memory = _for_another_row(memory, track, now)
+        memory = _for_another_row(memory, now)
     if memory.song_id is not None and track.task_id is not None and track.task_id != memory.song_id:
         memory = _for_another_song(memory)
     if memory.seen not in (None, track.image.identity):
@@ -74,19 +74,19 @@ def _by_this_target(memory: Memory, policy: Policy) -> Memory:
 
 def _is_another_row(memory: Memory, track: Track, policy: Policy) -> bool:
     """Made under the same id, after the one that was first seen was deleted. A date that has long been there may be of
-    a clock ahead of ours; nor does the first one that is known tell anything."""
+    a clock ahead of ours; nor does the first one that is known tell anything, nor any of a row of the same song: some
+    apps write it anew whenever they touch the row."""
     born, known = track.created_at, memory.created_at
-    if born is None or known is None or born == known:
+    is_same_song = track.task_id is not None and track.task_id == memory.song_id
+    if is_same_song or born is None or known is None or born == known:
         return False
     return born > memory.first_seen + policy.grace
 
 
-def _for_another_row(memory: Memory, track: Track, now: datetime) -> Memory:
-    """Nothing is held against it. Of another song than the one before, as far as anybody knows, it is given nothing."""
-    memory = replace(memory, first_seen=now, remade_at=now, needy_since=None, restores=(), conflicts=0, interruptions=0)
-    memory = memory.without_ailments("write")
-    is_same_song = track.task_id is not None and track.task_id == memory.song_id
-    return memory if is_same_song else replace(_for_another_song(memory), song_id=None)
+def _for_another_row(memory: Memory, now: datetime) -> Memory:
+    """Nothing of the one before is held against it, nor given to it."""
+    memory = replace(memory, first_seen=now, remade_at=now, needy_since=None, conflicts=0, interruptions=0)
+    return replace(_for_another_song(memory.without_ailments("write")), song_id=None)
 
 
 def _for_another_song(memory: Memory) -> Memory:

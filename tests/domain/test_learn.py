@@ -100,7 +100,7 @@ OF_THE_ROW_BEFORE: dict[str, Any] = {
     "written": Written(OURS, KEY, NOW - DAY, NOW - DAY),
     "restores": (NOW - DAY,),
     "conflicts": 6,
-    "ailments": {"write": Ailment(retry_at=NOW + DAY, reason=Reason.WRITE_CONFLICT)},
+    "ailments": {"write": Ailment(retry_at=NOW + HOUR, reason=Reason.WRITE_CONFLICT)},
     "interruptions": 3,
     "purchases": (accepted(at=NOW - DAY),),
 }
@@ -114,11 +114,9 @@ def test_a_row_born_after_the_one_that_was_seen_is_another_and_only_purchases_ar
     assert after == replace(fresh, remade_at=NOW, purchases=before.purchases)
 
 
-def test_another_row_of_the_same_song_is_given_what_was_made_for_it() -> None:
+def test_a_row_of_the_same_song_is_the_same_however_often_its_date_of_birth_is_moved() -> None:
     before = memory(**OF_THE_ROW_BEFORE)
-    after = notice(before, track(created_at=BORN), POLICY, NOW)
-    assert (after.song, after.kept, after.written) == (before.song, before.kept, before.written)
-    assert (after.first_seen, after.needy_since, after.restores, after.conflicts) == (NOW, NOW, (), 0)
+    assert notice(before, track(created_at=BORN), POLICY, NOW) == replace(before, created_at=BORN, seen="")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.domain.states import State
+from reconciler.domain.states import Reason, State
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld
 
@@ -118,6 +118,43 @@ def test_a_row_of_one_song_whose_date_of_birth_is_moved_is_bought_for_once(world
         born = world.pass_time(DAY).isoformat()
         world.sql("UPDATE tracks SET image_url = NULL, created_at = ?", born)
         assert world.run(HOUR).states == {(State.OK, None): 1}
+    assert len(prompts(world)) == 1
+
+
+def moved(world: World, **columns: str | None) -> None:
+    """The app writes the row, and its date of birth anew with it."""
+    names = ", ".join(f"{name} = ?" for name in ("created_at", *columns))
+    world.sql(f"UPDATE tracks SET {names}", world.clock().isoformat(), *columns.values())
+
+
+def test_a_row_whose_date_of_birth_is_moved_again_and_again_is_left_alone_for_no_more_than_a_day(world: World) -> None:
+    world.add("t", age=MINUTE, task_id=BEFORE)
+    for _ in range(24 * 3):
+        assert world.run(MINUTE).states == {(State.SETTLING, None): 1}
+        world.pass_time(HOUR / 3)
+        moved(world)
+    assert world.run(MINUTE * 10).states == {(State.OK, None): 1}
+
+
+def test_who_undoes_our_writes_is_not_fought_though_the_date_of_birth_is_moved_each_time(world: World) -> None:
+    served(world, BEFORE)
+    for _ in range(4):
+        world.pass_time(HOUR * 11)
+        moved(world, image_url=None)
+        states = world.run(HOUR).states
+    assert states == {(State.FAILED, Reason.WRITE_CONFLICT): 1}
+
+
+def test_what_was_bought_before_the_music_task_was_known_is_used_though_the_date_of_birth_is_moved(
+    world: World,
+) -> None:
+    world.add("t", task_id=None)
+    world.run(timedelta(seconds=1))
+    world.sql("UPDATE tracks SET task_id = ?", BEFORE)
+    world.run(timedelta(seconds=1))
+    world.pass_time(HOUR)
+    moved(world)
+    assert world.run(DAY).states == {(State.OK, None): 1}
     assert len(prompts(world)) == 1
 
 
