@@ -23,7 +23,6 @@ def not_ahead(memory: Memory, policy: Policy, now: datetime) -> Memory:
         listed_at=_by(memory.listed_at, now),
         reopened_at=_by(memory.reopened_at, now),
         interrupted_at=_by(memory.interrupted_at, now),
-        remade_at=_by(memory.remade_at, now),
         restores=tuple(min(at, now) for at in memory.restores),
         sighting=_sighting(memory.sighting, now) if memory.sighting is not None else None,
         written=altered(memory.written, at=min(memory.written.at, now)) if memory.written is not None else None,

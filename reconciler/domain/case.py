@@ -65,8 +65,7 @@ class Case:
 
     def song_of(self, purchase: Purchase) -> str | None:
         """The song that it was bought for; None where that had no id yet and the row is still the same."""
-        remade_at = self.memory.remade_at
-        return purchase.song or (NOBODY_KNOWS if remade_at is not None and purchase.at < remade_at else None)
+        return purchase.song or (NOBODY_KNOWS if purchase.token in self.memory.orders_before else None)
 
     def for_this_song(self, song: str | None) -> bool:
         """A picture made for another song is not used; one made before the song's id was known is."""

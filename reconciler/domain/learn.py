@@ -85,8 +85,11 @@ def _is_another_row(memory: Memory, track: Track, policy: Policy) -> bool:
 
 def _for_another_row(memory: Memory, now: datetime) -> Memory:
     """Nothing of the one before is held against it, nor given to it."""
-    memory = replace(memory, first_seen=now, remade_at=now, needy_since=None, conflicts=0, interruptions=0)
-    return replace(_for_another_song(memory.without_ailments("write")), song_id=None)
+    before = tuple(purchase.token for purchase in memory.purchases)
+    memory = _for_another_song(memory.without_ailments("write"))
+    return replace(
+        memory, first_seen=now, orders_before=before, song_id=None, needy_since=None, conflicts=0, interruptions=0
+    )
 
 
 def _for_another_song(memory: Memory) -> Memory:

@@ -264,8 +264,8 @@ class Memory:
     """`Track.stamp` when last looked at."""
     created_at: datetime | None = None
     """The row's own, when last read."""
-    remade_at: datetime | None = None
-    """When another row was found under the same id."""
+    orders_before: tuple[str, ...] = ()
+    """Tokens of those that were made for a row before this one, under the same id."""
     gone_since: datetime | None = None
     """When the row was first found deleted."""
     needy_since: datetime | None = None

@@ -44,6 +44,12 @@ def test_tables_of_their_own_are_not_in_the_document() -> None:
     assert load_memory(dump_memory(memory)) == Memory("a", start)
 
 
+def test_what_is_not_remembered_any_more_is_passed_over() -> None:
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    doc = '{"track_id": "a", "first_seen": "2026-11-01T00:00:00Z", "remade_at": "2026-11-01T00:00:00Z"}'
+    assert load_memory(doc) == Memory("a", start)
+
+
 @pytest.fixture
 def leases(app: Any) -> Any:
     app.put("a")

@@ -233,7 +233,7 @@ def memories(draw: st.DrawFn, track: Track) -> Memory:
         conflicts=6 if draw(rarely(st.just(True), False)) and "write" in ill else 0,
         interruptions=draw(rarely(st.sampled_from((0, 1, 3)), 0)),
         interrupted_at=draw(rarely(moments, None)),
-        remade_at=draw(rarely(moments, None)),
+        orders_before=draw(rarely(st.sampled_from((("p0",), ("p0", "p1"))), ())),
         granted=draw(rarely(st.just(1), 0)),
         ignored=draw(rarely(rarely(st.just(True), False), False)),
         host_suspect=draw(rarely(rarely(st.just(True), False), False)),

@@ -42,7 +42,6 @@ def dated(happened: datetime | None, retry: datetime | None, poll: datetime | No
         listed_at=happened,
         reopened_at=happened,
         interrupted_at=happened,
-        remade_at=happened,
         restores=(LONG_AGO, at),
         sighting=seen(OURS, at=at, first_at=at),
         written=Written(OURS, KEY, at, None),

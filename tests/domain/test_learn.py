@@ -1,7 +1,7 @@
 """What a look at the row, a write and a conflict leave behind."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from reconciler.domain.actions import AskSong, AskTask, Fetch, ListStore, Measur
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import NOBODY_KNOWS
 from reconciler.domain.findings import Fault, Listing, Refused, Running, Sized, SongFinal, Stored
-from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice
+from reconciler.domain.learn import after_conflict, after_lock, after_write, learn, notice, noticed
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Song, Verdict, Written
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Target
@@ -111,7 +111,7 @@ def test_a_row_born_after_the_one_that_was_seen_is_another_and_only_purchases_ar
     before = memory(**OF_THE_ROW_BEFORE)
     after = notice(before, track(task_id=song, created_at=BORN), POLICY, NOW)
     fresh = memory(song_id=song, song=None, needy_since=NOW, first_seen=NOW, created_at=BORN, seen="")
-    assert after == replace(fresh, remade_at=NOW, purchases=before.purchases)
+    assert after == replace(fresh, orders_before=("p1",), purchases=before.purchases)
 
 
 def test_a_row_of_the_same_song_is_the_same_however_often_its_date_of_birth_is_moved() -> None:
@@ -137,11 +137,15 @@ def test_a_row_is_the_same_while_its_date_says_nothing_else(born: datetime | Non
     assert (after.first_seen, after.kept, after.created_at) == (before.first_seen, before.kept, born or known)
 
 
-def test_a_picture_of_which_nobody_knows_the_song_is_not_given_to_another_row() -> None:
+@pytest.mark.parametrize("set_back", [timedelta(0), DAY], ids=str)
+def test_a_picture_of_which_nobody_knows_the_song_is_not_given_to_another_row(set_back: timedelta) -> None:
     bought, immediate = (accepted("p1", song=None), accepted("p2", None, song=None, urls=(OTHER_RESULT,)))
-    known = memory(purchases=(bought, immediate), tasks=tasks(done_task(RESULT)), first_seen=NOW, remade_at=None)
-    assert [result.url for result in task_results(case(the_memory=known))] == [RESULT, OTHER_RESULT]
-    later = case(the_memory=replace(known, remade_at=NOW))
+    known = memory(purchases=(bought, immediate), tasks=tasks(done_task(RESULT)), song_id=None)
+    before = noticed(track(task_id=None), known, POLICY, NOW)
+    assert [result.url for result in task_results(before)] == [RESULT, OTHER_RESULT]
+    remade = track(task_id=None, created_at=NOW)
+    after = notice(before.memory, remade, POLICY, NOW)
+    later = noticed(remade, after, POLICY, NOW - set_back)
     assert task_results(later) == []
     assert {result.song for result in paid_results(later)} == {NOBODY_KNOWS}
 
