@@ -1,5 +1,6 @@
 """What a finding teaches about a track: a total function of the case, the effect and what it came back with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
@@ -61,15 +62,19 @@ def notice(memory: Memory, track: Track, policy: Policy, now: datetime) -> Memor
 
 def _by_these_hosts(memory: Memory, policy: Policy) -> Memory:
     """What was refused for its host by other hosts than those of today may be had by now."""
-    others = [name for name, ailment in memory.ailments.items() if ailment.hosts not in ((), policy.hosts)]
-    return memory.without_ailments(*others) if others else memory
+    barred = ((name, ill.hosts) for name, ill in memory.ailments.items() if ill.reason is Reason.HOST_REFUSED)
+    return _to_be_had(memory, [name for name, hosts in barred if hosts != policy.hosts])
 
 
 def _by_this_target(memory: Memory, policy: Policy) -> Memory:
     """A picture that was of a wrong size by another target is none that was refused, once its size is right."""
     sizes = ((name, ailment.size) for name, ailment in memory.ailments.items())
     fit = [name for name, size in sizes if size is not None and policy.target.usable(*size)]
-    return to_be_judged_anew(memory.without_ailments(*fit), fit) if fit else memory
+    return _to_be_had(memory, fit)
+
+
+def _to_be_had(memory: Memory, pictures: Sequence[str]) -> Memory:
+    return to_be_judged_anew(memory.without_ailments(*pictures), pictures) if pictures else memory
 
 
 def _is_another_row(memory: Memory, track: Track, policy: Policy) -> bool:

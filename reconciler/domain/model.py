@@ -84,7 +84,7 @@ class Ailment:
     size: tuple[int, int] | None = None
     """Where that is the flaw, by the target of the day."""
     hosts: tuple[str, ...] = ()
-    """`Policy.hosts` by which it was refused for its host."""
+    """`Policy.hosts` by which it was refused for its host; empty too where that was before they were remembered."""
 
     def doubted(self) -> "Ailment":
         """Of a dead one that may live again: to find it dead takes one refusal more."""

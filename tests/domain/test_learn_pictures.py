@@ -23,7 +23,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.findings import Fault, Finding, Flawed, Listing, Refused, Sized, Stored
 from reconciler.domain.learn import learn, notice
 from reconciler.domain.learn_pictures import lost_on
-from reconciler.domain.model import Ailment, Kept, Memory
+from reconciler.domain.model import Ailment, Kept, Memory, Verdict
 from reconciler.domain.plan import plan
 from reconciler.domain.states import Flaw, How, Reason
 from tests.domain.builders import (
@@ -41,11 +41,13 @@ from tests.domain.builders import (
     SECOND,
     SONG,
     TASK,
+    accepted,
     case,
     done_task,
     faulty,
     kept,
     memory,
+    planned,
     seen,
     tasks,
     track,
@@ -108,6 +110,23 @@ def test_what_is_refused_for_its_host_is_remembered_with_the_hosts_of_the_day_un
     for other in (replace(POLICY, file_hosts=("another.example",)), replace(POLICY, insecure_hosts=("127.0.0.1",))):
         assert set(notice(barred, track(DURABLE), other, NOW).ailments) == {"other"}
     assert measure(TIMED_OUT, barred).ailments[DURABLE].hosts == ()
+
+
+def test_what_was_refused_for_its_host_before_hosts_were_remembered_may_be_had_by_now() -> None:
+    once = memory(ailments={DURABLE: faulty(8 * DAY, why=Reason.HOST_REFUSED)})
+    assert not notice(once, track(DURABLE), POLICY, NOW).ailments
+
+
+def test_what_was_refused_for_its_host_is_pending_again_with_other_hosts_and_fetched_though_none_is_wanted() -> None:
+    barred = replace(faulty(8 * DAY, why=Reason.HOST_REFUSED), hosts=("another.example",))
+    bought = accepted(verdict=Verdict.REJECTED, ended_at=NOW - DAY)
+    before = memory(purchases=(bought,), tasks=tasks(done_task(RESULT)), ailments={RESULT: barred}, sighting=seen(OURS))
+    row = track(OURS, resolution="2048x1152")
+    after = notice(before, row, POLICY, NOW)
+    assert after.purchases == (replace(bought, verdict=Verdict.PENDING, ended_at=None),)
+    fetched = planned(row, after)
+    assert isinstance(fetched, Fetch)
+    assert fetched.source.name == RESULT
 
 
 def test_what_an_operator_calls_dead_for_its_host_lives_again_with_other_hosts() -> None:
