@@ -82,7 +82,7 @@ def _let_through(decisions: "Decisions", reason: "Reason", *, yes: bool, as_json
     from reconciler.domain.states import Reason
 
     of_hosts, waiting = reason is Reason.HOST_SUSPECT, decisions.held_for(reason)
-    orders = waiting * max(decisions.policy.per_track, 1) if of_hosts else len(decisions.closed(reason))
+    orders = waiting * (max(decisions.policy.per_track, 1) + 1) if of_hosts else len(decisions.closed(reason))
     if orders and not yes:
         what = _may_buy(waiting, orders) if of_hosts else f"{_orders(orders)} let through to see"
         _confirm(f"{_tracks(waiting)} held back for {reason}; {what}", decisions, orders)
@@ -102,7 +102,7 @@ def _tracks(number: int) -> str:
 
 def _may_buy(tracks: int, orders: int) -> str:
     if orders > tracks:
-        return f"as many as {orders} pictures may be bought, if what comes is not taken"
+        return f"as many as {orders} pictures may be bought, if what comes is not taken or an answer is lost"
     return f"{'it' if tracks == 1 else 'each'} may buy one picture more"
 
 

@@ -31,9 +31,10 @@ def stays_given_up(case: Case) -> bool:
 
 
 def orders_left(case: Case) -> int:
-    """How many purchases may be made for the track once it is re-opened."""
-    mine, policy, granted = case.memory.purchases, case.policy, _granted(case)
-    return granted + min(policy.per_track - purchases.spent(mine), policy.attempts_per_track - purchases.attempts(mine))
+    """How many purchases may be made for the track once it is re-opened, the repeat of a lost one among them."""
+    mine, policy = case.memory.purchases, case.policy
+    left = min(policy.per_track - purchases.spent(mine), policy.attempts_per_track - purchases.attempts(mine))
+    return _granted(case) + left + (0 if purchases.repeated(mine) else 1)
 
 
 def _granted(case: Case) -> int:

@@ -275,11 +275,13 @@ def test_where_the_limits_leave_room_nothing_is_granted() -> None:
         (Verdict.REJECTED, 0, 0, 1),
     ],
 )
-def test_once_re_opened_as_many_orders_are_left_as_its_limits_leave_and_one_at_least(
+def test_once_re_opened_as_many_orders_are_left_as_its_limits_leave_and_one_at_least_and_its_one_repeat(
     verdict: Verdict, per_track: int, attempts: int, left: int
 ) -> None:
     one = case(track(), spent(verdict, 2), per_track=per_track, attempts_per_track=attempts)
-    assert orders_left(one) == left
+    assert orders_left(one) == left + 1
+    repeat = replace(one.memory.purchases[-1], token="repeat", repeat_of=one.memory.purchases[-1].token)
+    assert orders_left(replace(one, memory=one.memory.with_purchase(repeat))) == left
 
 
 def test_prompts_refused_before_may_be_asked_for_once_more_and_failures_before_need_no_pause() -> None:

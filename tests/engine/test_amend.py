@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from reconciler.database import Database
+from reconciler.domain.amending import orders_left, reopened
 from reconciler.domain.case import Case
 from reconciler.domain.model import Memory
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
 from reconciler.engine.amend import AGAIN_S, Amended, Busy, amend
+from reconciler.kie.simulated import LOST, Succeed
 from reconciler.ports import Change, Commit, Held
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased
@@ -153,3 +155,20 @@ def test_it_is_busy_when_the_lease_is_lost_meanwhile(world: World) -> None:
     with pytest.raises(Busy, match="taken over by another process; say it again"):
         amended(world, change)
     assert [row["ignored"] for row in memory(world)] == [0]
+
+
+def test_as_many_orders_are_made_as_were_told_where_an_answer_is_lost(make_world: MakeWorld) -> None:
+    world = make_world(1, per_track=1)
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=16, height=9))
+    assert world.run(timedelta(hours=5)).states == {(State.FAILED, Reason.IMAGE_REJECTED): 1}
+    told, before = [], len(world.kie.book.purchases)
+
+    def again(case: Case, _: Standing) -> Memory:
+        told.append(orders_left(case))
+        return reopened(case)
+
+    amended(world, again)
+    world.kie.script.when(LOST)
+    world.run(timedelta(days=1))
+    assert told == [len(world.kie.book.purchases) - before]
