@@ -3,8 +3,10 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 
-_MILLISECONDS_FROM = 100_000_000_000
-"""As seconds this would be the year 5138."""
+UNITS = (1, 1000)
+"""How many of them a second has: numbers are seconds or milliseconds."""
+NO_SECONDS = 100_000_000_000
+"""Numbers from here on are of a smaller unit. As seconds this would be the year 5138."""
 
 
 def parse(value: object) -> datetime | None:
@@ -46,7 +48,7 @@ def like(value: datetime, sample: object, declared: str) -> str | int:
     """`value` in the form of `sample`, the column's present value, else in that of its declared type."""
     value = value.astimezone(UTC)
     if isinstance(sample, int | float) or (sample is None and "INT" in declared.upper()):
-        milliseconds = isinstance(sample, int | float) and abs(sample) >= _MILLISECONDS_FROM
+        milliseconds = isinstance(sample, int | float) and abs(sample) >= NO_SECONDS
         return int(value.timestamp() * 1000) if milliseconds else int(value.timestamp())
     text = sample if isinstance(sample, str) and parse(sample) is not None else ""
     naive = value.replace(tzinfo=None).isoformat(sep="T" if "T" in text else " ", timespec="microseconds")
@@ -67,7 +69,7 @@ def _from_text(text: str) -> datetime:
 
 
 def _from_epoch(number: float) -> datetime:
-    return datetime.fromtimestamp(number / 1000 if abs(number) >= _MILLISECONDS_FROM else number, UTC)
+    return datetime.fromtimestamp(number / 1000 if abs(number) >= NO_SECONDS else number, UTC)
 
 
 def _aware(value: datetime) -> datetime:

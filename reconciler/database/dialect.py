@@ -207,6 +207,12 @@ class Dialect(ABC):
     def instant(self, value: Any) -> Any:
         """A time of the app's, to be compared with times of our own tables, or NULL."""
 
+    def since(self, column: Any, declared: str, day: Any, second: Any) -> Sequence[Any]:  # noqa: ARG002
+        """Conditions, each found by the index of a column of times. What is no older than `second`, counted from 1970,
+        meets one; older things may. `day`, a text, is over by then everywhere: times are written in several forms, all
+        of which begin with their day."""
+        return [column >= day]
+
     @abstractmethod
     def timestamp(self, value: Any) -> Any:
         """A time of the app's as it is read, cut to what a time can need."""

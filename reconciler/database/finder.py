@@ -156,7 +156,8 @@ class SqlFinder:
     def _times(self, now: datetime) -> dict[str, datetime | str | int]:
         stale = now - self.policy.stale_after
         oldest = stale - self.policy.grace
-        return {"stale": stale, "oldest": oldest, "day": self._day_before(oldest)}
+        day = (oldest - timedelta(days=1)).date().isoformat()
+        return {"stale": stale, "oldest": oldest, "day": day, "second": int(oldest.timestamp())}
 
     def _ahead(self, only: Only, lines: int) -> Statement:
         # By the owner, which has no index: SQLite would take that of `lease_until`, in which nearly all are NULL.
@@ -221,18 +222,13 @@ class SqlFinder:
         return [self._handed_over(only), *self._created(only), *absent]
 
     def _created(self, only: Only) -> list[Any]:
-        """Rows that came into scope lately, whatever picture they have. The day narrows by the index of the column,
-        whose texts have several forms, all of which begin with it."""
+        """Rows that came into scope lately, whatever picture they have."""
         if not self.app.has("created_at"):
             return []
-        created = self.app.raw("created_at")
+        created, declared = self.app.raw("created_at"), self.app.types["created_at"]
         recent = self.app.dialect.instant(self.app.column("created_at")) >= Slot("oldest")
-        return [self._rows(created >= Slot("day"), R.state.is_null(), recent, only).order_by(created)]
-
-    def _day_before(self, time: datetime) -> str | int:
-        if "INT" in self.app.types.get("created_at", "").upper():
-            return int(time.timestamp())
-        return (time - timedelta(days=1)).date().isoformat()
+        parts = self.app.dialect.since(created, declared, Slot("day"), Slot("second"))
+        return [self._rows(part, R.state.is_null(), recent, only).order_by(created) for part in parts]
 
     def _without_picture(self, absent: Any, only: Only) -> Any:
         """Rows not remembered, or remembered as out of scope or with a picture."""

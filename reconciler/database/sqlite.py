@@ -264,6 +264,16 @@ class SqliteDialect(Dialect):
         """In the form of our own tables."""
         return fn.reconciler_instant(value.cast("BLOB"))
 
+    def since(self, column: Any, declared: str, day: Any, second: Any) -> Sequence[Any]:
+        """Numbers come before all texts, and digits are texts where the column makes no numbers of them."""
+        key, found = self.key(declared), [column >= day]
+        if key is not Key.TEXT:
+            found += [(column >= second * unit) & (column < datetimes.NO_SECONDS * unit) for unit in datetimes.UNITS]
+        if key in (Key.TEXT, Key.UNTYPED):
+            # Of a smaller unit they begin as in seconds.
+            found.append((column > (second - 1).concat(":")) & (column < fn.substr(second, 1, 1).concat(":")))
+        return found
+
     def timestamp(self, value: Any) -> Any:
         return Case(None, [(self.is_text(value), fn.substr(value, 1, 64)), (fn.typeof(value) == "blob", None)], value)
 

@@ -113,17 +113,22 @@ def test_a_row_is_found_when_it_comes_into_scope_by_age(app: Any, desk: Desk) ->
     assert desk.finder.due(9) == ("a",)
 
 
+NOON = 1793534400
+
+
 @pytest.mark.sqlite
-@pytest.mark.parametrize(
-    ("declared", "now"), [("INTEGER", 1793534400), ("INTEGER", 1793534400000), ("TEXT", "1793534400000")]
-)
-def test_times_as_numbers(make_app: Any, declared: str, now: object) -> None:
+@pytest.mark.parametrize("declared", ["INTEGER", "DATETIME", "TIMESTAMP", "REAL", "TEXT", ""])
+@pytest.mark.parametrize("unit", [1, 1_000], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("kind", [int, str])
+def test_rows_made_lately_are_found_where_times_are_numbers(
+    make_app: Any, declared: str, unit: int, kind: type[int | str]
+) -> None:
     app = make_app(f"CREATE TABLE tracks (id INTEGER PRIMARY KEY, status TEXT, image_url TEXT, created_at {declared})")
-    app.sql("INSERT INTO tracks VALUES (1, 'completed', 'https://x/y.png', ?)", now)
-    app.sql("INSERT INTO tracks VALUES (2, 'completed', 'https://x/y.png', 1593534400)")
+    for track_id, time in enumerate((NOON, NOON - 86_000, NOON - 864_000, 200_000_000)):
+        app.sql("INSERT INTO tracks VALUES (?, 'completed', 'https://x/y.png', ?)", track_id, kind(time * unit))
     desk = Desk(app)
-    assert desk.finder.due(9) == (("1",) if declared == "INTEGER" else ())
-    assert desk.walk() == ["1", "2"]
+    assert sorted(desk.finder.due(9)) == ["0", "1"]
+    assert desk.walk() == ["0", "1", "2", "3"]
 
 
 def test_remembered_tracks_are_due_at_their_time(app: Any, desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """What a sweep asks costs what is stuck, not what there is: everything is found by an index."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import State
-from tests.database.conftest import App
+from tests.database.conftest import APP_SCHEMA, App
 
 Asked = list[tuple[str, list[Any]]]
 
@@ -108,6 +109,16 @@ def test_what_a_sweep_reads_does_not_grow_with_the_table(make_app: Callable[...,
 @pytest.mark.sqlite
 def test_nor_does_it_where_nobody_ever_analysed_the_table(make_app: Callable[..., App]) -> None:
     few, many = (filled(make_app(), rows) for rows in (FEW, MANY))
+    assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
+
+
+@pytest.mark.slow
+@pytest.mark.sqlite
+@pytest.mark.parametrize(("declared", "unit"), [("INTEGER", 1_000), ("DATETIME", 1_000), ("TEXT", 1_000), ("", 1)])
+def test_nor_does_it_where_times_are_numbers(make_app: Callable[..., App], declared: str, unit: int) -> None:
+    schema = re.sub(r"(created_at +)TEXT DEFAULT .*", rf"\1{declared},", APP_SCHEMA)
+    times = FILLED.replace("'2025-11-01 00:00:00',", f"{1761955200 * unit},", 1)
+    few, many = (filled(make_app(schema), rows, "ANALYZE", full=times) for rows in (FEW, MANY))
     assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
 
 
