@@ -20,7 +20,7 @@ def parse(value: object) -> datetime | None:
             case int() | float():
                 return _from_epoch(value)
             case bytes():
-                return parse(value.decode("ascii"))
+                return parse(value.decode())
             case str():
                 return _from_text(value.strip())
             case _:

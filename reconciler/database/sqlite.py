@@ -29,6 +29,8 @@ from reconciler.database.errors import (
 
 SCHEME = "sqlite:///"
 FIELD_TYPES = {"INSTANT": "TEXT"}
+_LONGEST_TIME = 64
+"""Characters."""
 
 
 class File(Placed, peewee.SqliteDatabase):
@@ -262,7 +264,7 @@ class SqliteDialect(Dialect):
 
     def instant(self, value: Any) -> Any:
         """In the form of our own tables."""
-        return fn.reconciler_instant(value.cast("BLOB"))
+        return fn.reconciler_instant(_time(value, fn.substr(value, 1, _LONGEST_TIME).cast("BLOB")))
 
     def since(self, column: Any, declared: str, day: Any, second: Any) -> Sequence[Any]:
         """Numbers come before all texts, and digits are texts where the column makes no numbers of them."""
@@ -275,7 +277,7 @@ class SqliteDialect(Dialect):
         return found
 
     def timestamp(self, value: Any) -> Any:
-        return Case(None, [(self.is_text(value), fn.substr(value, 1, 64)), (fn.typeof(value) == "blob", None)], value)
+        return _time(value, fn.substr(value, 1, _LONGEST_TIME))
 
     def like(self, value: datetime, sample: object, declared: str) -> str | int:
         return datetimes.like(value, sample, declared)
@@ -286,6 +288,11 @@ class SqliteDialect(Dialect):
 
     def locked_first(self, key: Any, among: Any) -> Any:  # noqa: ARG002
         return among
+
+
+def _time(value: Any, text: Any) -> Any:
+    """A number, or `text` where it is one, and no blob."""
+    return Case(None, [(fn.typeof(value) == "text", text), (fn.typeof(value) == "blob", None)], value)
 
 
 def _is_plain(text: Any) -> Any:
@@ -339,7 +346,7 @@ def refuse_encoding(db: Any, place: str) -> None:
         raise DatabaseMissing(f"its encoding is {encoding}", place, "Move the app to a database of encoding UTF-8")
 
 
-# Functions for what SQLite lacks. They take bytes: the driver would fail on text that is no UTF-8.
+# Functions for what SQLite lacks. They take texts as bytes: the driver would fail on text that is no UTF-8.
 
 
 def _text(raw: bytes) -> str:
@@ -350,7 +357,7 @@ def _sha256(raw: bytes | None) -> str | None:
     return None if raw is None else hashlib.sha256(raw).hexdigest()
 
 
-def _instant(raw: bytes | None) -> str | None:
+def _instant(raw: bytes | float | None) -> str | None:
     value = datetimes.parse(raw)
     return None if value is None else datetimes.own(value)
 

@@ -79,6 +79,23 @@ def found(leases: SqlLeases, policy: Policy) -> bool:
     return bool(leases.connection.rows(joined.where(in_scope(table, policy, own(START - policy.stale_after)))))
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("declared", ["INTEGER", "DATETIME", "REAL", "TEXT", ""])
+@pytest.mark.parametrize(
+    "time",
+    [0, 20240101, 99999999, 1793534400, 1793534400.5, 1793534400000, "20261101", "\u30002026-11-01", b"2026-01-01"],
+)
+def test_sql_and_core_read_the_same_time(make_app: Any, declared: str, time: object) -> None:
+    app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, created_at {declared})")
+    app.sql("INSERT INTO tracks VALUES ('a', 'completed', NULL, ?)", time)
+    leases = app.leases()
+    track, table = leases.peek("a").track, probe(leases.connection, "tracks")
+    with leases.connection.reading():
+        read = leases.connection.one(table.table.select(table.dialect.instant(table.column("created_at"))))
+    assert track is not None
+    assert read == (track.created_at and own(track.created_at),)
+
+
 def test_without_the_optional_columns_only_the_status_counts(make_app: Any) -> None:
     app = make_app("CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT)")
     app.sql("INSERT INTO tracks VALUES ('a', 'completed', NULL), ('b', 'pending', NULL), ('c', 'archived', NULL)")
