@@ -17,6 +17,8 @@ LONG = 2000
 
 HEAD = 100
 
+GENERATED = "generated "
+"""Stands before the type of a column that nobody can write."""
 
 Questions = list[tuple[str, list[Any]]]
 """Statements with their values."""

@@ -6,12 +6,12 @@ All is looked up in the catalogs, which everybody may read, and by numbers: name
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from reconciler.database.dialect import GENERATED
+
 PUBLIC_ROLES = ("anon", "authenticated")
 """Supabase's: whoever knows the app's public key is one of them."""
 UNREADABLE = "unreadable"
 """Stands for the type of a column that this role may not read."""
-GENERATED = "generated "
-"""Stands before the type of a column that nobody can write."""
 
 _LOOKING = ("SELECT", "UPDATE")
 """An update looks for its rows too."""

@@ -15,7 +15,7 @@ import peewee
 from peewee import SQL, Case, Column, Expression, Value, fn
 
 from reconciler.database import datetimes, guests, rights
-from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
+from reconciler.database.dialect import GENERATED, Answers, Dialect, Key, Kind, Placed, Questions
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseDenied,
@@ -319,7 +319,7 @@ def _fits(field: str, declared: str) -> bool:
 
 def _behind(declared: str) -> str:
     """What is generated is not written, and read as any other."""
-    return declared.removeprefix(guests.GENERATED)
+    return declared.removeprefix(GENERATED)
 
 
 _DIGITS = ("[0-9a-f]", "[0-9A-F]")

@@ -11,9 +11,9 @@ from uuid import UUID
 from peewee import Column, Table, fn
 
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import Dialect, Key
+from reconciler.database.dialect import GENERATED, Dialect, Key
 from reconciler.database.errors import DatabaseDenied, SchemaError
-from reconciler.database.guests import GENERATED, UNREADABLE
+from reconciler.database.guests import UNREADABLE
 from reconciler.database.postgres import ASK_CHECK
 
 REQUIRED = ("id", "status", "image_url")

@@ -16,7 +16,7 @@ import peewee
 from peewee import SQL, Case, Column, Expression, Value, fn
 
 from reconciler.database import datetimes
-from reconciler.database.dialect import Answers, Dialect, Key, Kind, Placed, Questions
+from reconciler.database.dialect import GENERATED, Answers, Dialect, Key, Kind, Placed, Questions
 from reconciler.database.errors import (
     DatabaseBroken,
     DatabaseError,
@@ -56,6 +56,14 @@ class File(Placed, peewee.SqliteDatabase):
                 yield
             finally:
                 self._uses -= 1
+
+    def get_columns(self, table: str, schema: str | None = None) -> list[peewee.ColumnMetadata]:
+        """Generated ones, too."""
+        sql = 'SELECT name, type, "notnull", pk, dflt_value, hidden FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1'
+        return [
+            peewee.ColumnMetadata(name, GENERATED + kind if hidden else kind, not is_set, bool(key), table, default)
+            for name, kind, is_set, key, default, hidden in self.execute_sql(sql, (table, schema or "main")).fetchall()
+        ]
 
     def close(self) -> bool:
         """Who else closes it is waited for: peewee looks at what is open and uses it after that."""
@@ -151,13 +159,14 @@ class SqliteDialect(Dialect):
     def home_of(self, db: Any, schema: str | None, table: str) -> str | None:  # noqa: ARG002
         return schema
 
-    def unfit(self, types: Mapping[str, str]) -> frozenset[str]:  # noqa: ARG002
-        """Any column may hold anything: each value is judged."""
-        return frozenset()
+    def unfit(self, types: Mapping[str, str]) -> frozenset[str]:
+        """Any column may hold anything: each value is judged. Not all can be written."""
+        written = ("image_url", "resolution", "updated_at")
+        return frozenset(field for field in written if types.get(field, "").startswith(GENERATED))
 
     def key(self, declared: str) -> Key:
         """By the rules of affinity. A declared `uuid` makes a numeric column, which compares texts as they are."""
-        declared = declared.upper()
+        declared = declared.removeprefix(GENERATED).upper()
         if "INT" in declared:
             return Key.INTEGER
         if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):

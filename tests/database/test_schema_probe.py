@@ -1,5 +1,6 @@
 """Looking at the app's table: what must be there, what may be, and what is said where something is missing."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,34 @@ def test_all_missing_columns_are_named_at_once(make_app: Callable[..., Any]) -> 
         "table tracks has no column titel",
     )
     assert "there are: id, imageurl, state" in str(caught.value)
+
+
+GENERATED = "TEXT GENERATED ALWAYS AS (json_extract(meta, '$.it'))"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("kind", ["VIRTUAL", "STORED"])
+def test_generated_columns_are_read_as_others_are(make_app: Callable[..., Any], kind: str) -> None:
+    app = make_app(
+        f"CREATE TABLE tracks (id {GENERATED} {kind} UNIQUE, status {GENERATED} {kind}, image_url TEXT, "
+        f"created_at {GENERATED} {kind}, meta TEXT)"
+    )
+    app.sql("""INSERT INTO tracks (meta) VALUES ('{"it": "completed"}')""")
+    table = probe(app.connect(), "tracks")
+    assert (table.key, table.unique, table.unused) == (Key.TEXT, True, {})
+    assert set(table.names) == {"id", "status", "image_url", "created_at"}
+    assert app.finder().due(9) == ("completed",)
+
+
+@pytest.mark.sqlite
+def test_generated_columns_are_not_written(make_app: Callable[..., Any]) -> None:
+    columns = f"id TEXT PRIMARY KEY, status TEXT, resolution {GENERATED}, updated_at {GENERATED}, meta TEXT"
+    table = probe(make_app(f"CREATE TABLE tracks ({columns}, image_url TEXT)").connect(), "tracks")
+    told = "column {} is generated: nobody can write it"
+    assert table.unused == {field: told.format(field) for field in ("resolution", "updated_at")}
+    assert not any(table.has(field) for field in table.unused)
+    with pytest.raises(SchemaError, match=re.escape(told.format("image_url"))):
+        probe(make_app(f"CREATE TABLE tracks ({columns}, image_url {GENERATED})").connect(), "tracks")
 
 
 @pytest.mark.sqlite
