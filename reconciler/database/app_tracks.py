@@ -52,9 +52,8 @@ class AppTracks:
         is_shown = flag(app.dialect.same(image, Slot("url")))
         written = app.table.select(stamp(app), updated_at, is_shown).where(this).limit(1)
         self._written = connection.statement(written, None, None, None)
-        self._updated_at = Several(
-            lambda ids: connection.statement(app.table.select(app.id, updated_at).where(app.id.in_(ids)), None, None)
-        )
+        samples = app.table.select(app.id, updated_at, _sample(app))
+        self._updated_at = Several(lambda ids: connection.statement(samples.where(app.id.in_(ids)), None, None, None))
         self._unheld = Several(self._spell_unheld)
         self._writing = cache(self._spell_write)
 
@@ -89,7 +88,7 @@ class AppTracks:
 
     def is_settling(self, row: RowWrite, updated_at: Answer, policy: Policy, now: datetime) -> bool:
         """Somebody wrote it since it was seen, and is left alone with it for the time of grace."""
-        at = next((datetimes.parse(value) for key, value in updated_at.rows if str(key) == row.seen.id), None)
+        at = next((datetimes.parse(value) for key, value, _ in updated_at.rows if str(key) == row.seen.id), None)
         if at == row.seen.updated_at:
             return False
         return settles_at(replace(row.seen, updated_at=at), row.otherwise.memory, policy, now) is not None
@@ -97,7 +96,7 @@ class AppTracks:
     def writes(self, rows: Iterable[RowWrite], updated_at: Answer) -> list[Question]:
         """Two questions for each row: the write, which touches no row where somebody else changed it since it was seen;
         and what it is known by afterwards, to be read by `is_undone` and `known_by`."""
-        samples = {str(key): value for key, value in updated_at.rows}
+        samples = {str(key): sample for key, _, sample in updated_at.rows}
         asked: list[Question] = []
         for row in rows:
             key = self.app.parse_id(row.seen.id)
@@ -175,6 +174,13 @@ def stamp_differs(app: AppTable, known: Any) -> Any:
     plain = updated_at.concat("|").concat(fn.coalesce(task_id, ""))
     odd = (dialect.is_wrong(app.column(field), app.types[field]) for field in told)
     return reduce(or_, odd, dialect.differ(known, plain)) & changed
+
+
+def _sample(app: AppTable) -> Any:
+    """A value in the form of `updated_at`; of a column beside it that was declared alike, where it has none."""
+    updated_at, created_at = (app.dialect.timestamp(app.column(field)) for field in ("updated_at", "created_at"))
+    is_alike = app.types.get("updated_at", "").upper() == app.types.get("created_at", "").upper()
+    return fn.coalesce(updated_at, created_at) if is_alike else updated_at
 
 
 def _columns(app: AppTable) -> list[tuple[str, Any]]:

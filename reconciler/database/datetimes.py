@@ -1,16 +1,17 @@
 """Points in time as databases write them: read in any usual form, written in the form that is found."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-UNITS = (1, 1000)
-"""How many of them a second has: numbers are seconds or milliseconds."""
+UNITS = (1, 1_000, 1_000_000)
+"""How many of them a second has: numbers are seconds, milliseconds or microseconds."""
 NO_SECONDS = 100_000_000_000
 """Numbers from here on are of a smaller unit. As seconds this would be the year 5138."""
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse(value: object) -> datetime | None:
-    """Aware UTC. Naive values are UTC, numbers are seconds or milliseconds since 1970; None for what is no time."""
+    """Aware UTC. Naive values are UTC, numbers count from 1970, in one of `UNITS`; None for what is no time."""
     try:
         match value:
             case datetime():
@@ -45,11 +46,12 @@ def from_own(value: object) -> datetime | None:
 
 
 def like(value: datetime, sample: object, declared: str) -> str | int:
-    """`value` in the form of `sample`, the column's present value, else in that of its declared type."""
+    """`value` in the form of `sample`, a value of the column, else in that of its declared type."""
     value = value.astimezone(UTC)
-    if isinstance(sample, int | float) or (sample is None and "INT" in declared.upper()):
-        milliseconds = isinstance(sample, int | float) and abs(sample) >= NO_SECONDS
-        return int(value.timestamp() * 1000) if milliseconds else int(value.timestamp())
+    number = 0 if sample is None and "INT" in declared.upper() else _number(sample)
+    if number is not None:
+        written = (value - _1970) // timedelta(seconds=1 / _unit(number))
+        return str(written) if isinstance(sample, str) else written
     text = sample if isinstance(sample, str) and parse(sample) is not None else ""
     naive = value.replace(tzinfo=None).isoformat(sep="T" if "T" in text else " ", timespec="microseconds")
     return naive + _offset(text)
@@ -62,14 +64,28 @@ def _offset(text: str) -> str:
 
 
 def _from_text(text: str) -> datetime:
-    digits = text.replace(".", "", 1)
-    if digits.isdecimal() and len(digits) > 8:
-        return _from_epoch(float(text))
-    return _aware(datetime.fromisoformat(text))
+    number = _number(text)
+    return _aware(datetime.fromisoformat(text)) if number is None else _from_epoch(number)
+
+
+def _number(value: object) -> float | None:
+    """Fewer digits are a date."""
+    match value:
+        case str():
+            digits = value.strip().replace(".", "", 1)
+            return float(value) if digits.isdecimal() and len(digits) > 8 else None
+        case int() | float():
+            return value
+        case _:
+            return None
 
 
 def _from_epoch(number: float) -> datetime:
-    return datetime.fromtimestamp(number / 1000 if abs(number) >= NO_SECONDS else number, UTC)
+    return datetime.fromtimestamp(number / _unit(number), UTC)
+
+
+def _unit(number: float) -> int:
+    return next((unit for unit in UNITS if abs(number) < NO_SECONDS * unit), UNITS[-1])
 
 
 def _aware(value: datetime) -> datetime:

@@ -221,7 +221,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def like(self, value: datetime, sample: object, declared: str) -> str | int:
-        """`value` to be written to a column whose present value is `sample`."""
+        """`value` to be written to a column that holds values in the form of `sample`."""
 
     @abstractmethod
     def locked(self, query: Any, *, skip: bool = False, key: bool = True) -> Any:

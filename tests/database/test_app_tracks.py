@@ -262,6 +262,38 @@ def test_our_own_write_is_known_by_its_time(
     assert held.now - again.track.updated_at <= kept_to
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("declared", "created_at", "written"),
+    [
+        ("DATETIME", 1767225600000, 1793534400000),
+        ("INTEGER", 1767225600000, 1793534400000),
+        ("TEXT", "1767225600", "1793534400"),
+        ("TEXT", "2026-01-01T00:00:00.000Z", "2026-11-01T12:00:00.000000Z"),
+        ("TEXT", None, "2026-11-01 12:00:00.000000"),
+    ],
+)
+def test_a_first_time_of_change_has_the_form_of_the_time_beside_it(
+    make_app: Callable[..., Any], declared: str, created_at: object, written: object
+) -> None:
+    times = f"created_at {declared}, updated_at {declared}"
+    app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, {times})")
+    app.sql("INSERT INTO tracks VALUES ('a', 'completed', NULL, ?, NULL)", created_at)
+    tracks = rows_of(app)
+    assert tracks.write(write_of(tracks.read("a"), app.clock()))  # type: ignore[arg-type]
+    assert app.row()["updated_at"] == written
+
+
+@pytest.mark.sqlite
+def test_but_not_where_it_is_of_another_type(make_app: Callable[..., Any]) -> None:
+    times = "created_at INTEGER, updated_at TEXT"
+    app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, {times})")
+    app.sql("INSERT INTO tracks VALUES ('a', 'completed', NULL, 1767225600000, NULL)")
+    tracks = rows_of(app)
+    assert tracks.write(write_of(tracks.read("a"), app.clock()))  # type: ignore[arg-type]
+    assert app.row()["updated_at"] == "2026-11-01 12:00:00.000000"
+
+
 # -- the stamp ---------------------------------------------------------------------------------------------------------
 
 

@@ -118,7 +118,7 @@ NOON = 1793534400
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("declared", ["INTEGER", "DATETIME", "TIMESTAMP", "REAL", "TEXT", ""])
-@pytest.mark.parametrize("unit", [1, 1_000], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000], ids=["seconds", "milliseconds", "microseconds"])
 @pytest.mark.parametrize("kind", [int, str])
 def test_rows_made_lately_are_found_where_times_are_numbers(
     make_app: Any, declared: str, unit: int, kind: type[int | str]

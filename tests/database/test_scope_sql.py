@@ -83,7 +83,18 @@ def found(leases: SqlLeases, policy: Policy) -> bool:
 @pytest.mark.parametrize("declared", ["INTEGER", "DATETIME", "REAL", "TEXT", ""])
 @pytest.mark.parametrize(
     "time",
-    [0, 20240101, 99999999, 1793534400, 1793534400.5, 1793534400000, "20261101", "\u30002026-11-01", b"2026-01-01"],
+    [
+        0,
+        20240101,
+        99999999,
+        1793534400,
+        1793534400.5,
+        1793534400000,
+        1793534400000000.0,
+        "20261101",
+        "\u30002026-11-01",
+        b"2026-01-01",
+    ],
 )
 def test_sql_and_core_read_the_same_time(make_app: Any, declared: str, time: object) -> None:
     app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, created_at {declared})")
