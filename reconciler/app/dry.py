@@ -75,8 +75,10 @@ class Preview:
 
 
 @contextmanager
-def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterator[Preview]:
-    """What would be done to each track that needs a look, waits for the gate, or was named."""
+def preview(
+    settings: Settings, narrowed: Narrowed, ended: Callable[[], bool] = lambda: False, *, offline: bool
+) -> Iterator[Preview]:
+    """What would be done to each track that needs a look, waits for the gate, or was named, until it has `ended`."""
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
         kie, view = Questions(outside.reader()), reader.view()
@@ -84,7 +86,8 @@ def preview(settings: Settings, narrowed: Narrowed, *, offline: bool) -> Iterato
         gate = supposed(view if offline else _asked(view, outside.policy, kie))
         met: set[str] = set()
         subjects = _subjects(reader, outside.policy, narrowed, met)
-        with closing(forecasts(subjects, eyes, gate)) as found:  # who looks is done before what it looks with goes
+        # Who looks is done before what it looks with goes.
+        with closing(forecasts(subjects, eyes, gate, ended)) as found:
             yield Preview(reader.remembers, found, kie.refusals, lambda: _not_due(reader, narrowed, met))
 
 

@@ -23,13 +23,19 @@ from reconciler.cli.face import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.text import Text
+
     from reconciler.app.once import Narrowed
     from reconciler.config import Settings
+    from reconciler.console.forecast import Seen
     from reconciler.engine.events import Result
     from reconciler.service.metrics import Metrics
 
 AFTER_THE_LAST_CALL = timedelta(seconds=3)
 """Which may take `kie.request_timeout`: time for what it brought to be saved."""
+LEFT = "It was to end and had to wait for too long: see what holds the database or the store"
 
 
 def run(
@@ -156,8 +162,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
         try:
             result = beside(work, lambda: stop.asked, settings.kie.request_timeout + AFTER_THE_LAST_CALL)
         except Left:
-            why = "It was to end and had to wait for too long: see what holds the database or the store"
-            return complain([f"{why}. What it left is taken up by the next run"], FAILED)
+            return complain([f"{LEFT}. What it left is taken up by the next run"], FAILED)
     code = DONE if result.at_rest else WORK_REMAINS
     try:
         if as_json:
@@ -193,7 +198,7 @@ def _write_metrics(settings: "Settings", metrics: "Metrics", path: Path) -> int:
 def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json: bool) -> int:
     from rich.text import Text
 
-    from reconciler.app.dry import preview
+    from reconciler.app.beside import Left, beside
     from reconciler.console import forecast, output
     from reconciler.console.progress import living
     from reconciler.console.stopping import stopping
@@ -202,28 +207,45 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
     if not offline:
         able_to_buy(settings)
     warn(settings)
-    console, shown, ends = output.err(), Text("looking"), monotonic() + narrowed.timeout.total_seconds()
-    found: list[forecast.Line] = []
-    ended = None
+    shown, ends = Text("looking"), monotonic() + narrowed.timeout.total_seconds()
 
     def stop_shown() -> None:
         shown.plain = f"stopping (once more: at once) · {shown.plain}"
 
-    with stopping() as stop, living(console, shown), preview(settings, narrowed, offline=offline) as seen:
+    with stopping() as stop, living(output.err(), shown):
         stop.on_stop(stop_shown)
-        for each in seen.forecasts:
-            ended = "stopped" if stop.asked else "--timeout is over" if monotonic() >= ends else None
-            if ended is not None:
-                break
-            found.append(forecast.Line.of(each))
-            shown.plain = f"{len(found)} looked at"
-        refusals, not_due = tuple(seen.refusals), seen.not_due() if ended is None else 0
-    at_most = narrowed.max_purchases
+
+        def ended() -> bool:
+            return stop.asked or monotonic() >= ends
+
+        look = partial(_look, settings, narrowed, ended, shown, offline=offline)
+        try:
+            seen = beside(look, ended, settings.kie.request_timeout + AFTER_THE_LAST_CALL)
+        except Left:
+            return complain([f"{LEFT}. Nothing was changed"], FAILED)
     if as_json:
-        output.show_json(forecast.document(found, remembers=seen.remembers, at_most=at_most, not_due=not_due))
+        output.show_json(forecast.document(seen, narrowed.max_purchases))
     else:
-        output.show(*forecast.render(found, remembers=seen.remembers, at_most=at_most, not_due=not_due))
-    complain((f"{said}. What it would have told is missing here: put a valid key there" for said in refusals), DONE)
-    if ended is not None:
-        return complain([f"{ended}: whatever was not looked at until then is missing here"], WORK_REMAINS)
-    return WORK_REMAINS if not_due or any(line.work for line in found) else DONE
+        output.show(*forecast.render(seen, narrowed.max_purchases))
+    unheard = "What it would have told is missing here: put a valid key there"
+    complain((f"{said}. {unheard}" for said in seen.refusals), DONE)
+    if seen.cut_short:
+        why = "stopped" if stop.asked else "--timeout is over"
+        return complain([f"{why}: whatever was not looked at until then is missing here"], WORK_REMAINS)
+    return WORK_REMAINS if seen.is_work else DONE
+
+
+def _look(
+    settings: "Settings", narrowed: "Narrowed", ended: "Callable[[], bool]", shown: "Text", *, offline: bool
+) -> "Seen":
+    from reconciler.app.dry import preview
+    from reconciler.console.forecast import Line, Seen
+
+    lines = []
+    with preview(settings, narrowed, ended, offline=offline) as found:
+        for each in found.forecasts:
+            lines.append(Line.of(each))
+            shown.plain = f"{len(lines)} looked at"
+        cut_short = ended()
+        not_due = 0 if cut_short else found.not_due()
+        return Seen(lines, not_due, tuple(found.refusals), remembers=found.remembers, cut_short=cut_short)

@@ -43,25 +43,42 @@ class Line:
         return cls(forecast.case.track.id, where.state, where.reason, *told)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`not_due`: so many others are not at rest. `refusals`: what Kie said of keys that it does not take. `remembers`:
+    our tables are there. `cut_short`: it ended before all was looked at."""
+
+    lines: Sequence[Line]
+    not_due: int
+    refusals: Sequence[str]
+    remembers: bool
+    cut_short: bool
+
+    @property
+    def is_work(self) -> bool:
+        return bool(self.not_due) or any(line.work for line in self.lines)
+
+
 _FIELDS = [field.name for field in fields(Line) if field.name != "unasked"]
 
 
-def document(lines: Sequence[Line], *, remembers: bool, at_most: int | None, not_due: int) -> dict[str, Any]:
-    """`at_most`: so many purchases; those beyond are held back. `not_due`: so many others are not at rest."""
-    now, later, beyond = _orders(lines, at_most)
+def document(seen: Seen, at_most: int | None) -> dict[str, Any]:
+    """`at_most`: so many purchases; those beyond are held back."""
+    now, later, beyond = _orders(seen.lines, at_most)
     held = later + beyond
     return {
-        "tracks": [{name: getattr(line, name) for name in _FIELDS} for line in lines],
+        "tracks": [{name: getattr(line, name) for name in _FIELDS} for line in seen.lines],
         "purchases": len(now),
         "credits": _credits(now),
         "held_back": {"purchases": len(held), "credits": _credits(held)},
-        "not_due": not_due,
-        "memory": "known" if remembers else "empty",
+        "not_due": seen.not_due,
+        "memory": "known" if seen.remembers else "empty",
     }
 
 
-def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None, not_due: int) -> Iterator[RenderableType]:
-    if not remembers:
+def render(seen: Seen, at_most: int | None) -> Iterator[RenderableType]:
+    lines = seen.lines
+    if not seen.remembers:
         yield Text(NO_MEMORY)
     for first in range(0, len(lines), TOGETHER):
         yield _table(lines[first : first + TOGETHER])
@@ -77,8 +94,8 @@ def render(lines: Sequence[Line], *, remembers: bool, at_most: int | None, not_d
     if beyond:
         left = f"{len(beyond)} more are left to a later run, for {amount(_credits(beyond))} credits at most"
         yield Text(f"{left}: --max-purchases allows {at_most}.")
-    if not_due:
-        yield Text(f"{not_due} not looked at, since not due: in flight, waiting or given up (see `status`).")
+    if seen.not_due:
+        yield Text(f"{seen.not_due} not looked at, since not due: in flight, waiting or given up (see `status`).")
     unasked = sum(line.unasked for line in lines)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")

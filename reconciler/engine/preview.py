@@ -4,7 +4,7 @@ Nothing here can buy, write or store: it has eyes and no hands. Free questions a
 alone, until the next thing to do would cost, change something, or take time.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -80,36 +80,42 @@ class Forecast:
         return self.standing.state is not None and self.standing.state not in AT_REST
 
 
-def forecasts(subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView) -> Generator[Forecast, None, None]:
+def forecasts(
+    subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView, ended: Callable[[], bool] = lambda: False
+) -> Generator[Forecast, None, None]:
     """One forecast per subject, in order: each by what orders of those before it leave of budgets and credits. `eyes`
-    None: offline, nothing is asked."""
-    with closing(_looked_around(subjects, eyes)) as cases:
+    None: offline, nothing is asked. Once `ended`, which is for good, nothing more is asked and there are no more."""
+    with closing(_looked_around(subjects, eyes, ended)) as cases:
         for case in cases:
+            if ended():  # perhaps before all was asked of this one
+                return
             found = forecast(case, gate)
             if found.buys_at_once:
                 gate = gate.with_one_sent(found.price, gate.now)
             yield found
 
 
-def _looked_around(subjects: Iterable[Subject], eyes: Eyes | None) -> Generator[Case, None, None]:
+def _looked_around(
+    subjects: Iterable[Subject], eyes: Eyes | None, ended: Callable[[], bool]
+) -> Generator[Case, None, None]:
     if eyes is None:
         yield from (subject.case for subject in subjects)
         return
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
         pending = iter(subjects)
-        running = [pool.submit(_look_around, subject, eyes) for subject in islice(pending, AT_ONCE)]
+        running = [pool.submit(_look_around, subject, eyes, ended) for subject in islice(pending, AT_ONCE)]
         while running:
             yield running.pop(0).result()
-            running += [pool.submit(_look_around, subject, eyes) for subject in islice(pending, 1)]
+            running += [pool.submit(_look_around, subject, eyes, ended) for subject in islice(pending, 1)]
 
 
-def _look_around(subject: Subject, eyes: Eyes) -> Case:
+def _look_around(subject: Subject, eyes: Eyes, ended: Callable[[], bool]) -> Case:
     case = subject.case
     for _ in range(QUESTIONS_PER_TRACK):
         action = plan(case)
         if isinstance(action, Buy):
             action = list_before_buying(case, case.now) or action
-        if not isinstance(action, Measure | AskTask | AskSong | ListStore):
+        if not isinstance(action, Measure | AskTask | AskSong | ListStore) or ended():
             break
         found = eyes.ask(case.track.id, whole(action, subject.inline))
         if isinstance(found, Trouble) and found.refusal is Refusal.KEY:

@@ -7,19 +7,22 @@ import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler.console import forecast
+from reconciler.console.stopping import Stopping
 from reconciler.database.codec import dump_breaker
 from reconciler.database.datetimes import own
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.engine.preview import describe
-from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Stall, Succeed
+from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Break, Fault, Stall, Succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from reconciler.domain.actions import Action
     from tests.cli.conftest import Install
@@ -212,10 +215,18 @@ def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(
 def test_a_dry_run_that_is_stopped_tells_what_it_found_until_then(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard, handle = Event(), Stopping.handle
+
+    def handled(stop: Stopping, number: int, frame: FrameType | None) -> None:
+        handle(stop, number, frame)
+        heard.set()
+
     def described(action: Action) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
+        assert heard.wait(20)
         return describe(action)
 
+    monkeypatch.setattr(Stopping, "handle", handled)
     monkeypatch.setattr(forecast, "describe", described)
     for track_id in ("a", "b", "c"):
         install.add(track_id)
@@ -231,6 +242,17 @@ def test_a_dry_run_ends_when_its_time_is_over(install: Install) -> None:
     assert result.exit_code == 3
     assert "0 looked at" in result.stdout
     assert "--timeout is over: whatever was not looked at until then is missing here" in result.stderr
+
+
+def test_a_dry_run_whose_time_is_over_asks_no_more_of_a_kie_that_is_silent(install: Install) -> None:
+    install.configure(kie__request_timeout='"200ms"')
+    install.kie.script.when(Break(Fault.HANG))
+    install.add("a", extended_prompt=" ".join(f"image_task_id: {digit * 32}" for digit in "abcdef"))
+    result = install.call("run", "--once", "--dry-run", "--timeout", "100ms")
+    assert result.exit_code == 3
+    assert "0 looked at" in result.stdout
+    assert "--timeout is over: whatever was not looked at until then is missing here" in result.stderr
+    assert [visit.operation for visit in install.kie.book.visits] == ["credit"]
 
 
 def test_a_dry_run_that_finds_nothing_exits_with_0(install: Install) -> None:

@@ -87,6 +87,24 @@ def test_more_tracks_than_looks_at_once_come_in_their_order(make_world: MakeWorl
     assert list(look(world)) == [f"t{number:03}" for number in range(30)]
 
 
+def test_once_it_is_over_nothing_more_is_asked_and_nothing_told_of_who_was_not_wholly_looked_at(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(0)
+    world.add("a", extended_prompt=" ".join(f"image_task_id: {digit * 32}" for digit in "abc"))
+    with looking(world) as (subjects, eyes, view):
+        assert list(forecasts(subjects, eyes, view, lambda: bool(world.kie.book.visits))) == []
+    assert len(world.kie.book.visits) == 1
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_where_it_is_over_before_it_began_nobody_is_told_of(make_world: MakeWorld, is_asked: bool) -> None:
+    world = make_world(2)
+    with looking(world) as (subjects, eyes, view):
+        assert list(forecasts(subjects, eyes if is_asked else None, view, lambda: True)) == []
+    assert not world.kie.book.visits
+
+
 def test_what_is_good_or_left_to_others_is_no_work(make_world: MakeWorld) -> None:
     world = make_world(1)
     world.run()

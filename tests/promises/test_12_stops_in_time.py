@@ -217,7 +217,7 @@ sqlite3.connect = telling
 """
 
 
-@pytest.mark.parametrize(("command", "code"), [(("run",), 0), (("run", "--once"), 1)])
+@pytest.mark.parametrize(("command", "code"), [(("run",), 0), (("run", "--once"), 1), (("run", "--dry-run"), 1)])
 def test_while_it_waits_for_its_first_look_into_the_database(
     tmp_path: Path, command: tuple[str, ...], code: int
 ) -> None:
@@ -246,6 +246,42 @@ def test_while_another_program_holds_the_database_that_one_run_works_in(tmp_path
                 assert process.process.wait(BOUND_S) == 1
                 assert "see what holds the database" in process.stderr()
         assert len(install.kie.book.purchases) == 1
+
+
+# -- a dry run ---------------------------------------------------------------------------------------------------------
+
+LOOKING_THAT_HANGS = """
+import sys, threading
+from reconciler.images.local_store import LocalReader
+def keys_that_hang(*_):
+    print("it hangs", file=sys.stderr, flush=True)
+    threading.Event().wait()
+LocalReader.keys = keys_that_hang
+"""
+
+
+def test_a_dry_run_while_kie_is_silent(tmp_path: Path) -> None:
+    with filled(tmp_path / "install") as install:
+        slow(install)
+        install.kie.script.when(Break(Fault.HANG))
+        install.add("d", extended_prompt=" ".join(f"image_task_id: {number:032x}" for number in range(1000, 1012)))
+        with running(install, "run", "--dry-run", ready=False) as process:
+            eventually(lambda: install.kie.book.visits_of("record"))
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(BOUND_S) == 3
+            assert "stopped: whatever was not looked at until then is missing here" in process.stderr()
+
+
+def test_a_dry_run_in_the_midst_of_what_never_ends(tmp_path: Path) -> None:
+    with filled(tmp_path / "install") as install:
+        assert install.call("run", "--once", "--timeout", "30s").exit_code == 0
+        slow(install)
+        install.add("d")
+        with running(install, "run", "--dry-run", before=LOOKING_THAT_HANGS, ready=False) as process:
+            eventually(lambda: "it hangs" in process.stderr())
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(BOUND_S) == 1
+            assert "see what holds the database or the store" in process.stderr()
 
 
 # -- the second one ----------------------------------------------------------------------------------------------------
