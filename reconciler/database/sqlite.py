@@ -25,6 +25,7 @@ from reconciler.database.errors import (
     DatabaseMissing,
     DatabaseReadOnly,
     RowRefused,
+    SchemaError,
 )
 
 SCHEME = "sqlite:///"
@@ -156,7 +157,11 @@ class SqliteDialect(Dialect):
     def is_fault(self, error: Exception) -> bool:
         return isinstance(error, sqlite3.Error)
 
-    def home_of(self, db: Any, schema: str | None, table: str) -> str | None:  # noqa: ARG002
+    def home_of(self, db: Any, schema: str | None, table: str) -> str | None:
+        names = {name for _, name, _ in db.execute_sql("PRAGMA database_list")}
+        if schema is not None and schema.lower() not in names:
+            what, todo = f"there is no schema {schema} in SQLite", f"Set database.table to {table}"
+            raise SchemaError([what], f"{schema}.{table}", todo)
         return schema
 
     def unfit(self, types: Mapping[str, str]) -> frozenset[str]:

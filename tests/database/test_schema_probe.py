@@ -58,6 +58,14 @@ def test_a_missing_table_names_those_that_exist(app: Any) -> None:
     assert str(caught.value).endswith("Set database.table; there are: tracks")
 
 
+@pytest.mark.sqlite
+def test_a_schema_that_no_file_has_is_told_with_the_name_to_set(app: Any) -> None:
+    with pytest.raises(SchemaError) as caught:
+        probe(app.connect(), "public.tracks")
+    assert str(caught.value) == "public.tracks: there is no schema public in SQLite. Set database.table to tracks"
+    assert probe(app.connect(), "MAIN.tracks").has("summary")
+
+
 def test_all_missing_columns_are_named_at_once(make_app: Callable[..., Any]) -> None:
     app = make_app("CREATE TABLE tracks (id TEXT PRIMARY KEY, state TEXT, imageurl TEXT)")
     with pytest.raises(SchemaError) as caught:
