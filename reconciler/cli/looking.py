@@ -21,8 +21,10 @@ def check(
     """Look at everything that a run rests on; changes nothing in the database."""
     from reconciler.commands import checking
     from reconciler.console import outline, output
+    from reconciler.console.stopping import unwinding
 
-    lines = list(checking.check(settings_of(ctx, quiet=True), offline=offline))
+    with unwinding():
+        lines = list(checking.check(settings_of(ctx, quiet=True), offline=offline))
     rows = [(line.outcome, line.what, line.said) for line in lines]
     if as_json:
         output.show_json([{"outcome": outcome, "what": what, "said": said} for outcome, what, said in rows])

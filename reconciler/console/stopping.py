@@ -45,10 +45,27 @@ class Stopping:
 @contextmanager
 def stopping() -> Iterator[Stopping]:
     found = Stopping()
-    heard = SIGNALS if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*SIGNALS, signal.SIGHUP)
-    before = {number: signal.signal(number, found.handle) for number in heard}
-    try:
+    with _hearing(found.handle):
         yield found
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Any signal ends what is under way as an error does: it leaves nothing behind that it would take away."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with _hearing(handle):
+        yield
+
+
+@contextmanager
+def _hearing(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    heard = SIGNALS if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*SIGNALS, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,24 @@ def test_a_lost_terminal_is_heard_of_twice_and_ends_nothing_at_once(monkeypatch:
         assert (stop.asked, ends) == (True, [])
         signal.raise_signal(signal.SIGTERM)
     assert ends == [143]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_check_that_is_ended_leaves_nothing_in_the_store(install: Install, number: signal.Signals) -> None:
+    install.store.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        install.configure(
+            storage__public_url=f'"http://127.0.0.1:{silent.getsockname()[1]}/images"', kie__request_timeout='"60s"'
+        )
+        process = subprocess.Popen(
+            [*PROGRAM, "--config", str(install.config), "check", "--offline"],
+            cwd=install.folder,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+        )
+        asked, _ = silent.accept()
+        with asked:
+            assert len([path for path in install.store.rglob("*") if path.is_file()]) == 1
+            process.send_signal(number)
+            assert process.wait(20) == 128 + number
+    assert list(install.store.iterdir()) == []
