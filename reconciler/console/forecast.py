@@ -117,9 +117,9 @@ def _credits(lines: Sequence[Line]) -> float:
 def _table(lines: Sequence[Line]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("track", "state", "next"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "track")
     table.add_column("credits", justify="right")
     for line in lines:
         price = amount(line.credits) if line.credits else ""
-        table.add_row(plain(line.track, 60), standings.words(line.state, line.reason), plain(line.next, 120), price)
+        table.add_row(plain(line.track, 40), standings.words(line.state, line.reason), plain(line.next, 120), price)
     return table

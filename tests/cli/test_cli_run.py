@@ -136,6 +136,14 @@ def test_a_dry_run_for_people_names_the_price_and_an_empty_memory(install: Insta
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def test_ids_in_a_dry_run_are_whole_and_it_fits_80_columns(install: Install) -> None:
+    track_id = "0b7e4a52-57c6-4b8e-9d6f-0123456789ab"
+    install.add(track_id)
+    lines = install.call("run", "--once", "--dry-run").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.split()[:1] == [track_id] for line in lines) == 1
+
+
 def test_an_offline_dry_run_asks_nobody(install: Install) -> None:
     install.add("stuck")
     assert install.call("run", "--once", "--dry-run", "--offline").exit_code == 3
