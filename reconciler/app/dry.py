@@ -1,8 +1,9 @@
 """The dry run: the database is opened read-only, and nothing that could buy, store or write is built."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from math import inf
 from sys import maxsize
@@ -15,6 +16,7 @@ from reconciler.app.outside import provider
 from reconciler.config import Settings
 from reconciler.database import MARKER, Reader
 from reconciler.domain.breaker import heard
+from reconciler.domain.case import Case
 from reconciler.domain.closing import closure_for
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
@@ -22,7 +24,7 @@ from reconciler.domain.learn import noticed
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.effects import Eyes
-from reconciler.engine.preview import Forecast, Subject, forecasts
+from reconciler.engine.preview import Forecast, Subject, forecast, forecasts
 from reconciler.kie.client import KieReader
 
 PAGE = 200
@@ -65,13 +67,15 @@ class Questions:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """`remembers`: our tables are there; without them memory is empty. `refusals`: what Kie said so far of keys that it
-    does not take. `not_due`: how many others are not at rest, once all is forecast; as of a run, nothing is said of
-    others than those that were named, or that came within the limit."""
+    does not take. `not_due`: who else is not at rest, once all is forecast; as of a run, nothing is said of others than
+    those that were named, or that came within the limit. `remembered`: of these, from memory alone; those whose memory
+    cannot be read are left out."""
 
     remembers: bool
     forecasts: Iterator[Forecast]
     refusals: Sequence[str]
-    not_due: Callable[[], int]
+    not_due: Callable[[], Sequence[str]]
+    remembered: Callable[[Sequence[str]], Iterator[Forecast]]
 
 
 @contextmanager
@@ -85,10 +89,11 @@ def preview(
         eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.note(MARKER)))
         gate = supposed(view if offline else _asked(view, outside.policy, kie))
         met: set[str] = set()
-        subjects = _subjects(reader, outside.policy, narrowed, met)
+        subjects = _subjects(reader, narrowed, met)
         # Who looks is done before what it looks with goes.
         with closing(forecasts(subjects, eyes, gate, ended)) as found:
-            yield Preview(reader.remembers, found, kie.refusals, lambda: _not_due(reader, narrowed, met))
+            not_due = partial(_not_due, reader, narrowed, met)
+            yield Preview(reader.remembers, found, kie.refusals, not_due, partial(_remembered, reader, gate))
 
 
 def supposed(view: GateView) -> GateView:
@@ -112,30 +117,41 @@ def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
     return view if closure is None else replace(view, closures=(*view.closures, closure))
 
 
-def _not_due(reader: Reader, narrowed: Narrowed, met: Set[str]) -> int:
+def _not_due(reader: Reader, narrowed: Narrowed, met: Set[str]) -> list[str]:
     if narrowed.only is not None or len(met) >= (narrowed.limit or inf):
-        return 0
-    return sum(track_id not in met for track_id in reader.finder.restless())
+        return []
+    return [track_id for track_id in reader.finder.restless() if track_id not in met]
 
 
-def _subjects(reader: Reader, policy: Policy, narrowed: Narrowed, met: set[str]) -> Iterator[Subject]:
-    needy = islice(_in_need(reader, policy, narrowed, met), min(narrowed.limit or maxsize, maxsize))
-    while some := list(islice(needy, TOGETHER)):
-        for track_id, held in reader.peek_all(some).items():
+def _remembered(reader: Reader, gate: GateView, track_ids: Sequence[str]) -> Iterator[Forecast]:
+    return (forecast(case, gate) for case in _cases(reader, track_ids) if isinstance(case, Case))
+
+
+def _subjects(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[Subject]:
+    for case in _cases(reader, islice(_in_need(reader, narrowed, met), min(narrowed.limit or maxsize, maxsize))):
+        if isinstance(case, Exception):
+            raise case
+        is_inline = case.track.image.digest is not None
+        yield Subject(case, reader.inline_image(case.track.id) if is_inline else None)
+
+
+def _cases(reader: Reader, track_ids: Iterable[str]) -> Iterator[Case | Exception]:
+    """In the place of one whose memory cannot be read stands why."""
+    waiting = iter(track_ids)
+    while some := list(islice(waiting, TOGETHER)):
+        for held in reader.peek_all(some).values():
             if isinstance(held, Exception):
-                raise held
-            if held.track is not None:
-                case = noticed(held.track, held.memory, policy, held.now)
-                inline = reader.inline_image(track_id) if held.track.image.digest is not None else None
-                yield Subject(case, inline)
+                yield held
+            elif held.track is not None:
+                yield noticed(held.track, held.memory, reader.finder.policy, held.now)
 
 
-def _in_need(reader: Reader, policy: Policy, narrowed: Narrowed, met: set[str]) -> Iterator[str]:
+def _in_need(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[str]:
     """As a run comes to them: what is due, what an audit would work, and what waits for the gate to open; then whatever
     else was named. Each once: `met` keeps them."""
     anew = reader.would_look_again()
     due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only, anew=anew)
-    gates = GateName.KEY, *(shape for shape, _ in shapes(policy))
+    gates = GateName.KEY, *(shape for shape, _ in shapes(reader.finder.policy))
     lines = (reader.finder.held_back(gate, MOST, narrowed.only) for gate in gates)
     walked = _walked(reader, narrowed.only, anew=anew) if narrowed.audit else ()
     for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -218,7 +219,8 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
         def ended() -> bool:
             return stop.asked or monotonic() >= ends
 
-        look = partial(_look, settings, narrowed, ended, shown, offline=offline)
+        named = None if as_json else forecast.TOGETHER
+        look = partial(_look, settings, narrowed, ended, shown, offline=offline, named=named)
         try:
             seen = beside(look, ended, settings.kie.request_timeout + AFTER_THE_LAST_CALL)
         except Left:
@@ -236,8 +238,15 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
 
 
 def _look(
-    settings: "Settings", narrowed: "Narrowed", ended: "Callable[[], bool]", shown: "Text", *, offline: bool
+    settings: "Settings",
+    narrowed: "Narrowed",
+    ended: "Callable[[], bool]",
+    shown: "Text",
+    *,
+    offline: bool,
+    named: int | None,
 ) -> "Seen":
+    """`named`: so many at most of those that are not due; None: all."""
     from reconciler.app.dry import preview
     from reconciler.console.forecast import Line, Seen
 
@@ -246,6 +255,8 @@ def _look(
         for each in found.forecasts:
             lines.append(Line.of(each))
             shown.plain = f"{len(lines)} looked at"
-        cut_short = ended()
-        not_due = 0 if cut_short else found.not_due()
-        return Seen(lines, not_due, tuple(found.refusals), remembers=found.remembers, cut_short=cut_short)
+        not_due = [] if ended() else found.not_due()
+        remembered = takewhile(lambda _: not ended(), found.remembered(not_due[:named]))
+        waiting = [Line.of(each) for each in remembered]
+        refusals = tuple(found.refusals)
+        return Seen(lines, waiting, len(not_due), refusals, remembers=found.remembers, cut_short=ended())

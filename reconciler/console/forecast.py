@@ -20,7 +20,7 @@ NO_MEMORY = (
 )
 
 TOGETHER = 1000
-"""Rows of a table, which is laid out as a whole."""
+"""Rows of a table, which is laid out as a whole; and so many that are not due are named for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`not_due`: so many others are not at rest. `refusals`: what Kie said of keys that it does not take. `remembers`:
-    our tables are there. `cut_short`: it ended before all was looked at."""
+    """`not_due`: so many others are not at rest; `waiting`: those of them that are named. `refusals`: what Kie said of
+    keys that it does not take. `remembers`: our tables are there. `cut_short`: it ended before all was looked at."""
 
     lines: Sequence[Line]
+    waiting: Sequence[Line]
     not_due: int
     refusals: Sequence[str]
     remembers: bool
@@ -67,13 +68,18 @@ def document(seen: Seen, at_most: int | None) -> dict[str, Any]:
     now, later, beyond = _orders(seen.lines, at_most)
     held = later + beyond
     return {
-        "tracks": [{name: getattr(line, name) for name in _FIELDS} for line in seen.lines],
+        "tracks": _told(seen.lines),
         "purchases": len(now),
         "credits": _credits(now),
         "held_back": {"purchases": len(held), "credits": _credits(held)},
         "not_due": seen.not_due,
+        "waiting": _told(seen.waiting),
         "memory": "known" if seen.remembers else "empty",
     }
+
+
+def _told(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [{name: getattr(line, name) for name in _FIELDS} for line in lines]
 
 
 def render(seen: Seen, at_most: int | None) -> Iterator[RenderableType]:
@@ -94,11 +100,19 @@ def render(seen: Seen, at_most: int | None) -> Iterator[RenderableType]:
     if beyond:
         left = f"{len(beyond)} more are left to a later run, for {amount(_credits(beyond))} credits at most"
         yield Text(f"{left}: --max-purchases allows {at_most}.")
-    if seen.not_due:
-        yield Text(f"{seen.not_due} not looked at, since not due: in flight, waiting or given up (see `status`).")
     unasked = sum(line.unasked for line in lines)
     if unasked:
         yield Text(f"{unasked} would first be looked into, for free; they may need a purchase after that.")
+    if seen.not_due:
+        yield from _not_due(seen)
+
+
+def _not_due(seen: Seen) -> Iterator[RenderableType]:
+    yield Text(f"{seen.not_due} not looked at, since not due: in flight, waiting, given up, or worked by others now.")
+    if seen.waiting:
+        yield _table(seen.waiting, priced=False)
+    if seen.not_due > TOGETHER:
+        yield Text(f"And {seen.not_due - TOGETHER} more, which --json names.")
 
 
 def _orders(lines: Sequence[Line], at_most: int | None) -> tuple[list[Line], list[Line], list[Line]]:
@@ -114,12 +128,13 @@ def _credits(lines: Sequence[Line]) -> float:
     return round(sum(line.credits for line in lines), 2)
 
 
-def _table(lines: Sequence[Line]) -> Table:
+def _table(lines: Sequence[Line], *, priced: bool = True) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("track", "state", "next"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "track")
-    table.add_column("credits", justify="right")
+    if priced:
+        table.add_column("credits", justify="right")
     for line in lines:
-        price = amount(line.credits) if line.credits else ""
-        table.add_row(plain(line.track, 40), standings.words(line.state, line.reason), plain(line.next, 120), price)
+        price = [amount(line.credits) if line.credits else ""] * priced
+        table.add_row(plain(line.track, 40), standings.words(line.state, line.reason), plain(line.next, 120), *price)
     return table

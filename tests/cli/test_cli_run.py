@@ -119,6 +119,7 @@ def test_a_dry_run_leaves_every_byte_and_asks_only(install: Install, with_own_ta
         "credits": 5,
         "held_back": {"purchases": 0, "credits": 0},
         "not_due": 0,
+        "waiting": [],
         "memory": "known" if with_own_tables else "empty",
     }
     assert hashlib.sha256(install.database.read_bytes()).hexdigest() == before
@@ -396,7 +397,35 @@ def test_a_dry_run_to_which_nothing_is_due_tells_who_is_not_at_rest(backing_off:
     result = backing_off.call(*dry, "--json")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["tracks"], told["not_due"]) == (3, [], 1), result.output
-    assert "1 not looked at, since not due: in flight, waiting or given up" in backing_off.call(*dry).stdout
+    (waits,) = told["waiting"]
+    assert (waits["track"], waits["state"], waits["reason"]) == ("a", "backing_off", "provider_failed")
+    assert waits["next"].startswith("wait until ")
+    visits = backing_off.kie.book.visits
+    lines = backing_off.call(*dry).stdout.splitlines()
+    assert any(line.startswith("1 not looked at, since not due") for line in lines)
+    (named,) = (line.split() for line in lines if line.split()[:1] == ["a"])
+    assert named[1:5] == ["backing_off", "provider_failed", "wait", "until"]
+    assert backing_off.kie.book.visits == visits, "memory is enough"
+
+
+def test_a_dry_run_names_for_people_as_many_that_wait_as_a_table_takes(
+    held_back: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_back.sql("UPDATE reconciler_memory SET held = NULL, wants = NULL, state = 'failed', reason = 'no_prompt'")
+    monkeypatch.setattr(forecast, "TOGETHER", 3)
+    dry = ("run", "--once", "--dry-run", "--offline", "--due-only")
+    said = held_back.call(*dry).stdout
+    assert "4 not looked at, since not due" in said
+    assert [f"stuck-{number}" in said for number in range(4)] == [True, True, True, False]
+    assert "And 1 more, which --json names." in said
+    told = json.loads(held_back.call(*dry, "--json").stdout)
+    assert [each["track"] for each in told["waiting"]] == [f"stuck-{number}" for number in range(4)]
+
+
+def test_a_dry_run_leaves_out_whose_memory_cannot_be_read_and_counts_it(backing_off: Install) -> None:
+    backing_off.sql("UPDATE reconciler_memory SET doc = 'no document' WHERE track_id = 'a'")
+    told = json.loads(backing_off.call("run", "--once", "--dry-run", "--json").stdout)
+    assert (told["not_due"], told["waiting"]) == (1, [])
 
 
 @pytest.mark.parametrize("options", ["--track good", "--limit 1"])
@@ -405,6 +434,7 @@ def test_a_narrowed_dry_run_speaks_of_no_others(backing_off: Install, options: s
     result = backing_off.call("run", "--once", "--dry-run", "--json", *options.split())
     told = json.loads(result.stdout)
     assert (result.exit_code, len(told["tracks"]), told["not_due"]) == (0, 1, 0), result.output
+    assert told["waiting"] == []
 
 
 def test_a_track_that_a_dry_run_finds_good_is_at_rest(install: Install) -> None:
