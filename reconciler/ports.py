@@ -267,9 +267,13 @@ class Overview:
 
     @property
     def work_due(self) -> datetime | None:
-        """Rows that nobody looked at yet are due although nothing is remembered of them."""
-        waits = any(reason is Reason.DUE and count for (_, reason), count in self.tracks.items())
-        return min(filter(None, (self.next_due, self.at if waits else None)), default=None)
+        """Rows that nobody looked at yet are due although nothing is remembered of them. Once one within grace was
+        looked at, it is remembered when it will be due."""
+        found = {where for where, count in self.tracks.items() if count}
+        waits = any(state is State.UNVERIFIED or reason is Reason.DUE for state, reason in found)
+        if waits or (self.next_due is None and (State.SETTLING, None) in found):
+            return min(self.next_due or self.at, self.at)
+        return self.next_due
 
 
 class Finder(Protocol):

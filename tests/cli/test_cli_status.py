@@ -71,6 +71,25 @@ def test_without_our_tables_it_says_so_and_counts_every_row(install: Install) ->
     assert "Credits: not asked for yet." in text
 
 
+@pytest.mark.parametrize("picture", ["good.jpg", None])
+@pytest.mark.parametrize("young", [False, True])
+def test_whatever_nobody_looked_at_yet_is_due(install: Install, young: bool, picture: str | None) -> None:
+    url = install.kie.add_file(picture, text="good") if picture else None
+    install.add("new", image_url=url, **({"updated_at": datetime.now(UTC).isoformat()} if young else {}))
+    told = status(install)
+    assert told["states"][0]["state"] == ("settling" if young else "unverified" if picture else "missing")
+    assert told["next_due"] == told["at"]
+    assert "Next due: now." in said(install)
+
+
+def test_what_was_looked_at_within_grace_is_due_when_that_ends(install: Install) -> None:
+    install.add("young", updated_at=datetime.now(UTC).isoformat())
+    assert install.call("run", "--once", "--timeout", "2s").exit_code == 0
+    told = status(install)
+    assert told["states"] == [{"state": "settling", "reason": None, "tracks": 1}]
+    assert told["next_due"] > told["at"]
+
+
 def test_an_empty_table_is_told_in_as_many_words(install: Install) -> None:
     text = said(install)
     assert "Tracks in scope: 0. Stuck: 0." in text
