@@ -19,6 +19,7 @@ from typing import NamedTuple
 from reconciler.database import datetimes
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection, breathe
+from reconciler.database.finder import IN_SCOPE
 from reconciler.database.notes import Notes
 from reconciler.database.tables import ANEW, Remembered
 from reconciler.domain.models import shapes
@@ -53,6 +54,8 @@ def look_again_if_changed(connection: Connection, policy: Policy) -> None:
 def would_look_again(connection: Connection, policy: Policy) -> bool:
     """Whether `look_again_if_changed` would call any, which is not done here."""
     with connection.snapshot() as now:
+        if connection.one(R.select(R.track_id).where(IN_SCOPE).limit(1)) is None:
+            return False
         calls = _begun(_calls(Notes(connection).kept(DECIDED)), _digest(policy), now)
     place = _place(calls, _digest(policy))
     return place is not None and calls[place].reached is not None
@@ -93,7 +96,7 @@ def _all_called(connection: Connection, notes: Notes, decided: str) -> bool:
         mine = _place(calls, decided)
         if mine is None or (reached := calls[mine].reached) is None:
             return True
-        rest = R.state.is_null(False) & (R.track_id > reached)
+        rest = IN_SCOPE & (R.track_id > reached)
         some = connection.rows(R.select(R.track_id).where(rest).order_by(R.track_id).limit(STRETCH))
         if some:
             again = {R.due_at: now, R.held: None, R.stands_until: ANEW}

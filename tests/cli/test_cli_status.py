@@ -163,6 +163,13 @@ def test_long_ids_fit_80_columns_and_are_whole(worked: Install) -> None:
     assert name in worked.call("status").stdout
 
 
+@pytest.mark.parametrize("words", [("pause",), ("schema", "--apply")])
+def test_before_the_first_run_no_change_of_the_configuration_is_told(install: Install, words: tuple[str, ...]) -> None:
+    install.add("stuck")
+    assert install.call(*words).exit_code == 0
+    assert (status(install)["outdated"], "counts are from before" in said(install)) == (False, False)
+
+
 def test_a_pause_is_told(worked: Install) -> None:
     worked.call("pause")
     told = status(worked)

@@ -187,6 +187,13 @@ def test_whether_all_would_be_called_is_told_without_calling_any(
     assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER)] == [True, False]
 
 
+def test_where_nobody_is_remembered_nobody_would_be_called(app: App) -> None:
+    connection = app.ready()
+    assert not would_look_again(connection, BEFORE)
+    app.sql(REMEMBERED.format(name="a"))
+    assert would_look_again(connection, BEFORE)
+
+
 def test_who_has_to_wait_for_the_next_day_would_call_nobody(app: App, connection: Connection) -> None:
     calls_of_two(app, connection)
     assert [would_look_again(connection, policy) for policy in (BEFORE, AFTER, OTHERWISE)] == [False, False, True]
