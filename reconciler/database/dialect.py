@@ -285,3 +285,8 @@ def bindable(value: object) -> bool:
 def flag(condition: Any) -> Any:
     """1 or 0, never NULL."""
     return Case(None, [(condition, 1)], 0)
+
+
+def and_then(soon: Any, late: Any) -> Any:
+    """Both; what takes time to find out is asked only where the first is true, whatever the plan."""
+    return Case(None, [(soon, flag(late))], 0) == 1

@@ -11,7 +11,7 @@ from peewee import JOIN, SQL, Case, Select, fn
 
 from reconciler.database.app_tracks import stamp
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import flag
+from reconciler.database.dialect import and_then, flag
 from reconciler.database.handing import unseen
 from reconciler.database.memories import LONGEST_TASK_ID
 from reconciler.database.schema import AppTable
@@ -207,14 +207,11 @@ class SqlFinder:
     def _handed_over(self, only: Only) -> Any:
         """Tracks with a task that can be asked for and that nobody looked at yet."""
         track_id = self.app.spelled(HandedOver.track_id)
-        query = (
-            unseen(track_id)
-            .join(R, JOIN.LEFT_OUTER, on=(R.track_id == track_id))
-            .where(_free(NOW) & self.app.has_row_written_so(track_id))
-            .where(self.app.dialect.is_printable(HandedOver.task_id, LONGEST_TASK_ID))
-        )
+        usable = self.app.dialect.is_printable(HandedOver.task_id, LONGEST_TASK_ID)
         among = TRUE if only is None else track_id.in_(list(only))
-        return query.where(among).order_by(HandedOver.created_at)
+        query = unseen(track_id, so=usable & among & self.app.has_row_written_so(track_id))
+        query = query.join(R, JOIN.LEFT_OUTER, on=(R.track_id == track_id)).where(_free(NOW))
+        return query.order_by(HandedOver.created_at)
 
     def _new(self, only: Only) -> list[Any]:
         """What the app did since."""
@@ -241,8 +238,8 @@ class SqlFinder:
         on = R.track_id == self.app.dialect.as_text(self.app.id)
         query = self.app.table.select(self.app.dialect.as_text(self.app.id)).join(R, JOIN.LEFT_OUTER, on=on)
         usable = self.app.dialect.usable_id(self.app.column("id"))
-        wanted = flag(in_scope(self.app, self.policy, Slot("stale")) & usable & so)
-        return query.where(found & self._rows_among(only) & (Case(None, [(new & _free(NOW), wanted)], 0) == 1))
+        wanted = in_scope(self.app, self.policy, Slot("stale")) & usable & so
+        return query.where(found & self._rows_among(only) & and_then(new & _free(NOW), wanted))
 
     # -- audit -----------------------------------------------------------------------------------------------------
 

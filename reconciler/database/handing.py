@@ -7,8 +7,9 @@ from peewee import JOIN, Value, fn
 
 from reconciler.database.app_tracks import CAPS
 from reconciler.database.connection import Connection
-from reconciler.database.dialect import flag
+from reconciler.database.dialect import and_then, flag
 from reconciler.database.schema import AppTable
+from reconciler.database.scope_sql import TRUE
 from reconciler.database.tables import Bought, HandedOver, Polled
 from reconciler.domain.model import TaskState
 from reconciler.domain.urls import image_task_ids
@@ -35,7 +36,7 @@ class Handing:
         """For each task handed over that nobody will ever look at, what it has for a track: no row's id, as far as can
         be told. Looks through the whole table of them: for people."""
         nobodys = ~self.app.has_row_written_so(self.app.spelled(HandedOver.track_id))
-        query = unseen(HandedOver.track_id).where(nobodys).order_by(HandedOver.track_id)
+        query = unseen(HandedOver.track_id, so=nobodys).order_by(HandedOver.track_id)
         with self.connection.reading():
             return [str(track_id) for (track_id,) in self.connection.rows(query)]
 
@@ -62,7 +63,9 @@ class Handing:
                 yield str(key)
 
 
-def unseen(*columns: Any) -> Any:
-    """Tasks handed over that nobody looked at yet, whatever they have for a track."""
-    on = Polled.id == HandedOver.task_id
-    return HandedOver.select(*columns).join(Polled, JOIN.LEFT_OUTER, on=on).where(Polled.id.is_null())
+def unseen(*columns: Any, so: Any = TRUE) -> Any:
+    """Tasks handed over that nobody looked at yet, whatever they have for a track. `so`: a condition for them, not
+    asked of the others: an app may hand over all that it buys, and all of it stays there."""
+    on, is_unseen = Polled.id == HandedOver.task_id, Polled.id.is_null()
+    query = HandedOver.select(*columns).join(Polled, JOIN.LEFT_OUTER, on=on)
+    return query.where(is_unseen & and_then(is_unseen, so))

@@ -116,16 +116,16 @@ class SqlOverview:
 
     def overview(self) -> Overview:
         with self.connection.snapshot() as at:
-            gate, working = self._gate.view(at), self._working(at)
+            gate, working, told = self._gate.view(at), self._working(at), self._told.one() == (1,)
         sums, may_judge = _Sums(Counter()), JUDGED
         for stretch in self._stretches():
-            may_judge -= self._add(stretch, gate, sums, may_judge)
+            may_judge -= self._add(stretch, gate, sums, may_judge, told=told)
         return Overview(
             at, sums.tracks, sums.oldest_stuck, sums.earliest_expiry, gate, self._finder.next_due(), working
         )
 
-    def _add(self, stretch: _Stretch, gate: GateView, sums: _Sums, may_judge: int) -> int:
-        """Count a stretch; return how many of its tracks were judged anew."""
+    def _add(self, stretch: _Stretch, gate: GateView, sums: _Sums, may_judge: int, *, told: bool) -> int:
+        """Count a stretch; return how many of its tracks were judged anew. `told`: see `_spell_told`."""
         with self.connection.snapshot() as now:
             given = self._times(now) | {"low": stretch.low, "high": stretch.high}
             ((whole, good),) = self._counted(stretch.ends).rows(**given)
@@ -133,7 +133,7 @@ class SqlOverview:
                 sums.add(State.OK, None, int(good), now, None)
             if good == whole:
                 return 0
-            groups, unsettled = self._elsewhere(stretch.ends, given, int(whole - good), may_judge)
+            groups, unsettled = self._elsewhere(stretch.ends, given, int(whole - good), may_judge, told=told)
         judged = Counter(unsettled.values())
         for group in groups:
             left = 0 if group.key is not None else group.count - judged[group.row]
@@ -145,11 +145,11 @@ class SqlOverview:
         return len(unsettled)
 
     def _elsewhere(
-        self, ends: _Ends, given: dict[str, Any], rows: int, may_judge: int
+        self, ends: _Ends, given: dict[str, Any], rows: int, may_judge: int, *, told: bool
     ) -> tuple[list[_Group], dict[str, _Row]]:
         """The groups of rows that are not good, `rows` in all; and who of them is to be judged anew, with the fields
         that each counts in."""
-        told, one_by_one = self._told.one() == (1,), rows <= may_judge
+        one_by_one = rows <= may_judge
         found = self._grouped(ends, told, one_by_one).rows(**given)
         groups = [_Group(_Row(*facts), key, count, since, expires) for *facts, key, count, since, expires in found]
         if one_by_one:
@@ -303,7 +303,7 @@ class SqlOverview:
     def _handed_over(self) -> Any:
         """Tracks with an image task that nobody looked at yet."""
         track_id = self.app.spelled(HandedOver.track_id)
-        return unseen(track_id).where(track_id.is_null(False))
+        return unseen(track_id, so=track_id.is_null(False))
 
     def _working(self, now: datetime) -> tuple[Working, ...]:
         held = R.lease_until.is_null(False) & (R.lease_until > now)

@@ -23,6 +23,7 @@ Asked = list[tuple[str, list[Any]]]
 
 FEW, MANY = 2_000, 20_000
 GROWING = {"tracks", "reconciler_memory"}
+"""And the tasks handed over, which nothing but their rows tells apart: see `HANDED`."""
 OPTIONAL = "CREATE INDEX reconciler_without_image ON tracks (image_url) WHERE image_url IS NULL OR image_url = ''"
 FILLED = """
     INSERT INTO tracks (id, title, prompt, status, image_url, created_at, updated_at)
@@ -120,6 +121,40 @@ def test_nor_does_it_where_times_are_numbers(make_app: Callable[..., App], decla
     times = FILLED.replace("'2025-11-01 00:00:00',", f"{1761955200 * unit},", 1)
     few, many = (filled(make_app(schema), rows, "ANALYZE", full=times) for rows in (FEW, MANY))
     assert work(many, empty_sweep(many)) <= 1.2 * work(few, empty_sweep(few))
+
+
+HANDED = f"""{FILLED};
+    INSERT INTO reconciler_image_task (track_id, task_id) SELECT id, 'of ' || id FROM tracks WHERE TRUE
+        ON CONFLICT DO NOTHING
+"""
+"""An app may hand over every task, and all of them stay there."""
+AT_MOST = 16
+"""Steps of SQLite's machine."""
+
+
+@pytest.mark.slow
+def test_of_a_task_handed_over_no_more_is_asked_than_whether_it_was_looked_at(app: App) -> None:
+    connection = filled(app, MANY, "ANALYZE", full=HANDED)
+    handed = [(sql, values) for sql, values in empty_sweep(connection) if '"reconciler_image_task"' in sql]
+    assert handed
+    if connection.dialect.name == "sqlite":
+        assert work(connection, handed) <= AT_MOST * MANY
+        return
+    for each in handed:
+        plan = nodes(explained(connection, "EXPLAIN (FORMAT JSON)", *each)[0]["Plan"])
+        (read,) = (node for node in plan if node.get("Relation Name") == "reconciler_image_task")
+        assert "Filter" not in read, "that would be asked of all"
+
+
+def test_the_numbers_ask_once_whether_there_is_a_task_that_nobody_looked_at(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = filled(app, FEW, full=CHANGED)
+    monkeypatch.setattr(type(connection.dialect), "stretch", 500)
+    with noting(connection) as asked:
+        SqlOverview(connection, probe(connection, "tracks"), Policy()).overview()
+    assert sum('"tracks"' in sql for sql, _ in asked) >= 8
+    assert sum('"reconciler_image_task"' in sql and '"reconciler_task"' in sql for sql, _ in asked) == 1
 
 
 IN_LINE = f"""{FILLED};
