@@ -143,8 +143,8 @@ class Jobs:
 
     def _counted(self) -> Overview:
         reader = self._looking.get()
-        if not reader.remembers:
-            # Opened before our tables were there, it would not see them ever.
+        if reader.lacks:
+            # What was not there when it was opened it would not see ever.
             self._looking.drop()
             reader = self._looking.get()
         return reader.overview()

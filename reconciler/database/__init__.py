@@ -39,6 +39,7 @@ from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, probe, refuse_missing_rights
 from reconciler.database.showing import BoughtLast, Showing, WroteLast
+from reconciler.database.tables import SchemaVersion
 from reconciler.domain.gate import GateView
 from reconciler.domain.policy import Policy
 from reconciler.ports import Held, Overview
@@ -77,17 +78,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reader:
-    """Nothing here is able to write: the file itself is opened read-only. `remembers`: our tables are in it."""
+    """Nothing here is able to write: the file itself is opened read-only. `lacks`: those of our tables that are not in
+    it; nothing stands for each."""
 
     connection: Connection
     app: AppTable
     finder: SqlFinder
-    remembers: bool
+    lacks: frozenset[str]
     showing: Showing
     _peek: Peek
     _gate: GateReader
     _overview: SqlOverview
     _history: History
+
+    @property
+    def remembers(self) -> bool:
+        return SchemaVersion.table_name() not in self.lacks
 
     def peek(self, track_id: str) -> Held:
         return self._peek.peek(track_id)
@@ -156,18 +162,16 @@ class Where:
 def open_reader(
     where: Where, policy: Policy, now: Now | None = None, *, busy_timeout_s: float = BUSY_TIMEOUT_S
 ) -> Reader:
-    """Without our tables in the database, nothing stands for each. `now`: see Connection."""
+    """`now`: see Connection."""
     connection = connect(where.url, now, schema=where.schema, readonly=True, busy_timeout_s=busy_timeout_s)
     try:
         migrations.refuse_other(connection)
-        remembers = migrations.own_tables_exist(connection)
         app = probe(connection, where.table, where.columns)
-        if not remembers:
-            migrations.pretend(connection)
+        lacks = migrations.pretend(connection)
         finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
         gate, overview = GateReader(connection, policy), SqlOverview(connection, app, policy)
         showing, history = Showing(connection), History(connection)
-        return Reader(connection, app, finder, remembers, showing, peek, gate, overview, history)
+        return Reader(connection, app, finder, lacks, showing, peek, gate, overview, history)
     except BaseException:
         connection.close()
         raise

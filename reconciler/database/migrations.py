@@ -12,7 +12,7 @@ import peewee
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import Dialect
 from reconciler.database.errors import DatabaseDenied, SchemaError
-from reconciler.database.tables import ALL, GateRow, Own, SchemaVersion
+from reconciler.database.tables import ALL, GateRow, HandedOver, Own, SchemaVersion
 
 VERSION = 5
 
@@ -77,23 +77,30 @@ STEPS: Mapping[int, Callable[[Connection], None]] = {2: _second, 3: _third, 4: _
 """By the version that each leads to."""
 
 
-def own_tables_exist(connection: Connection) -> bool:
+def lacking(connection: Connection) -> Sequence[type[Own]]:
+    """Of the own tables, those that are not there. The one beside the app's may be there before the others, and be lost
+    without them: it is the app's to use, and the app may move."""
     with connection.reading():
-        return connection.dialect.exists(connection.db, "reconciler_schema")
+        models = [HandedOver] if _exists(connection, SchemaVersion) else ALL
+        return [model for model in models if not _exists(connection, model)]
+
+
+def _exists(connection: Connection, model: type[Own]) -> bool:
+    return connection.dialect.exists(connection.db, model.table_name())
 
 
 def version(connection: Connection) -> int:
     """0 where there are no own tables."""
-    if not own_tables_exist(connection):
-        return 0
     with connection.reading():
+        if not _exists(connection, SchemaVersion):
+            return 0
         return int(connection.one(SchemaVersion.select(peewee.fn.max(SchemaVersion.version)))[0] or 0)
 
 
 def migrate(connection: Connection) -> None:
     """Create or update the own tables, all or nothing. A newer schema is refused."""
     found = refuse_newer(connection)
-    if found == VERSION:
+    if found == VERSION and not lacking(connection):
         return
     try:
         _migrate(connection)
@@ -108,13 +115,13 @@ def _migrate(connection: Connection) -> None:
         _execute(connection, connection.dialect.before_tables())
         # Somebody else may have migrated while we waited for the lock.
         found = refuse_newer(connection)
-        if found == VERSION:
-            return
-        if found == 0:
-            create(connection)
         for step in range(found + 1, VERSION + 1) if found else ():
             STEPS[step](connection)
-        connection.run(SchemaVersion.insert(version=VERSION, applied_at=now))
+        _execute(connection, _statements(connection.db, connection.dialect, lacking(connection)))
+        if found == 0:
+            connection.run(GateRow.insert(id=1))
+        if found < VERSION:
+            connection.run(SchemaVersion.insert(version=VERSION, applied_at=now))
 
 
 def refuse_newer(connection: Connection) -> int:
@@ -139,32 +146,22 @@ def _how_to_apply(connection: Connection) -> str:
     return f"Run `reconciler schema --apply`{f' as {owner}, who owns them' if owner else ''}"
 
 
-def create(connection: Connection) -> None:
-    _execute(connection, _statements(connection.db, connection.dialect, _missing(connection)))
-    connection.run(GateRow.insert(id=1))
-
-
 def _execute(connection: Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         connection.db.execute_sql(statement)
 
 
-def pretend(connection: Connection) -> None:
-    """Nothing stands for each of our tables that is not there, for a connection that may only read."""
-    with connection.reading():
-        missing = _missing(connection)
-    connection.db.place({model.table_name(): _nothing(model, connection.db) for model in missing})
+def pretend(connection: Connection) -> frozenset[str]:
+    """Nothing stands for each of our tables that is not there, for a connection that may only read; returns which."""
+    places = {model.table_name(): _nothing(model, connection.db) for model in lacking(connection)}
+    connection.db.place(places)
+    return frozenset(places)
 
 
 def schema_sql(db: Any, dialect: Dialect) -> str:
     """The statements by which `migrate` makes them, in the database's dialect."""
     statements = (*dialect.before_tables(), *_statements(db, dialect, ALL))
     return "".join(f"{db.placed(statement)};\n" for statement in statements)
-
-
-def _missing(connection: Connection) -> list[type[Own]]:
-    """All, but for one that somebody made for us where we may not."""
-    return [model for model in ALL if not connection.dialect.exists(connection.db, model.table_name())]
 
 
 def _statements(db: Any, dialect: Dialect, models: Sequence[type[Own]]) -> Iterator[str]:

@@ -312,6 +312,25 @@ def test_the_hand_over_table_is_as_promised(app: Any) -> None:
         app.sql("INSERT INTO reconciler_image_task (track_id) VALUES ('b')")
 
 
+def test_a_hand_over_table_that_was_lost_is_made_anew(app: Any) -> None:
+    app.ready()
+    app.put("a")
+    app.sql("DROP TABLE reconciler_image_task")
+    where = Where(app.url)
+    with closing(open_reader(where, Policy(), app.clock)) as reader:
+        assert reader.finder.due(9) == ("a",)
+        assert reader.overview().tracks
+        assert (reader.remembers, set(reader.lacks)) == (True, {"reconciler_image_task"})
+    for _ in range(2):
+        with closing(open_database(where, Policy(), app.clock)) as database:
+            assert database.finder.due(9) == ("a",)
+    app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('a', 't')")
+    assert app.leases().peek("a").memory.handed == ("t",)
+    assert app.sql("SELECT count(*) FROM reconciler_schema") == [(1,)], "it is no other version"
+    with closing(open_reader(where, Policy(), app.clock)) as reader:
+        assert reader.lacks == frozenset()
+
+
 def test_a_process_leases_by_one_name_and_its_child_by_another(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(open_database(Where(app.url), Policy(), app.clock)) as one:
         mine = one.leases.owner

@@ -407,6 +407,39 @@ def test_a_hand_over_table_elsewhere_is_told_and_moved_by_what_is_told(home: Hom
         assert database.leases.peek(TRACK).memory.handed == ("task",)
 
 
+MOVED = "CREATE SCHEMA music; ALTER TABLE tracks SET SCHEMA music"
+
+
+def test_where_the_apps_table_moves_tasks_are_handed_over_there(home: Home) -> None:
+    home.database(SUPERUSER).close()
+    home.put(image_url="https://covers.example/there.jpg")
+    home.sql(MOVED)
+    warned = said(home.check(SUPERUSER, table="music.tracks"), Outcome.WARNING, "own tables")
+    assert [line.partition(", but ")[2] for line in warned] == [
+        "for reconciler_image_task, which was lost: the next `run` makes it anew"
+    ]
+    with closing(home.database(SUPERUSER, table="music.tracks")) as database:
+        Handing(database.connection, database.app).hand_over(TRACK, "task")
+        assert database.finder.due(9) == (TRACK,)
+    assert home.sql("SELECT task_id FROM music.reconciler_image_task") == [("task",)]
+    secured = "SELECT relrowsecurity FROM pg_class WHERE oid = 'music.reconciler_image_task'::regclass"
+    assert home.sql(secured) == [(True,)]
+    lines = home.check(SUPERUSER, table="music.tracks")
+    assert said(lines, Outcome.WARNING, "own tables") == said(lines, Outcome.FAILED) == []
+
+
+def test_where_it_moves_to_a_schema_that_is_not_ours_tasks_are_handed_over_among_our_own(home: Home) -> None:
+    role = home.guest()
+    home.database(role).close()
+    home.put()
+    home.sql(f"{MOVED}; GRANT USAGE ON SCHEMA music TO {role}")
+    with closing(home.database(role, table="music.tracks")) as database:
+        assert database.finder.due(9) == (TRACK,)
+    assert "reconciler.reconciler_image_task" in home.tables()
+    (told,) = said(home.check(role, table="music.tracks"), Outcome.WARNING, "rights")
+    assert told.startswith('there is no table "music"."reconciler_image_task"')
+
+
 def test_the_hand_over_table_that_is_told_is_like_the_one_that_is_made(home: Home) -> None:
     sql = (
         "SELECT column_name, data_type, is_nullable, column_default IS NULL FROM information_schema.columns "

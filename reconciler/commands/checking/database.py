@@ -138,11 +138,15 @@ def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
             yield warning("table", f"{app.unused.get(field, f'there is no column {field}')}: {LOSS[field]}")
     yield ok("tracks", _counts(settings, reader))
     yield from _nameless(settings, reader)
-    if reader.remembers:
-        yield ok("own tables", "there, and of this program's version")
-    else:
-        yield ok("own tables", "not there yet: the first `run` creates them")
+    yield _own_tables(reader)
     yield from _handed_over(settings, reader)
+
+
+def _own_tables(reader: Reader) -> Line:
+    if not reader.remembers:
+        return ok("own tables", "not there yet: the first `run` creates them")
+    lost = f", but for {HAND_OVER}, which was lost: the next `run` makes it anew" if reader.lacks else ""
+    return (warning if lost else ok)("own tables", f"there, and of this program's version{lost}")
 
 
 def _nameless(settings: Settings, reader: Reader) -> Iterator[Line]:
