@@ -12,11 +12,18 @@ from rich.console import Console, RenderableType
 
 def out() -> Console:
     """What it prints was heard, or else it raises Unheard."""
-    return _Stdout(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    return _wide_enough(_Stdout(file=sys.stdout, markup=False, emoji=False, highlight=False))
 
 
 def err() -> Console:
-    return Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+    return _wide_enough(Console(file=sys.stderr, markup=False, emoji=False, highlight=False))
+
+
+def _wide_enough(console: Console) -> Console:
+    """A width of none would show nothing at all: shells without a terminal set COLUMNS=0."""
+    if console.width < 1:
+        console.width = 80
+    return console
 
 
 class Unheard(Exception):

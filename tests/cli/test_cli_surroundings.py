@@ -239,6 +239,14 @@ def test_a_stdout_that_takes_nothing_is_told(install: Install, command: str) -> 
     assert (result.returncode, result.stderr) == (1, "reconciler: stdout: No space left on device\n")
 
 
+@pytest.mark.parametrize("command", ["status", "check --offline", "pause"])
+def test_a_terminal_without_a_width_is_told_all_the_same(
+    install: Install, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert install.call(*command.split()).stdout
+
+
 @pytest.mark.parametrize("command", ["status", "status --json", "--version", "--help", "run --help"])
 def test_a_closed_stdout_is_nobodys_fault(install: Install, command: str) -> None:
     install.add("a")
