@@ -28,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     kie = SimulatedKie(lambda: datetime.now(UTC), seed=given.seed, settings=settings)
     if given.rules is not None:
         kie.script.add(*rules_from_json(json.loads(given.rules.read_text(encoding="utf-8"))))
-    with KieServer(kie, port=given.port) as server:
+    try:
+        listening = KieServer(kie, port=given.port)
+    except OSError as error:
+        sys.stderr.write(f"127.0.0.1:{given.port}: {error.strerror}\n")
+        return 1
+    with listening as server:
         sys.stdout.write(server.base_url + "\n")
         sys.stdout.flush()
         signal.sigwait(stop)

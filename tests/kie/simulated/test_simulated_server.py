@@ -229,3 +229,11 @@ def test_it_runs_as_a_program_until_it_is_told_to_stop(end: signal.Signals) -> N
         program.send_signal(end)
         _, errors = program.communicate(timeout=30)
     assert (program.returncode, errors) == (0, "")
+
+
+def test_as_a_program_it_tells_that_its_port_is_taken(server: KieServer) -> None:
+    _, _, port = server.base_url.rpartition(":")
+    command = [sys.executable, "-m", "reconciler.kie.simulated", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"127.0.0.1:{port}: Address already in use\n"
