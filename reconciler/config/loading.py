@@ -127,5 +127,6 @@ _WORDS = {
     "int_type": "must be a whole number",
     "string_too_short": "must not be empty",
     "string_type": "must be a text in quotes",
+    "too_short": "must not be empty",
     "tuple_type": "must be a list",
 }

@@ -29,6 +29,7 @@ from reconciler.domain.urls import redact
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Positive = Annotated[Duration, Field(gt=timedelta(0))]
 Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class Section(BaseModel):
@@ -178,10 +179,10 @@ class Kie(Section):
 class Budget(Section):
     """Purchases, counted over rolling hours and days, across restarts and processes."""
 
-    per_hour: int = Field(30, ge=0, description="Every purchase sent counts.")
-    per_day: int = Field(100, ge=0, description="0: never buy, only use what exists.")
-    per_track: int = Field(3, ge=0, description="Accepted, and not ended in failure (failures are refunded).")
-    attempts_per_track: int = Field(6, ge=0, description="Accepted, failures included.")
+    per_hour: Count = Field(30, description="Every purchase sent counts.")
+    per_day: Count = Field(100, description="0: never buy, only use what exists.")
+    per_track: Count = Field(3, description="Accepted, and not ended in failure (failures are refunded).")
+    attempts_per_track: Count = Field(6, description="Accepted, failures included.")
     min_credits: float = Field(50, ge=0, allow_inf_nan=False, description="Stop buying below this balance.")
     hold_unknown: Positive = Field(
         timedelta(hours=1),

@@ -70,6 +70,10 @@ OUT_OF_BOUNDS = [
     ("[target]\nquality = 96", "[target] quality", "less than or equal to 95"),
     ("[target]\nquality = 0", "[target] quality", "greater than or equal to 1"),
     ("[budget]\nper_day = -1", "[budget] per_day", "greater than or equal to 0"),
+    *(
+        (f"[budget]\n{key} = {10**400}", f"[budget] {key}", "less than or equal to 1000000000")
+        for key in ("per_hour", "per_day", "per_track", "attempts_per_track")
+    ),
     ("[budget]\nmin_credits = nan", "[budget] min_credits", "must be a finite number"),
     ("[storage]\npublic_url = 'ftp://pics.example.com'", "[storage] public_url", "http or https URL"),
     ("[storage]\npublic_url = 'https://pics.example.com/?a=b'", "[storage] public_url", "neither ? nor #"),
@@ -87,7 +91,7 @@ OUT_OF_BOUNDS = [
     ("[database]\nurl = 'postgresql://u:a\uff1ab@host/name'", "[database] url", "in UTF-8"),
     ("[database]\nurl = 'postgresql://u@[1:2]/name'", "[database] url", "of the form"),
     ("[database]\ntable = 'a.b.c'", "[database] table", "schema.table"),
-    ("[database]\nstatuses = []", "[database] statuses", "at least 1 item"),
+    ("[database]\nstatuses = []", "[database] statuses", "must not be empty"),
     ("[database.columns]\nid = 'x; drop'", "[database.columns] id", "letters, digits and _"),
 ]
 
