@@ -56,7 +56,7 @@ def run(
         typer.Option(
             metavar="FILE",
             readable=False,  # it is replaced
-            help="Write the metrics there at the end, for a textfile collector.",
+            help="Write the metrics (all but process_*) there at the end, for a textfile collector.",
         ),
     ] = None,
     as_json: AsJson = False,
