@@ -40,15 +40,20 @@ def _forget_tracks(connection: Connection, app: AppTable) -> int:
         gone = [
             str(name) for (name,) in connection.rows(connection.dialect.locked(_gone(app, now - KEPT_FOR), skip=True))
         ]
-        tasks = [name for (name,) in connection.rows(Bought.select(Bought.task_id).where(Bought.track_id.in_(gone)))]
+        tasks = _tasks(connection, Bought, Bought.track_id.in_(gone))
         connection.delete(Bought, Bought.track_id.in_(gone))
         connection.delete(CalledBack, CalledBack.track_id.in_(gone))
         connection.delete(Tried, Tried.track_id.in_(gone))
         connection.delete(R, R.track_id.in_(gone))
-        named = Bought.select(Bought.task_id).where(Bought.task_id.is_null(False))
-        elsewhere = named.union(HandedOver.select(HandedOver.task_id))
-        connection.delete(Polled, Polled.id.in_([name for name in tasks if name]) & Polled.id.not_in(elsewhere))
+        # One that is handed over stays: else it would count as one that nobody looked at, for ever.
+        for others in (Bought, HandedOver):
+            tasks -= _tasks(connection, others, others.task_id.in_(tasks))
+        connection.delete(Polled, Polled.id.in_(tasks))
         return len(gone)
+
+
+def _tasks(connection: Connection, model: Any, where: Any) -> set[str]:
+    return {str(name) for (name,) in connection.rows(model.select(model.task_id).where(where)) if name}
 
 
 def _gone(app: AppTable, before: datetime) -> Any:

@@ -12,6 +12,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
 from reconciler.database.overview import SqlOverview
+from reconciler.database.pruning import prune
 from reconciler.database.schema import probe
 from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
@@ -58,12 +59,12 @@ def filled(app: App, rows: int, *more: str, full: str = FILLED) -> Connection:
 
 
 @contextmanager
-def noting(connection: Connection) -> Iterator[Asked]:
-    """What is asked meanwhile."""
+def noting(connection: Connection, part: str = '"t1"') -> Iterator[Asked]:
+    """What is asked meanwhile, by what is in it: at least a look at a table."""
     asked, dialect = Asked(), connection.dialect
 
     def noted(db: Any, questions: Asked, **more: Any) -> Any:
-        asked.extend((sql, values) for sql, values in questions if '"t1"' in sql)
+        asked.extend((sql, values) for sql, values in questions if part in sql)
         return type(dialect).ask(dialect, db, questions, **more)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -225,6 +226,25 @@ def test_the_numbers_are_told_by_two_readings_that_the_server_shares_among_its_p
         plan = list(nodes(explained(connection, "EXPLAIN (FORMAT JSON)", *reading)[0]["Plan"]))
         assert any("Gather" in node["Node Type"] for node in plan)
         assert not any(node.get("Parent Relationship") == "SubPlan" for node in plan), "which is not shared"
+
+
+FORGOTTEN = f"""{FILLED};
+    DELETE FROM tracks WHERE id LIKE 't1%';
+    UPDATE reconciler_memory SET due_at = NULL, gone_since = '2026-01-01T00:00:00+00:00' WHERE track_id LIKE 't1%'
+"""
+
+
+@pytest.mark.postgres
+def test_what_is_forgotten_is_not_looked_for_elsewhere_once_for_each_row(app: App) -> None:
+    """As the server does where it has not the memory to keep what is elsewhere at hand."""
+    connection = filled(app, FEW, "ANALYZE", full=FORGOTTEN)
+    with noting(connection, "DELETE FROM") as asked:
+        assert prune(connection, probe(connection, "tracks")).tracks == 1111
+    assert app.sql("SELECT count(*) FROM reconciler_task WHERE id LIKE 'of t1%'") == [(49,)], "handed over"
+    assert len(asked) >= 15
+    for each in asked:
+        plan = nodes(explained(connection, "EXPLAIN (FORMAT JSON)", *each)[0]["Plan"])
+        assert not any(node.get("Parent Relationship") == "SubPlan" for node in plan), each[0]
 
 
 # -- what the engines tell ---------------------------------------------------------------------------------------------
