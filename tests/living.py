@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from reconciler.app.daemon import PRUNE_EVERY
+from reconciler.app.forgetting import PRUNE_EVERY
 from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database
 from reconciler.database.datetimes import own, parse
 from reconciler.domain.gate import CREDITS_FRESH_FOR

@@ -21,6 +21,7 @@ from reconciler import __version__
 from reconciler.app.beside import Left, beside
 from reconciler.app.calling import Calling
 from reconciler.app.counted import counting
+from reconciler.app.forgetting import PRUNE_EVERY
 from reconciler.app.inside import HttpUnfit, file_of, opened, utc_now
 from reconciler.app.jobs import Jobs
 from reconciler.app.keeping import open_store
@@ -47,7 +48,6 @@ WITHOUT_SUCCESS = 5
 """So many sweeps in a row that fail are no progress."""
 CREDITS_EVERY = 0.9 * CREDITS_FRESH_FOR
 """So that a sweep need not ask."""
-PRUNE_EVERY = timedelta(days=1)
 AUDIT_AFTER = timedelta(milliseconds=500)
 """The first sweep takes what is due: what an audit has in hand it would have to wait for."""
 _SOON = frozenset({"sweep", "snapshot", "audit"})

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from reconciler.app.clock import steady
 from reconciler.app.counted import each
+from reconciler.app.forgetting import forget
 from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
-from reconciler.app.keeping import tidy
 from reconciler.app.kept_open import KeptOpen
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status
@@ -180,9 +180,8 @@ class Jobs:
             purse.credit_answer(answer, asked_at)
 
     def _prune(self) -> None:
-        with opened(self._settings) as database:
-            pruned = database.prune()
-        tidy(self._settings)
+        with opened(self._settings, self._clock.heard) as database:
+            pruned = forget(self._settings, database, self._clock())
         self._ears.tell(Forgotten(pruned.tracks, pruned.attempts))
 
 

@@ -1,6 +1,6 @@
 """The store that the settings name, and whether it is the one that the database knows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -137,10 +137,10 @@ def _is_another(error: StoreError) -> bool:
     return isinstance(error, FileMissing | AnotherStore)
 
 
-def tidy(settings: Settings) -> None:
+def tidy(settings: Settings, may_go_on: Callable[[], bool]) -> None:
     """It reads many directories: now and then, and while nobody waits."""
     if settings.storage.kind == "local":
-        LocalStore(Path(settings.storage.path), now=utc_now).clean()
+        LocalStore(Path(settings.storage.path), now=utc_now).clean(may_go_on)
 
 
 def access_of(settings: Settings) -> Access:

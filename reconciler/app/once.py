@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reconciler.app.clock import steady
 from reconciler.app.counted import each
+from reconciler.app.forgetting import forget_if_due
 from reconciler.app.inside import known_track, looked_into, opened, utc_now
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
@@ -48,6 +49,9 @@ def run_once(
         parts = parts_of(database, outside, crew, metrics, lately or Lately())
         sweep = Sweep(parts, bounds, each(metrics, listener))
         started(sweep)
+        if narrowed.only is None:
+            # First: whatever happens to the work, it is done now and then, and it ends when the run is to end.
+            forget_if_due(settings, database, outside.clock(), lambda: not sweep.is_over)
         begun = steady()
         metrics.sweeps.begun(Trigger.ONCE, utc_now())
         try:

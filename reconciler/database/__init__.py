@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -34,7 +34,7 @@ from reconciler.database.history import History, Told
 from reconciler.database.hosts import release_suspects
 from reconciler.database.leases import Peek, SqlLeases
 from reconciler.database.memories import usable_task_id
-from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, MARKER, ONCE_REACHED, Notes
+from reconciler.database.notes import AUDIT_BEGAN, AUDIT_REACHED, FORGOT_AT, MARKER, ONCE_REACHED, Notes
 from reconciler.database.overview import SqlOverview
 from reconciler.database.pruning import Pruned, prune
 from reconciler.database.schema import AppTable, probe, refuse_missing_rights
@@ -47,6 +47,7 @@ from reconciler.ports import Held, Overview
 __all__ = [
     "AUDIT_BEGAN",
     "AUDIT_REACHED",
+    "FORGOT_AT",
     "MARKER",
     "ONCE_REACHED",
     "AppTable",
@@ -141,8 +142,8 @@ class Database:
     def release_suspects(self) -> int:
         return release_suspects(self.connection)
 
-    def prune(self) -> Pruned:
-        return prune(self.connection, self.app)
+    def prune(self, may_go_on: Callable[[], bool] = lambda: True) -> Pruned:
+        return prune(self.connection, self.app, may_go_on)
 
     def close(self) -> None:
         self.connection.close()

@@ -1,5 +1,6 @@
 """Forgetting: tracks that the app deleted long ago, and attempts that nobody will ask for any more."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,13 +24,14 @@ class Pruned:
     attempts: int = 0
 
 
-def prune(connection: Connection, app: AppTable) -> Pruned:
-    """Purchases, unknown ones included, live as long as their track, and 90 days longer."""
+def prune(connection: Connection, app: AppTable, may_go_on: Callable[[], bool] = lambda: True) -> Pruned:
+    """Purchases, unknown ones included, live as long as their track, and 90 days longer. `may_go_on`: asked now and
+    then; what is left is left to the next time."""
     tracks = attempts = 0
-    while found := _forget_tracks(connection, app):
+    while may_go_on() and (found := _forget_tracks(connection, app)):
         tracks += found
         breathe()
-    while found := _forget_attempts(connection):
+    while may_go_on() and (found := _forget_attempts(connection)):
         attempts += found
         breathe()
     return Pruned(tracks, attempts)

@@ -138,7 +138,7 @@ class Sweep:
 
     def _work(self) -> bool:
         """False when it was ended before everything was done that can be done in time."""
-        while not self._over():
+        while not self.is_over:
             more = self._fill()
             wake_at = self._clock() if more else self._wake_at()
             if not self._busy() and (wake_at is None or (wake_at > self._clock() and not self._bounds.waits)):
@@ -148,11 +148,13 @@ class Sweep:
 
     # -- taking work -------------------------------------------------------------------------------------------
 
-    def _over(self) -> bool:
+    @property
+    def is_over(self) -> bool:
+        """It was asked to end, or its time is up: nothing is begun any more."""
         return self._stop or self._clock() >= self._bounds.until
 
     def _may_go_on(self) -> bool:
-        return not (self._winding_down or self._over())
+        return not (self._winding_down or self.is_over)
 
     def _busy(self) -> bool:
         return bool(self._steps.flights) or self._credit_asked_at is not None
@@ -172,7 +174,7 @@ class Sweep:
             return False
         begun = 0
         while begun < LOOKS:
-            if self._over() or not self._has_room():
+            if self.is_over or not self._has_room():
                 return False
             found = self._several()
             if not found:

@@ -106,7 +106,7 @@ class LocalStore(LocalReader):
         (self.root / "tracks").mkdir(exist_ok=True)
         sync(self.root)
 
-    def clean(self) -> None:
+    def clean(self, may_go_on: Callable[[], bool] = lambda: True) -> None:
         """Remove what dead processes left half written, as far as that may be done. Nobody writes for so long.
 
         It ends in time in the largest store: where it begins is left to chance, so that all is reached some day.
@@ -116,7 +116,8 @@ class LocalStore(LocalReader):
             tracks = self.root / "tracks"
             folders = sorted(tracks.iterdir())
             first = randbelow(len(folders) or 1)
-            for folder in takewhile(lambda _: monotonic() < ends, (tracks, *folders[first:], *folders[:first])):
+            order = tracks, *folders[first:], *folders[:first]
+            for folder in takewhile(lambda _: may_go_on() and monotonic() < ends, order):
                 _clean(folder, oldest)
 
     # -- the steps of `put`, in order: a crash between any two leaves no half picture under a final name ---------------
