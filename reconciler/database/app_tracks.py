@@ -52,7 +52,7 @@ class AppTracks:
         is_shown = flag(app.dialect.same(image, Slot("url")))
         written = app.table.select(stamp(app), updated_at, is_shown).where(this).limit(1)
         self._written = connection.statement(written, None, None, None)
-        samples = app.table.select(app.id, updated_at, _sample(app))
+        samples = app.table.select(app.told_id, updated_at, _sample(app))
         self._updated_at = Several(lambda ids: connection.statement(samples.where(app.id.in_(ids)), None, None, None))
         self._unheld = Several(self._spell_unheld)
         self._writing = cache(self._spell_write)
@@ -136,11 +136,11 @@ class AppTracks:
     # -- spelling ------------------------------------------------------------------------------------------------
 
     def _spell_rows(self, ids: list[Slot]) -> Statement:
-        query = self.app.table.select(self.app.id, *self._columns)
+        query = self.app.table.select(self.app.told_id, *self._columns)
         return self.connection.statement(query.where(self.app.id.in_(ids)), None, *(None for _ in self._columns))
 
     def _spell_unheld(self, ids: list[Slot]) -> Statement:
-        rows = self.app.table.select(self.app.id).where(self.app.id.in_(ids))
+        rows = self.app.table.select(self.app.told_id).where(self.app.id.in_(ids))
         return self.connection.statement(self.app.dialect.locked(rows, skip=True, key=False), None)
 
     def _spell_write(self, fields: tuple[str, ...], is_long: bool) -> Statement:

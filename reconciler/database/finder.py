@@ -246,7 +246,7 @@ class SqlFinder:
     def _walk(self, from_start: bool, to_end: bool, only: Only, anew: bool) -> Statement:
         """Every row with a usable id between the keys, with what `_Seen` tells."""
         on = R.track_id == self.app.dialect.as_text(self.app.id)
-        query = self.app.table.select(self.app.id, *self._facts(anew)).join(R, JOIN.LEFT_OUTER, on=on)
+        query = self.app.table.select(self.app.told_id, *self._facts(anew)).join(R, JOIN.LEFT_OUTER, on=on)
         query = query.where(self.app.dialect.usable_id(self.app.column("id")) & self._rows_among(only))
         if not from_start:
             query = query.where(self.app.id > Slot("after"))

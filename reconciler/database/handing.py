@@ -57,7 +57,7 @@ class Handing:
         image, noted = self.app.column("image_url"), self.app.column("extended_prompt")
         near = (image == task_id) | self.app.dialect.contains(noted, task_id)
         text = fn.substr(noted, 1, CAPS["extended_prompt"])
-        query = self.app.table.select(self.app.id, flag(image == task_id), text)
+        query = self.app.table.select(self.app.told_id, flag(image == task_id), text)
         for key, is_image, text in self.connection.rows(query.where(near)):
             if is_image or task_id in image_task_ids(text if isinstance(text, str) else None):
                 yield str(key)

@@ -224,7 +224,7 @@ class SqlOverview:
         """Of the rest, the fields of a `_Row`, for how many rows they stand, since when the first is in need, and what
         expires first. `one_by_one`: each that must be judged anew stands alone, with its id behind its fields."""
         facts = self._facts(told)
-        key = Case(None, [(self._is_unsettled(told), self.app.id)], None) if one_by_one else SQL("NULL")
+        key = Case(None, [(self._is_unsettled(told), self.app.told_id)], None) if one_by_one else SQL("NULL")
         query = self._rows(ends, *facts, key, fn.count(SQL("*")), fn.min(R.needy_since), fn.min(R.expires_at))
         # By position: the same expression with other parameters counts as another one.
         places = len(facts) + one_by_one
@@ -234,7 +234,7 @@ class SqlOverview:
     def _spell_unsettled(self, ends: _Ends, told: bool) -> Statement:
         """Ids, with the fields of the `_Row` that each counts in. A good one is counted, whatever it was handed."""
         facts, anew = self._facts(told), self._is_unsettled(told) & (self._is_good == 0)
-        query = self._rows(ends, self.app.id, *facts).where(anew).limit(Slot("limit"))
+        query = self._rows(ends, self.app.told_id, *facts).where(anew).limit(Slot("limit"))
         return self.connection.statement(query, None, *_read_as(facts))
 
     def _rows(self, ends: _Ends, *columns: Any) -> Any:

@@ -76,6 +76,11 @@ class AppTable:
         column = self.column("id")
         return self.dialect.as_text(column) if self.key is Key.UNTYPED else column
 
+    @cached_property
+    def told_id(self) -> Any:
+        """`id` where it is read, as we write it: a server pads some, and compares them without regard to that."""
+        return self.id if self.dialect.has_affinity else self.dialect.as_text(self.id)
+
     def id_of(self, track_id: Any) -> Any:
         """A column of ours that holds an id, to be compared with `id`."""
         return self.dialect.as_key(track_id, self.key)

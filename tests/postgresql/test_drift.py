@@ -95,6 +95,7 @@ def does_the_job(place: Home, ids: Sequence[Any], **where: Any) -> None:
         ("text PRIMARY KEY", Key.TEXT, [A, "ü/ 'odd\" %s"]),
         ("varchar(40) UNIQUE", Key.TEXT, ["a", "b"]),
         ("char(36) PRIMARY KEY", Key.TEXT, [A, B]),
+        ("char(40) PRIMARY KEY", Key.TEXT, [A, "b"]),
         ("integer PRIMARY KEY", Key.INTEGER, [1, 20]),
         ("bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY", Key.INTEGER, [1, 2]),
         ("bigserial PRIMARY KEY", Key.INTEGER, [-(2**60), 2**60]),
@@ -112,6 +113,17 @@ def test_kinds_of_ids(place: Home, declared: str, key: Key, ids: list[Any]) -> N
     with opened(place) as database:
         assert (database.app.key, database.app.unique) == (key, True)
     does_the_job(place, ids)
+
+
+def test_ids_that_the_server_pads_are_named_without_what_it_adds(place: Home) -> None:
+    place.sql(ddl({**USUAL, "id": "char(40) PRIMARY KEY", "extended_prompt": "text"}))
+    filled(place, "b", extended_prompt="mist | image_task_id: noted")
+    with opened(place) as database:
+        assert worked(database, "b") is Commit.COMMITTED
+        assert Handing(database.connection, database.app).owners("noted") == ("b",)
+    place.sql("UPDATE tracks SET image_url = 'https://covers.example/another.jpg'")
+    with closing(place.reader(SUPERUSER)) as reader:
+        assert sum(reader.overview().tracks.values()) == 1, "judged anew"
 
 
 @pytest.mark.parametrize(
