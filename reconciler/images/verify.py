@@ -76,9 +76,9 @@ def _costly(header: Header, course: jpeg.Course) -> Flawed | None:
 def _decoded(header: Header, data: bytes, course: jpeg.Course | None) -> Sound | Flawed:
     try:
         with _QUIET.kept(), Image.open(io.BytesIO(data), formats=[_PIL_NAMES[header.format]]) as opened:
-            opened.load()
             if opened.size != (header.width, header.height):
                 return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
+            opened.load()
             plain = _shows_itself(header, course) and colour.is_plain_jpeg(opened)
             picture = colour.to_rgb(opened)
     except MemoryError:

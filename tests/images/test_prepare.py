@@ -454,6 +454,16 @@ def test_two_sizes_in_one_file(paint: Paint, encode: Encode, png_chunk: Chunk) -
     assert flaw(prepare(data[:33] + other + data[33:], SMALL, interim=False)) is Flaw.UNDECODABLE
 
 
+def test_the_larger_of_two_sizes_is_not_decoded(png_chunk: Chunk) -> None:
+    """The first one is asked whether it is a bomb, the last one is what the decoder makes room for."""
+    small, large = (
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)) for size in ((160, 90), (320, 180))
+    )
+    data = b"\x89PNG\r\n\x1a\n" + small + large + png_chunk(b"IDAT", b"no pixels at all") + png_chunk(b"IEND", b"")
+    refused = Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
+    assert prepare(data, SMALL, interim=False) == refused
+
+
 def test_pillows_warnings_are_neither_printed_nor_lasting(paint: Paint, encode: Encode, segment: Segment) -> None:
     """An MPO index that makes no sense: Pillow warns and reads the JPEG."""
     plain = encode(paint(320, 180))
