@@ -549,6 +549,16 @@ def test_a_host_that_lost_more_than_twenty_pictures_is_suspect(app: Any) -> None
     assert not leases.peek("b").memory.host_suspect
 
 
+def test_a_suspicion_outlasts_the_time_in_which_losses_are_counted(app: Any) -> None:
+    app.put("a", image_url="https://bad.example/x.png")
+    leases = app.leases()
+    for _ in range(21):
+        leases.host_lost("bad.example")
+    app.clock.at += 2 * Policy().audit_interval
+    leases.host_lost("bad.example")
+    assert leases.peek("a").memory.host_suspect
+
+
 def test_a_few_losses_are_forgotten(app: Any) -> None:
     app.put("a", image_url="https://bad.example/x.png")
     leases = app.leases()
