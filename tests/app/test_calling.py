@@ -20,6 +20,7 @@ from reconciler.ports import DatabaseError
 from tests.app.test_daemon import free_port, repaired
 from tests.cli.conftest import Install
 from tests.daemons import QUICK, Inside, eventually, inside
+from tests.kie.test_kie_callbacks import signed
 
 AWAY = DatabaseError("it is away", "here", "Wait")
 COUNTED = "reconciler_callbacks_total{outcome=%s}"
@@ -138,11 +139,16 @@ def test_its_end_closes_the_connection_though_somebody_waits(calling: Calling, b
 # -- in a daemon -------------------------------------------------------------------------------------------------------
 
 
+def to_be_called(install: Install, **more: str) -> None:
+    port = free_port()
+    url = f'"http://127.0.0.1:{port}"'
+    install.configure(**{**QUICK, "http__port": str(port), "callback__public_url": url, **more})
+
+
 @pytest.fixture
 def called(install: Install, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     """Tasks of two seconds, whose first answers are lost; unless a callback comes, nothing is found for minutes."""
-    port = free_port()
-    install.configure(**{**QUICK, "http__port": str(port), "callback__public_url": f'"http://127.0.0.1:{port}"'})
+    to_be_called(install)
     install.kie.script.when(Succeed(width=160, height=90, run=timedelta(seconds=1)))
     install.kie.script.next("create", LOST)
     install.add("a")
@@ -151,9 +157,9 @@ def called(install: Install, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside
         yield daemon
 
 
-def post(url: str) -> int:
+def post(url: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> int:
     try:
-        with urlopen(Request(url, b"{}", method="POST"), timeout=30) as answer:
+        with urlopen(Request(url, body, headers or {}, method="POST"), timeout=30) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:
@@ -170,6 +176,16 @@ def test_kie_calls_and_pictures_are_there_after_one_question_each(install: Insta
     assert called.gauges()[COUNTED % "taken"] == 2
     assert re.search(r"<dt>Callbacks</dt><dd>the last <time", called.says("/")[1])
     assert not any(token in called.says("/metrics")[1] for token in tokens(install))
+
+
+@pytest.mark.slow
+def test_with_a_key_only_what_is_signed_by_it_is_heard(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_be_called(install, callback__hmac_key='"k"')
+    with inside(install, monkeypatch) as daemon:
+        url, body = f"{daemon.url}/callback/{'a' * 32}", b'{"taskId": "t"}'
+        assert post(url, body) == 401
+        by_it = {"X-Webhook-Timestamp": "1790000000", "X-Webhook-Signature": signed("t")}
+        assert post(url, body, by_it) == 404, "nobody has ordered under that token"
 
 
 def tokens(install: Install) -> list[str]:
