@@ -282,6 +282,11 @@ def test_a_creation_gives_an_id_or_a_picture_or_both(data: object, answer: Accep
     assert answers.creation(envelope(200, "success", data)) == Heard(answer)
 
 
+def test_a_link_in_a_refusal_is_no_picture() -> None:
+    answer = answers.creation(envelope(422, "hm", {"url": "https://docs.kie.ai/errors.png"})).answer
+    assert answer == NothingMade(Refusal.REQUEST, Call.REJECTED, "code 422: hm")
+
+
 @pytest.mark.parametrize("status", [200, 409, 500, 502])
 @pytest.mark.parametrize("code", [200, 409, 500])
 def test_a_task_id_is_a_task_whatever_else_is_said(status: int, code: int) -> None:
@@ -545,6 +550,11 @@ def test_what_is_no_number_is_no_balance(data: bytes) -> None:
     heard = answers.credit(raw(b'{"code":200,"msg":"success","data":' + data + b"}"))
     assert isinstance(heard.answer, Trouble)
     assert (heard.call, heard.odd) == (Call.MALFORMED, Odd.SHAPE)
+
+
+@pytest.mark.parametrize("code", [401, 402, 500])
+def test_a_number_in_a_refusal_is_no_balance(code: int) -> None:
+    assert isinstance(answers.credit(envelope(code, "hm", 5)).answer, Trouble)
 
 
 # -- texts ---------------------------------------------------------------------------------------------------------
