@@ -65,12 +65,12 @@ def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -
     assert not world.kie.book.creations
 
 
-def dies_at_a_picture(world: World, track_id: str) -> None:
+def dies_at_a_picture(world: World, track_id: str, *, known_in: timedelta = timedelta()) -> None:
     """A process that began one does not come back."""
     database = world.open("dead")
     database.leases.lease_all([track_id], lambda _: Step.PICTURE)
     database.close()
-    world.pass_time(world.policy.lease)
+    world.pass_time(world.policy.lease - known_in)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +293,42 @@ def test_interrupted_pictures_are_worked_one_after_the_other_and_with_nobody_els
     assert at_work[:2] == [0, 0], "nobody else was under way when they came back"
     assert result.states == {(State.OK, None): 8}
     assert crew.idle <= 1
+
+
+def beside_the_killer(world: World) -> list[set[str]]:
+    """Who else is at work, whenever the crew is given something to do for that track, which is quick."""
+    found: list[set[str]] = []
+    crew = DelayedCrew(Stage(world.clock), lambda tag: (timedelta(seconds=1 if tag == "killer" else 20), timedelta()))
+    submit = crew.submit
+
+    def noted(tag: str, job: Any) -> None:
+        if tag == "killer":
+            found.append({*sweep._steps.flights})
+        submit(tag, job)
+
+    crew.submit = noted  # type: ignore[method-assign]
+    world.crew = lambda: crew
+    with sweeping(world, HOUR) as sweep:
+        assert set(sweep.run().states) == {(State.OK, None)}
+    return found
+
+
+def test_an_interrupted_picture_waits_for_those_that_are_at_work_as_its_task_ends(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.add("killer")
+    world.run(timedelta(seconds=1))
+    dies_at_a_picture(world, "killer")
+    for name in ("y", "z"):
+        world.add(name, image_url=world.kie.add_file(f"/p/{name}.jpg", size=(160, 90)))
+    assert beside_the_killer(world) == [set(), set()]
+
+
+def test_an_interrupted_picture_waits_for_one_that_was_begun_before_it_was_found(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.add("killer", image_url=world.kie.add_file("/p/killer.jpg", size=(160, 90)))
+    dies_at_a_picture(world, "killer", known_in=timedelta(seconds=10))
+    world.add("y", image_url=world.kie.add_file("/p/y.jpg", size=(160, 90)))
+    assert beside_the_killer(world) == [set(), set()]
 
 
 def test_a_stop_while_a_picture_waits_to_be_alone_hands_it_back(make_world: MakeWorld) -> None:
