@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.images import disk, local_store
+from reconciler.images import disk, local_store, marker
 from reconciler.images.local_store import LocalStore
 from reconciler.ports import Prepared, StoreError
 
@@ -84,9 +84,9 @@ def test_half_a_write_never_has_a_final_name(
     assert list(store.keys("a")) == [key]
 
 
-def test_names_are_made_durable_after_the_rename_and_before_put_returns(
-    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is given a name, and what is told to be there after a power cut, in their order."""
     done: list[str] = []
 
     def noted(name: Callable[[Any], str], real: Callable[..., object]) -> Callable[..., object]:
@@ -96,14 +96,31 @@ def test_names_are_made_durable_after_the_rename_and_before_put_returns(
 
         return call
 
-    monkeypatch.setattr("reconciler.images.local_store.sync", noted(lambda folder: f"sync {folder.name}", disk.sync))
+    def synced(handle: int) -> str:
+        status = os.fstat(handle)
+        return "folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes"
+
+    for module in (local_store, marker):
+        monkeypatch.setattr(module, "sync", noted(lambda folder: f"sync {folder.name}", disk.sync))
     monkeypatch.setattr(Path, "replace", noted(lambda _: "rename", Path.replace))
-    monkeypatch.setattr(os, "fsync", noted(lambda _: "fsync", os.fsync))
+    monkeypatch.setattr(Path, "hardlink_to", noted(lambda _: "link", Path.hardlink_to))
+    monkeypatch.setattr(os, "fsync", noted(synced, os.fsync))
+    return done
+
+
+def test_names_are_made_durable_after_the_rename_and_before_put_returns(
+    store: LocalStore, prepared: Make, done: list[str]
+) -> None:
     store.put("a", prepared(b"picture"))
-    assert done == ["fsync", "rename", "sync a", "fsync", "sync tracks", "fsync"]
+    assert done == ["7 bytes", "rename", "sync a", "folder", "sync tracks", "folder"]
     done.clear()
     store.put("a", prepared(b"picture"))
-    assert done == ["sync a", "fsync", "sync tracks", "fsync"]
+    assert done == ["sync a", "folder", "sync tracks", "folder"]
+
+
+def test_the_markers_name_is_made_durable_too(tmp_path: Path, done: list[str]) -> None:
+    marker.ensure(tmp_path, "ours")
+    assert done == [f"{len(marker.bytes_of('ours'))} bytes", "link", f"sync {tmp_path.name}", "folder"]
 
 
 def test_the_same_bytes_are_not_written_again(store: LocalStore, prepared: Make) -> None:
