@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.domain.actions import Write
 from reconciler.domain.attempts import Attempt
-from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState
+from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
@@ -134,12 +134,17 @@ def test_the_answer_to_an_order_that_the_database_has_forgotten_is_saved_with_it
     assert leases.peek("a").memory.purchases == held.memory.purchases
 
 
-def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app: Any) -> None:
+def taken_over(app: Any) -> tuple[Any, Held, Any, Held]:
+    """Who has the answer to an order and not its lease, and who has the lease and not the answer."""
     app.put("a")
     slow, quick = app.leases("slow"), app.leases("quick")
     old = ordered(slow)
     app.clock.at = old.lease.until
-    new = lease(quick)
+    return slow, old, quick, lease(quick)
+
+
+def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app: Any) -> None:
+    slow, old, quick, new = taken_over(app)
     assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
     assert quick.commit(new.lease, Change(new.memory, STUCK)) is Commit.COMMITTED
     assert quick.peek("a").memory.purchases == old.memory.purchases
@@ -147,12 +152,25 @@ def test_who_has_taken_a_track_over_does_not_undo_an_answer_that_came_since(app:
     assert quick.peek("a").memory.purchases == old.memory.purchases
 
 
+def test_an_answer_that_comes_late_does_not_undo_what_has_become_of_the_order(app: Any) -> None:
+    slow, old, quick, new = taken_over(app)
+    good = replace(old.memory.purchases[0], verdict=Verdict.GOOD, ended_at=new.now)
+    assert quick.commit(new.lease, Change(new.memory.with_purchase(good), STUCK)) is Commit.COMMITTED
+    assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+    assert quick.peek("a").memory.purchases == (good,)
+
+
+def test_who_gives_an_order_up_does_not_undo_an_answer_that_came_since(app: Any) -> None:
+    slow, old, quick, new = taken_over(app)
+    given_up = replace(new.memory.purchases[0], verdict=Verdict.LOST, ended_at=new.now)
+    assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
+    assert quick.commit(new.lease, Change(new.memory.with_purchase(given_up), STUCK)) is Commit.COMMITTED
+    assert quick.peek("a").memory.purchases == old.memory.purchases
+
+
 def test_whom_an_answer_came_for_while_another_worked_it_is_looked_at_again(app: Any) -> None:
-    app.put("a")
-    slow, quick = app.leases("slow"), app.leases("quick")
-    old = ordered(slow)
-    app.clock.at = old.lease.until
-    new, later = lease(quick), replace(STUCK, due_at=app.clock() + timedelta(hours=1))
+    slow, old, quick, new = taken_over(app)
+    later = replace(STUCK, due_at=app.clock() + timedelta(hours=1))
     assert slow.commit(old.lease, Change(old.memory, STUCK)) is Commit.LEASE_LOST
     assert quick.commit(new.lease, Change(new.memory, later)) is Commit.COMMITTED
     assert app.finder().due(9) == ("a",)
