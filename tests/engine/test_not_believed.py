@@ -4,9 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.domain.findings import Trouble
 from reconciler.domain.states import State
-from reconciler.kie.simulated import MAINTENANCE, Operation, Rule, page
-from tests.engine.conftest import MakeWorld
+from reconciler.engine.events import Found
+from reconciler.kie.simulated import MAINTENANCE, NotFound, Operation, Rule, page
+from reconciler.ports import DatabaseLocked
+from tests.engine.conftest import MakeWorld, sweeping
+from tests.engine.test_sweep import Around
 
 NOBODYS = "c" * 32
 OUTAGE = timedelta(hours=2)
@@ -28,3 +32,24 @@ def test_a_task_is_not_gone_because_a_failing_provider_does_not_find_it(make_wor
 
     world.pass_time(timedelta(hours=8))
     assert world.run(timedelta(hours=12)).states == {(State.OK, None): 7}
+
+
+def test_nor_is_it_gone_where_nobody_can_tell_whether_the_provider_fails(make_world: MakeWorld) -> None:
+    world = make_world(1)
+    world.run(timedelta(seconds=1))
+    world.sql("DELETE FROM tracks")
+    world.pass_time(timedelta(minutes=1))
+    world.kie.script.next(Operation.RECORD, NotFound())
+    world.events.clear()
+
+    def locked() -> None:
+        raise DatabaseLocked("locked", "app.db", "Try again")
+
+    with sweeping(world, timedelta(minutes=1), Around("gate", "view", locked)) as sweep:
+        sweep._steps.start(["t000"])
+        done = sweep._crew.finished(timedelta())
+        assert done is not None
+        with pytest.raises(DatabaseLocked):
+            sweep._finish([done])
+    (found,) = (event for event in world.events if isinstance(event, Found))
+    assert isinstance(found.finding, Trouble)
