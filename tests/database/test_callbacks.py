@@ -34,8 +34,8 @@ class Line:
         assert held is not None
         return held
 
-    def put_by(self, held: Held, memory: Memory | None = None) -> Commit:
-        stands = Standing(State.UNKNOWN, Reason.UNKNOWN_PURCHASE, self.app.clock() + HOUR)
+    def put_by(self, held: Held, memory: Memory | None = None, line: str | None = None) -> Commit:
+        stands = Standing(State.UNKNOWN, Reason.UNKNOWN_PURCHASE, self.app.clock() + HOUR, held=line)
         outcome: Commit = self.leases.commit(held.lease, Change(memory or held.memory, stands))
         return outcome
 
@@ -66,6 +66,13 @@ def test_a_callback_wakes_its_track_and_is_told_to_whoever_works_it(line: Line) 
     assert line.told() == [("token-a", "task", "a")]
     assert line.due() == ("a",)
     assert line.lease().memory.callbacks == (TOLD,)
+
+
+def test_who_is_called_stands_in_no_line_any_more(line: Line) -> None:
+    line.put_by(line.lease(), line="shape")
+    assert line.finder.held_back("shape", 9) == ("a",)
+    line.callbacks.take([TOLD])
+    assert line.finder.held_back("shape", 9) == ()
 
 
 def test_of_a_token_that_is_not_ours_nothing_is_remembered(line: Line) -> None:
