@@ -403,6 +403,21 @@ def test_a_client_that_sends_a_byte_now_and_then_is_let_go_in_the_end(site: Site
         assert rest(slow) == b""
 
 
+def test_who_still_sends_when_it_is_answered_is_heard_out(server: HttpServer) -> None:
+    with connect(server) as link:
+        link.sendall(b"POST / HTTP/1.0\r\n\r\n")
+        assert rest(link).startswith(b"HTTP/1.0 405")
+        link.sendall(bytes(1_000_000))
+
+
+def test_who_sends_on_and_on_is_let_go(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_http, "_UNREAD", 65536)
+    with connect(server) as link:
+        link.sendall(b"POST / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            link.sendall(bytes(20_000_000))
+
+
 def test_those_beyond_the_limit_are_told_so(site: Site) -> None:
     site.go.clear()
     with HttpServer("127.0.0.1", 0, site.pages(), Limits(requests=2)) as server:
