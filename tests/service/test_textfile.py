@@ -37,6 +37,22 @@ def test_a_trial_leaves_what_was_there_and_nothing_else(path: Path) -> None:
     assert [*path.parent.iterdir()] == [path]
 
 
+def test_of_two_processes_at_once_each_leaves_a_whole_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow = Path.chmod
+
+    def allow_later(made: Path, mode: int) -> None:
+        monkeypatch.setattr(Path, "chmod", allow)
+        with monkeypatch.context() as another:
+            another.setattr(os, "getpid", lambda: 1)
+            write_textfile(path, b"theirs")
+        assert path.read_bytes() == b"theirs"
+        made.chmod(mode)
+
+    monkeypatch.setattr(Path, "chmod", allow_later)
+    write_textfile(path, b"ours")
+    assert path.read_bytes() == b"ours"
+
+
 @pytest.mark.parametrize(
     ("where", "why"),
     [
