@@ -125,7 +125,13 @@ def test_where_nothing_is_stored_the_picture_is_asked_for_where_it_was_left() ->
 
 
 @pytest.mark.parametrize(
-    "url", ["http://ref.supabase.co/a.jpg", "https://10.0.0.1/a.jpg", "https://u:p@x.example/a.jpg"]
+    "url",
+    [
+        "http://ref.supabase.co/a.jpg",
+        "https://10.0.0.1/a.jpg",
+        "https://u:p@x.example/a.jpg",
+        "https://a.r2.cloudflarestorage.com/b/c.png?X-Amz-Expires=1200&X-Amz-Signature=ab",
+    ],
 )
 def test_what_may_not_be_asked_is_not(url: str) -> None:
     web = Web()
