@@ -235,6 +235,15 @@ def test_a_failure_may_name_its_cause_in_the_code() -> None:
     assert answer == Failed(Refusal.CONTENT, "SENSITIVE_WORD_ERROR", CREATED)
 
 
+def test_of_a_long_text_only_the_beginning_is_read() -> None:
+    """The patterns take time by the square of what they read."""
+    filler = "x " * 1000
+    for words in ("flagged", "record not found"):
+        heard = answers.task(envelope(422, filler + words))
+        assert isinstance(heard.answer, Trouble)
+        assert heard.answer.refusal is Refusal.REQUEST
+
+
 def test_case_sensitive_is_not_sensitive() -> None:
     answer = answers.creation(envelope(422, "Values are case-sensitive")).answer
     assert isinstance(answer, NothingMade)

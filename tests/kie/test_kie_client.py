@@ -191,6 +191,11 @@ def test_what_was_surely_not_sent_made_nothing(error: TransportError, call: Call
     assert wire.client().task("t1") == Trouble(call, error.detail)
 
 
+def test_what_a_failed_connection_says_is_cleaned_too() -> None:
+    wire = Wire(NotSent("moved\x1b[31m to https://api.kie.ai/x?token=secret"))
+    assert wire.client().task("t1") == Trouble(Call.CONNECT_ERROR, "moved [31m to https://api.kie.ai/x")
+
+
 @pytest.mark.parametrize(("error", "call"), [(TimedOut("slow"), Call.TIMEOUT), (Broken("reset"), Call.CONNECT_ERROR)])
 def test_what_may_have_been_sent_is_unknown_and_never_repeated(error: TransportError, call: Call) -> None:
     wire = Wire(error)
