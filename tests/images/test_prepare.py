@@ -272,6 +272,13 @@ def test_dark_art_is_art_and_nothing_is_not(encode: Encode) -> None:
     assert flaw(prepare(encode(nothing, "PNG"), SMALL, interim=False)) is Flaw.BLANK
 
 
+@pytest.mark.parametrize(("apart", "is_blank"), [(8, True), (9, False)])
+def test_two_shades_that_hardly_differ_are_nothing(encode: Encode, apart: int, is_blank: bool) -> None:
+    picture = Image.new("L", (160, 90), 100)
+    picture.paste(100 + apart, (0, 0, 80, 90))
+    assert flaw(prepare(encode(picture, "PNG"), SMALL, interim=False)) is (Flaw.BLANK if is_blank else None)
+
+
 @pytest.mark.parametrize("box", [(40, 0, 80, 20), (40, 35, 80, 55), (0, 80, 160, 90)], ids=["top", "middle", "bottom"])
 def test_what_is_seen_somewhere_is_seen(encode: Encode, box: tuple[int, int, int, int]) -> None:
     picture = Image.new("RGB", (160, 90), "black")
