@@ -1,12 +1,14 @@
 """The transport against real sockets on loopback: what happened, whether it was sent, and that every call ends."""
 
 import logging
+import math
 import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -197,6 +199,18 @@ def test_a_connection_is_used_again(serve: Serve, transport: Transport, whole: b
     assert (server.connections, len(server.requests)) == (1, 3)
 
 
+@pytest.mark.parametrize(("idle_s", "connections"), [(4, 1), (6, 2)])
+def test_a_connection_is_not_used_again_after_some_seconds(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch, idle_s: float, connections: int
+) -> None:
+    """The server may be about to close it, and a purchase would be lost with it."""
+    server, steady = serve(answer(OK)), time.monotonic
+    transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+    monkeypatch.setattr(time, "monotonic", lambda: steady() + idle_s)
+    transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+    assert server.connections == connections
+
+
 @pytest.mark.parametrize("behind", [OK, OK.lower(), b"HTTP/1.1 204 No\r\n\r\n", b"\r\n", b"\n", b"}", b"0\r\n\r\n"])
 @pytest.mark.parametrize("whole", WAYS_TO_END.values(), ids=WAYS_TO_END)
 def test_what_came_behind_an_answer_is_never_the_next_requests(
@@ -293,7 +307,9 @@ def test_tls_that_never_comes_about_is_not_sent(serve: Serve, transport: Transpo
     url = serve(plain).url.replace("http", "https", 1)
     assert isinstance(failure(transport, post(url)), NotSent)
     silent = serve(lambda server, connection: drain(connection)).url.replace("http", "https", 1)
-    assert isinstance(failure(transport, post(silent), SHORT), NotSent)
+    error = failure(transport, post(silent), SHORT)
+    assert isinstance(error, NotSent)
+    assert "timed out" in error.detail, "else the server went away first"
 
 
 @pytest.fixture
@@ -374,6 +390,17 @@ def test_what_breaks_after_writing_counts_as_sent(
     assert error.sent
 
 
+def test_a_write_that_fails_may_have_written(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(wire: socket.socket, piece: memoryview) -> int:
+        wire.sendall(piece)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(socket.socket, "send", send)
+    assert isinstance(failure(transport, post(serve(answer(OK)).url)), Broken)
+
+
 def slow_scripts() -> dict[str, Callable[[Server, socket.socket], None]]:
     def silent(server: Server, connection: socket.socket) -> None:
         server.read(connection)
@@ -412,6 +439,24 @@ def test_a_server_that_does_not_read_meets_the_deadline(serve: Serve, transport:
     server = serve(deaf)
     request = Request("POST", server.url, {}, b"x" * 50_000_000)
     assert isinstance(failure(transport, request, SHORT), TimedOut)
+
+
+def test_each_write_waits_no_longer_than_its_own_call(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def send(wire: socket.socket, piece: memoryview) -> int:
+        waits.append(wire.gettimeout() or math.inf)
+        wire.sendall(piece)
+        return len(piece)
+
+    monkeypatch.setattr(socket.socket, "send", send)
+    server = serve(answer(OK))
+    transport.send(get(server.url), deadline=100 * LONG, max_bytes=1000)
+    first = waits.pop()
+    transport.send(post(server.url), deadline=LONG, max_bytes=1000)
+    assert max(waits) <= LONG.total_seconds() < first
 
 
 def test_a_full_pool_is_not_sent(serve: Serve, make: Callable[..., Transport]) -> None:
@@ -535,6 +580,24 @@ def test_the_next_address_is_tried_when_one_refuses(
     resolves(monkeypatch, server.port, ["127.0.0.2", "127.0.0.1"])
     request = get(f"http://files.example:{server.port}/")
     assert transport.send(request, deadline=LONG, max_bytes=1000).status == 200
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, real, waits = serve(answer(OK)), socket.create_connection, list[float]()
+    resolves(monkeypatch, server.port, ["192.0.2.1", "127.0.0.1"])
+
+    def connect(address: tuple[str, int], timeout: float, **options: Any) -> socket.socket:
+        waits.append(timeout)
+        if address[0] == "192.0.2.1":
+            raise TimeoutError
+        return real(address, timeout, **options)
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    request = get(f"http://files.example:{server.port}/")
+    assert transport.send(request, deadline=LONG, max_bytes=1000).status == 200
+    assert waits[0] <= LONG.total_seconds() / 2 < waits[1]
 
 
 def resolves(monkeypatch: pytest.MonkeyPatch, port: int, *answers: list[str]) -> list[str]:
