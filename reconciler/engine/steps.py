@@ -80,7 +80,7 @@ class Steps:
         self.alone: deque[str] = deque()
         self.called: set[str] = set()
         self._waiting_for_task: dict[str, list[str]] = {}
-        self._pictures: list[Flight] = []
+        self._pictures: deque[Flight] = deque()
         self._undecided: dict[str, Held | Exception] = {}
         self._planned: dict[str, tuple[Case, Action]] = {}
 
@@ -216,9 +216,9 @@ class Steps:
     def _begin_pictures(self) -> None:
         """A picture that once took the process down with it is tried again only while nothing else is at risk, and that
         it is begun is named anew."""
-        flights, self._pictures = self._pictures, []
-        is_alone = not self.flights and len(flights) == 1
-        for flight in flights:
+        is_alone = not self.flights and len(self._pictures) == 1
+        while self._pictures:
+            flight = self._pictures.popleft()
             if not flight.risky:
                 self._dispatch(flight)
             elif is_alone:
@@ -233,8 +233,15 @@ class Steps:
         self.desk.put_off(flight.lease, case, plan(case), case.now + self._policy.lease)
 
     def _dispatch(self, flight: Flight) -> None:
-        track_id = flight.case.track.id
-        job = whole(flight.job, self._inline(track_id, flight.job))
+        track_id, case = flight.case.track.id, flight.case
+        try:
+            job = whole(flight.job, self._inline(track_id, flight.job))
+        except DatabaseError:
+            self._undecided[track_id] = Held(flight.lease, case.track, case.memory, case.now)
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad track stops nobody
+            self.desk.mishap(track_id, error, flight.lease, case.memory)
+            return
         self._crew.submit(track_id, lambda: self._hands.perform(track_id, job, self._may_go_on))
         self.flights[track_id] = flight
 

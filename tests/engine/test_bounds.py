@@ -11,9 +11,11 @@ from reconciler.domain.states import Reason, State
 from reconciler.engine import sweep as engine
 from reconciler.engine.events import Moved
 from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Settings
+from reconciler.ports import DatabaseLocked
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, leased, slow_crew, sweeping
+from tests.engine.test_sweep import LOCKED, Around
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -229,6 +231,28 @@ def test_a_slice_of_no_rows_walks_nothing_and_stays_where_it_is(make_world: Make
     world = make_world()
     add_good(world, "a", "b")
     assert walked(world, "a", 0) == ([], "a")
+
+
+def test_what_a_slice_found_and_had_no_time_for_is_found_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    add_good(world, *"abcde")
+    slow_crew(world, 5, size=1)
+    with sweeping(world, SECOND, due=False, audit_from="a", audit_rows=4) as sweep:
+        assert sweep.run().stopped
+        assert (looked_at(world), sweep.audit_key) == (["b"], "a")
+
+
+def test_what_a_slice_found_as_the_database_failed_is_found_again(make_world: MakeWorld) -> None:
+    def fail(*_: object) -> None:
+        raise LOCKED
+
+    world = make_world()
+    add_good(world, *"ab")
+    around = Around("leases", "lease_all", fail)
+    with sweeping(world, HOUR, around, due=False, audit_from="a", audit_rows=1) as sweep:
+        with pytest.raises(DatabaseLocked):
+            sweep.run()
+        assert sweep.audit_key == "a"
 
 
 # -- patience ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
-from tests.engine.test_sweep import Around, Refusing, each
+from tests.engine.test_sweep import LOCKED, Around, Refusing, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -352,15 +352,15 @@ def test_who_is_gone_when_it_is_handed_back_stays_gone(make_world: MakeWorld) ->
 # -- going on ------------------------------------------------------------------------------------------------------
 
 
-class _Second:
-    """Called before each call, but for the second does nothing."""
+class _Nth:
+    """Called before each call, but for the nth does nothing."""
 
-    def __init__(self, then: Callable[[], None]) -> None:
-        self.calls, self._then = 0, then
+    def __init__(self, number: int, then: Callable[[], None]) -> None:
+        self.calls, self._number, self._then = 0, number, then
 
     def __call__(self, *_: Any, **__: Any) -> None:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == self._number:
             self._then()
 
 
@@ -411,16 +411,43 @@ def test_a_sweep_that_is_stopped_as_a_step_ends_begins_no_other(held_inline: Wor
 
 
 def test_where_the_database_fails_as_a_step_goes_on_its_lease_is_handed_back(held_inline: World) -> None:
-    locked = _Second(raises(DatabaseLocked("locked", "app.db", "Try again")))
+    locked = _Nth(2, raises(DatabaseLocked("locked", "app.db", "Try again")))
     with pytest.raises(DatabaseLocked):
         held_inline.run(MINUTE, wrap=Around("leases", "inline_image", locked))
     assert leased(held_inline) == []
     assert held_inline.run(MINUTE).states == {(State.OK, None): 1}
 
 
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_where_the_database_fails_as_pictures_are_begun_all_their_leases_are_handed_back(
+    held_inline: World, deaths: int
+) -> None:
+    """Else whoever has them next would think that they killed this process."""
+    for _ in range(deaths):
+        dies_at_a_picture(held_inline, "row")
+    held_inline.add("z", image_url=held_inline.kie.add_file("/p/z.jpg", size=(160, 90)))
+    fails = Around("leases", "inline_image", _Nth(1, raises(LOCKED)))
+    with pytest.raises(DatabaseLocked):
+        held_inline.run(MINUTE, wrap=fails)
+    assert leased(held_inline) == []
+    assert held_inline.run(MINUTE).states == {(State.OK, None): 2}
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_a_picture_that_nobody_can_begin_costs_its_track_alone(held_inline: World, deaths: int) -> None:
+    for _ in range(deaths):
+        dies_at_a_picture(held_inline, "row")
+    held_inline.add("z", image_url=held_inline.kie.add_file("/p/z.jpg", size=(160, 90)))
+    fails = Around("leases", "inline_image", _Nth(1, raises(KeyError("strange"))))
+    result = held_inline.run(MINUTE, wrap=fails)
+    assert {event.track_id for event in held_inline.events if isinstance(event, Mistake)} == {"row"}
+    assert result.states[State.OK, None] >= 1
+    assert leased(held_inline) == []
+
+
 def test_a_step_that_nobody_can_go_on_with_costs_its_track_alone(held_inline: World) -> None:
     held_inline.add("other", image_url=held_inline.kie.add_file("/p/a.jpg", size=(160, 90)))
-    result = held_inline.run(MINUTE, wrap=Around("leases", "inline_image", _Second(raises(KeyError("strange")))))
+    result = held_inline.run(MINUTE, wrap=Around("leases", "inline_image", _Nth(2, raises(KeyError("strange")))))
     assert result.states == {(State.OK, None): 1, (State.INVALID, Reason.INVALID_ROW): 1}
     assert leased(held_inline) == []
 
@@ -548,7 +575,7 @@ def test_after_the_database_failed_nothing_more_is_begun(make_world: MakeWorld) 
     world.run(only=("t002",))
     slow_crew(world, 2)
     bought = len(world.kie.book.creations)
-    locked = _Second(raises(DatabaseLocked("locked", "app.db", "Try again")))
+    locked = _Nth(2, raises(DatabaseLocked("locked", "app.db", "Try again")))
     with pytest.raises(DatabaseLocked):
         world.run(MINUTE, wrap=Around("finder", "due", locked))
     assert len(world.kie.book.creations) == bought
