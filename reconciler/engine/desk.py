@@ -255,7 +255,7 @@ class Desk:
 
     def _write_under_another_lease(self, step: Writing) -> None:
         self._tell_of(step, Commit.EXPIRED)
-        at_once = replace(standing(step.case, step.write, self._purse.view()), due_at=step.case.now)
+        at_once = standing(step.case, step.write, self._purse.view())
         self.stand(step.lease, step.case.memory, at_once, step.tried, step.after)
 
     def _write_later(self, step: Writing) -> None:

@@ -439,6 +439,14 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
 
 
 @pytest.mark.sqlite
+def test_nobody_else_writes_while_the_gate_is_looked_at(app: Any, till: Till) -> None:
+    """Who looks first and writes then would fail if somebody did."""
+    locked = pytest.raises(sqlite3.OperationalError, match="locked")
+    with closing(sqlite3.connect(app.path, timeout=0)) as other, till.gate.connection.writing(gate=True), locked:
+        other.execute("BEGIN IMMEDIATE")
+
+
+@pytest.mark.sqlite
 def test_health_waits_for_no_lock(app: Any, till: Till) -> None:
     till.gate.connection.db.execute_sql("PRAGMA busy_timeout = 5")
     with closing(sqlite3.connect(app.path)) as other:

@@ -14,6 +14,8 @@ from reconciler.domain.actions import ListStore
 from reconciler.domain.breaker import Breaker
 from reconciler.domain.gate import NotNow
 from reconciler.domain.model import Outcome
+from reconciler.domain.models import shapes
+from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recognised, Wrote
 from reconciler.engine.sweep import Sweep
@@ -63,6 +65,19 @@ def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -
     assert result.mistakes == 0
     assert result.writes == 0
     assert not world.kie.book.creations
+
+
+def test_of_a_step_whose_lease_was_taken_over_nothing_is_told(make_world: MakeWorld) -> None:
+    """Where the track stands is the other's to say."""
+    world = make_world()
+    world.add("row", image_url=world.kie.add_file("/p/a.jpg", size=(80, 45)))
+
+    def take_over(*_: Any) -> None:
+        world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+
+    world.run(timedelta(seconds=1), wrap=Around("pictures", "measure", take_over))
+    assert [event for event in world.events if isinstance(event, Found)]
+    assert not [event for event in world.events if isinstance(event, Moved)]
 
 
 def dies_at_a_picture(world: World, track_id: str, *, known_in: timedelta = timedelta()) -> None:
@@ -627,6 +642,41 @@ def test_those_who_look_into_the_store_before_they_buy_have_their_places(make_wo
     assert len(world.kie.book.purchases) == 30
     assert any(isinstance(event, Found) and isinstance(event.job, ListStore) for event in world.events)
     assert not [event for event in world.events if isinstance(event, Moved) and event.reason is Reason.GATE_CLOSED]
+
+
+def test_whose_turn_came_has_none_left_once_it_has_bought(make_world: MakeWorld) -> None:
+    """A track whose task fails has to wait for another."""
+    world = in_line(make_world)
+    slow_crew(world)
+    with sweeping(world, HOUR) as sweep:
+        steps = sweep._steps
+        reserve, turns = steps._purse.reserve, list[bool]()
+
+        def noting(held: Held, order: Any) -> Any:
+            assert held.track is not None
+            turns.append(held.track.id in steps.called)
+            return reserve(held, order)
+
+        steps._purse.reserve = noting  # type: ignore[method-assign]
+        sweep.run()
+    assert len(turns) == 6
+    assert not any(turns)
+
+
+def test_who_is_about_to_be_in_line_goes_before_who_comes_with_it(make_world: MakeWorld) -> None:
+    world = make_world(2)
+    world.run(MINUTE, max_purchases=0)
+    world.pass_time(HOUR)
+    with sweeping(world, MINUTE) as sweep:
+        steps = sweep._steps
+        held = steps._leases.lease_all(["t000"], lambda _: Step.LOOK)["t000"]
+        assert isinstance(held, Held)
+        where = Standing(State.MISSING, Reason.GATE_CLOSED, None, held=shapes(world.policy)[0][0])
+        steps.desk.stand(held.lease, held.memory, where)
+        steps.start(["t001"])
+        assert not steps.flights
+    waiting = world.sql("SELECT track_id FROM reconciler_memory WHERE held IS NOT NULL ORDER BY track_id")
+    assert [row["track_id"] for row in waiting] == ["t000", "t001"]
 
 
 def test_with_a_limit_no_other_is_begun_though_it_was_called(make_world: MakeWorld) -> None:

@@ -26,7 +26,7 @@ from reconciler.kie.simulated import (
     Succeed,
     page,
 )
-from reconciler.ports import Commit, DatabaseError, DatabaseLocked, Ending, Held, Lease
+from reconciler.ports import Commit, DatabaseError, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
@@ -405,6 +405,21 @@ def test_a_deleted_row_is_followed_until_its_task_ends_and_nothing_is_bought(mak
     assert not world.kie.book.purchases[1:]
 
 
+def test_since_when_a_row_is_gone_is_kept(make_world: MakeWorld) -> None:
+    """Else one whose task is asked for would never be forgotten."""
+    world = make_world(1)
+    run_for_minutes(world)
+    world.run(timedelta(seconds=10))
+    world.sql("DELETE FROM tracks")
+    gone, polls = set[str](), set[int]()
+    for _ in range(3):
+        world.run(MINUTE)
+        gone |= {row["gone_since"] for row in world.sql("SELECT gone_since FROM reconciler_memory")}
+        polls.add(len(world.kie.book.visits_of("record")))
+    assert len(polls) == 3
+    assert len(gone) == 1
+
+
 def test_pictures_whose_rows_were_deleted_do_not_keep_the_first_of_a_model_from_being_awaited(
     make_world: MakeWorld,
 ) -> None:
@@ -580,6 +595,20 @@ def test_a_commit_that_finds_the_database_locked_is_made_again(make_world: MakeW
     assert world.run(wrap=Around("leases", "commit_all", locked)).states == {(State.OK, None): 1}
     assert len(world.kie.book.purchases) == 1
     assert locked.calls >= first
+
+
+@pytest.mark.parametrize(("error", "times"), [(LOCKED, 3), (DatabaseError("gone", "app.db", "Try again"), 1)])
+def test_what_is_no_lock_is_not_tried_again_at_once(make_world: MakeWorld, error: DatabaseError, times: int) -> None:
+    world, tried = make_world(1), list[object]()
+
+    def fail(endings: object) -> None:
+        tried.append(endings)
+        raise error
+
+    with sweeping(world, MINUTE, Around("leases", "commit_all", fail)) as sweep:
+        sweep._desk.begin(Lease("t000", "one", 1, world.clock()), Step.LOOK)
+        sweep._desk.flush()
+    assert len(tried) == times
 
 
 def test_answers_under_way_are_saved_when_the_database_fails_for_another_track(make_world: MakeWorld) -> None:

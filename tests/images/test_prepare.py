@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from reconciler.domain.findings import Flawed
 from reconciler.domain.policy import Fit, Target
 from reconciler.domain.states import Flaw
+from reconciler.images import fit
 from reconciler.images.fit import prepare
 from reconciler.ports import Prepared
 
@@ -492,6 +493,18 @@ def test_several_threads(paint: Paint, encode: Encode) -> None:
         thread.join()
     assert len(results) == 8
     assert len({good(result).tobytes() for result in results}) == 1
+
+
+def test_a_picture_takes_the_room_of_its_pixels(paint: Paint, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def work(pixels: int, job: Callable[[], Prepared]) -> Prepared:
+        asked.append(pixels)
+        return job()
+
+    monkeypatch.setattr(fit.ROOM, "work", work)
+    assert isinstance(prepare(encode(paint(320, 180)), SMALL, interim=False), Prepared)
+    assert asked == [320 * 180]
 
 
 def test_no_memory_is_no_fault_of_the_picture(paint: Paint, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
