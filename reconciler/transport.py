@@ -32,8 +32,7 @@ import httpcore
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # its command line takes as long to import as itself
 import httpx  # noqa: E402
 
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # they log URLs, and signed ones are secrets
+logging.getLogger("httpcore").setLevel(logging.WARNING)  # it logs headers, and signed URLs in them are secrets
 
 _KEEPALIVE_S = 5.0
 """Short, since a pooled connection that the server is about to close loses the answer to a purchase."""

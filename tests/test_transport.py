@@ -292,6 +292,14 @@ def test_an_invalid_url_is_not_sent(transport: Transport, url: str) -> None:
     assert isinstance(failure(transport, post(url)), NotSent)
 
 
+def test_nothing_but_http_is_spoken(serve: Serve, transport: Transport) -> None:
+    """The library would speak it to a WebSocket."""
+    server = serve(answer(OK))
+    for scheme in ("ws", "wss"):
+        assert isinstance(failure(transport, post(server.url.replace("http", scheme, 1))), NotSent)
+    assert server.connections == 0
+
+
 def test_an_invalid_header_is_not_sent_and_not_quoted(serve: Serve, transport: Transport) -> None:
     url = serve(answer(OK)).url
     for value in ("secret\n", "secret\u2028"):
@@ -653,6 +661,7 @@ def test_nothing_secret_is_shown_or_logged(
     serve: Serve, transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    request = post(serve(answer(OK)).url)
+    told = b"HTTP/1.1 302 Found\r\nLocation: /path?signed=secret\r\nContent-Length: 0\r\n\r\n"
+    request = post(serve(answer(told)).url)
     transport.send(request, deadline=LONG, max_bytes=1000)
     assert "secret" not in f"{request!r}{caplog.text}"

@@ -21,10 +21,10 @@ _SPECIAL = tuple(
 def is_public(address: str) -> bool:
     """Reachable for everybody on the Internet. One inside another (mapped, translated, tunnelled) counts."""
     try:
-        parsed = _innermost(ip_address(address.partition("%")[0]))
+        parsed = _innermost(ip_address(address))
     except ValueError:
         return False
-    if any(parsed in network for network in _SPECIAL) or parsed.is_multicast or parsed.is_reserved:
+    if any(parsed in network for network in _SPECIAL) or parsed.is_multicast:
         return False
     return parsed.is_global and (isinstance(parsed, IPv4Address) or parsed in _UNICAST)
 

@@ -51,7 +51,7 @@ def _kind(error: OSError) -> type[StoreError]:
 
 def write_new(path: Path, data: bytes) -> None:
     """Readable for the web server, as far as the umask allows."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
@@ -60,7 +60,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 def sync(folder: Path) -> None:
     """Make the names in a directory durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:

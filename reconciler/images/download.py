@@ -116,7 +116,7 @@ class Downloader:
 
 def _target(url: str, reply: Reply) -> str | None:
     try:
-        return urljoin(url, reply.headers["location"].strip()).partition("#")[0]
+        return urljoin(url, reply.headers["location"].strip())
     except (KeyError, ValueError):
         return None
 

@@ -446,8 +446,7 @@ def test_over_the_cap(
 def test_over_the_cap_though_no_length_is_told(paint: Paint, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 100_000)
     endless = Reply(200, {}, encode(paint(64, 36)) + bytes(100_000), complete=True)
-    transport = Transport(user_agent="reconciler/test", clock=now, handler=lambda _: endless)
-    fetched = WebPictures(POLICY, transport).fetch("https://files.example/a.jpg", bound=False)
+    fetched = in_process(POLICY, lambda _: endless).fetch("https://files.example/a.jpg", bound=False)
     assert fetched == Flawed(Flaw.TOO_LARGE, "over 100000 bytes")
 
 
