@@ -21,6 +21,9 @@ from reconciler.ports import Held
 from reconciler.service.counting import Trigger
 from reconciler.service.metrics import Metrics
 
+FORGETTING = 0.1
+"""Of a run's time, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
@@ -50,8 +53,9 @@ def run_once(
         sweep = Sweep(parts, bounds, each(metrics, listener))
         started(sweep)
         if narrowed.only is None:
-            # First: whatever happens to the work, it is done now and then, and it ends when the run is to end.
-            forget_if_due(settings, database, outside.clock(), lambda: not sweep.is_over)
+            # First: whatever happens to the work, it is done now and then.
+            within = FORGETTING * narrowed.timeout
+            forget_if_due(settings, database, outside.clock, within, lambda: not sweep.is_over)
         begun = steady()
         metrics.sweeps.begun(Trigger.ONCE, utc_now())
         try:

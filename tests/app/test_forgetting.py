@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from reconciler.app import once
 from reconciler.app.counted import metrics_of
+from reconciler.app.forgetting import forget_if_due
 from reconciler.app.once import Narrowed, run_once
 from reconciler.database import Database, DatabaseLocked, Pruned, pruning
 from reconciler.database.datetimes import own
+from reconciler.domain.states import State
+from reconciler.images.local_store import LocalStore
 from tests.cli.conftest import Install, run
 from tests.daemons import inside, settings_of, small
 
@@ -93,6 +97,39 @@ def test_who_is_to_end_goes_on_the_next_time(install: Install, monkeypatch: pyte
     stops.clear()
     run(install)
     assert (left(install), part.exists()) == (0, False)
+
+
+def test_a_tenth_of_a_runs_time_is_enough_and_the_rest_is_left_for_the_work(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = [datetime(2026, 11, 28, tzinfo=UTC)]
+
+    def endless(_: Database, may_go_on: Callable[[], bool]) -> Pruned:
+        while may_go_on():
+            hand.append(hand[-1] + timedelta(seconds=1))
+        return Pruned()
+
+    def by_hand(settings: Any, database: Any, _: Any, within: Any, may_go_on: Any) -> None:
+        forget_if_due(settings, database, lambda: hand[-1], within, may_go_on)
+
+    monkeypatch.setattr(Database, "prune", endless)
+    monkeypatch.setattr(once, "forget_if_due", by_hand)
+    install.add("b")
+    settings, minute = settings_of(install), Narrowed(timedelta(minutes=1))
+    result = run_once(settings, minute, metrics_of(settings), lambda _: None, lambda _: None)
+    assert hand[-1] - hand[0] == timedelta(seconds=6)
+    assert result.states == {(State.OK, None): 2}
+    assert install.sql("SELECT * FROM reconciler_note WHERE name = 'forgot_at'") == []
+
+
+def test_a_store_too_large_for_that_time_is_tidied_as_far_as_it_goes(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, seen = leave(install), list[bool]()
+    monkeypatch.setattr(LocalStore, "clean", lambda _, may_go_on: seen.append(may_go_on()))
+    run(install)
+    run(install)
+    assert (part.exists(), seen) == (True, [True])
 
 
 def test_a_database_that_lets_nothing_be_forgotten_keeps_nobody_from_work(
