@@ -115,8 +115,10 @@ class Downloader:
 
 
 def _target(url: str, reply: Reply) -> str | None:
+    """Servers send bytes beyond ASCII as they are, and each of them is one letter in our headers."""
     try:
-        return urljoin(url, reply.headers["location"].strip())
+        told = reply.headers["location"].strip(" \t")
+        return urljoin(url, "".join(byte if byte.isascii() else f"%{ord(byte):02X}" for byte in told))
     except (KeyError, ValueError):
         return None
 

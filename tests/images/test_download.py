@@ -588,6 +588,24 @@ def test_redirects_are_followed(site: Site, web: Pictures, paint: Paint, encode:
     assert both(web, site.url("/0")) == (body, Sized(64, 36))
 
 
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("/für.jpg?q=ż".encode(), "/f%C3%BCr.jpg?q=%C5%BC"),
+        ("/Élan/日本".encode(), "/%C3%89lan/%E6%97%A5%E6%9C%AC"),
+        ("/voilà".encode(), "/voil%C3%A0"),
+        ("/für%20dich".encode("latin-1"), "/f%FCr%20dich"),
+    ],
+)
+def test_a_redirect_leads_to_the_bytes_that_the_server_sent(
+    site: Site, web: Pictures, paint: Paint, encode: Encode, location: bytes, asked: str
+) -> None:
+    body = encode(paint(64, 36))
+    site.pages["/a"] = Page(b"", 302, {"Location": f" {location.decode('latin-1')}\t"})
+    site.pages[asked] = Page(body)
+    assert both(web, site.url("/a")) == (body, Sized(64, 36))
+
+
 def test_not_for_ever(site: Site, web: Pictures) -> None:
     site.pages["/a"] = Page(b"", 302, {"Location": "/a"})
     assert web.fetch(site.url("/a"), bound=False) == Fault(Reason.DOWNLOAD_FAILED, "127.0.0.1: more than 5 redirects")
