@@ -230,11 +230,13 @@ def test_everything_else_is_no_knowledge(site: Site, web: Pictures, status: int)
         (b'{"statusCode":"400","error":"jwt expired","message":"jwt expired"}', "jwtexpired"),
         (b'{"statusCode":"400","error":"ExpiredToken"}', "expiredtoken"),
         (b'{"statusCode":"400","error":"InvalidSignature"}', "invalidsignature"),
+        (b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.", "expiredtoken"),
+        (b"<Error>\n  <Code>\n    ExpiredToken\n  </Code>\n</Error>", "expiredtoken"),
     ],
 )
 def test_a_no_within_a_400_is_a_clear_no(site: Site, web: Pictures, body: bytes, told: str) -> None:
-    """Supabase Storage answers so."""
-    site.pages["/a"] = Page(body, 400, {"Content-Type": "application/json"})
+    """Supabase Storage answers so in JSON, Google's and Amazon's stores in XML."""
+    site.pages["/a"] = Page(body, 400)
     for answer in both(web, site.url("/a")):
         assert isinstance(answer, Refused)
         assert answer.detail.startswith("127.0.0.1 answered 400")
@@ -256,6 +258,8 @@ def test_a_no_within_a_400_is_a_clear_no(site: Site, web: Pictures, body: bytes,
         b'{"statusCode":1e999}',
         b'{"statusCode":"400","error":{}}',
         b'{"statusCode":"404","padding":"' + b"x" * 5000 + b'"}',
+        b"<Error><Code>InvalidArgument</Code><Message>ExpiredToken</Message></Error>",
+        b"<Error><Message>" + b"x" * 5000 + b"</Message><Code>ExpiredToken</Code></Error>",
     ],
 )
 def test_a_400_that_says_nothing_of_the_picture_is_no_knowledge(site: Site, web: Pictures, body: bytes) -> None:
