@@ -6,6 +6,7 @@ from enum import StrEnum
 
 _CODE = re.compile(r"<Code>\s*([A-Za-z.]{1,60})\s*</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
+_NAME = re.compile(r'^ +path: (".*"),$', re.MULTILINE)
 _NOWHERE = "Received redirect without LOCATION"
 """So obstore tells PermanentRedirect, and nothing of the answer."""
 _LATER = "it is tried again by itself"
@@ -93,6 +94,9 @@ _CONNECTING = {
 def failure_of(error: Exception) -> Failure:
     """What obstore raised. It has a class for few of the reasons; the others are told by its text alone."""
     text = str(error)
+    if type(error).__name__ == "InvalidPathError":  # only a listing can bring names that are not ours
+        todo = "remove that file, whose name has an empty part, dots alone or a control character"
+        return Failure(Outcome.MALFORMED, f"the name {_found(_NAME, text)} there cannot be read", todo)
     code, status = _found(_CODE, text), int(_found(_STATUS, text) or 0)
     if _NOWHERE in text:
         code = "PermanentRedirect"

@@ -262,16 +262,34 @@ def test_a_404_that_does_not_speak_of_the_key_is_no_absence(told: Told, body: by
         S3Reader(told.access()).get("tracks/a/0123456789abcdef.jpg")
 
 
+def listing(ages: dict[str, str]) -> bytes:
+    """Names within tracks/a, as XML has them, and days."""
+    listed = "".join(
+        f"<Contents><Key>tracks/a/{name}</Key><LastModified>2026-11-{day}T00:00:00Z</LastModified>"
+        '<ETag>"x"</ETag><Size>1</Size></Contents>'
+        for name, day in ages.items()
+    )
+    return f"<ListBucketResult><Name>p</Name><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>".encode()
+
+
 def test_the_newest_comes_first_and_strangers_are_left_out(told: Told) -> None:
     ages = {"0" * 16: "01", "1" * 16: "03", "2" * 16: "02", "3" * 16: "02"}
-    listed = "".join(
-        f"<Contents><Key>tracks/a/{name}.jpg</Key><LastModified>2026-11-{day}T00:00:00Z</LastModified>"
-        '<ETag>"x"</ETag><Size>1</Size></Contents>'
-        for name, day in {**ages, "notes": "30"}.items()
-    )
-    page = f"<ListBucketResult><Name>p</Name><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>".encode()
+    page = listing({f"{name}.jpg": day for name, day in {**ages, "notes": "30"}.items()})
     told.answer = lambda _, path, __: (200, page if "list-type" in path else MARKER)
     assert [key[9] for key in S3Reader(told.access()).keys("a")] == ["1", "3", "2", "0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("/x.jpg", "/x.jpg"), ("../b.jpg", "../b.jpg"), ("TimedOut&#9;&#13;&#10;", r"TimedOut\t\r\n")]
+)
+def test_a_strangers_name_that_cannot_be_read_is_told_with_its_folder(told: Told, name: str, shown: str) -> None:
+    page = listing({"0" * 16 + ".jpg": "01", name: "02"})
+    told.answer = lambda _, path, __: (200, page if "list-type" in path else MARKER)
+    heard = Heard()
+    with pytest.raises(StoreError) as caught:
+        S3Reader(told.access(), heard, sleep=lambda _: None).keys("a")
+    assert f', tracks/a: the name "tracks/a/{shown}" there cannot be read; remove that file' in str(caught.value)
+    assert heard == [GOT, ("list", "malformed")]
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"id": ""}', b'{"id": 5}', b"\x00", b'"ours"', b"<html></html>"])
