@@ -167,7 +167,7 @@ def open_reader(
     connection = connect(where.url, now, schema=where.schema, readonly=True, busy_timeout_s=busy_timeout_s)
     try:
         migrations.refuse_other(connection)
-        app = probe(connection, where.table, where.columns)
+        app = probe(connection, where.table, where.columns, revives=policy.restore_archived)
         lacks = migrations.pretend(connection)
         finder, peek = SqlFinder(connection, app, policy), Peek(connection, app, policy)
         gate, overview = GateReader(connection, policy), SqlOverview(connection, app, policy)
@@ -194,7 +194,7 @@ def open_database(
     connection = connect(where.url, now, schema=where.schema, busy_timeout_s=busy_timeout_s)
     connection.heard = heard or connection.heard
     try:
-        app = probe(connection, where.table, where.columns)
+        app = probe(connection, where.table, where.columns, revives=policy.restore_archived)
         if works:
             written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
             refuse_missing_rights(connection, app, written)

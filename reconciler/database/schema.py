@@ -131,8 +131,11 @@ def _whole(text: str) -> bool:
     return _WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
 
 
-def probe(connection: Connection, table: str, columns: Mapping[str, str] | None = None) -> AppTable:
-    """`columns`: our names to the table's, where they differ. SchemaError names what is missing and what exists."""
+def probe(
+    connection: Connection, table: str, columns: Mapping[str, str] | None = None, *, revives: bool = False
+) -> AppTable:
+    """`columns`: our names to the table's, where they differ; `revives`: the status is written, too. SchemaError names
+    what is missing and what exists, or what cannot be used."""
     schema, _, name = table.rpartition(".")
     with connection.reading():
         home = connection.dialect.home_of(connection.db, schema or None, name)
@@ -144,6 +147,9 @@ def probe(connection: Connection, table: str, columns: Mapping[str, str] | None 
         types = {field: found[actual] for field, actual in names.items()}
         unfit = connection.dialect.unfit(types)
         _refuse(connection, table, names, types, [field for field in REQUIRED if field in unfit])
+        if revives and types["status"].startswith(GENERATED):
+            problem = f"table {table}: {_why(names['status'], types['status'])}"
+            raise SchemaError([problem], connection.place, "Set database.restore_archived = false")
         unique = _is_unique(connection, name, home, names["id"])
         connection.dialect.settle(connection.db, name, home)
     unused = {field: _why(names[field], types[field]) for field in sorted(unfit)}

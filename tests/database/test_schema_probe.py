@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.database import Key, SchemaError
+from reconciler.database import Key, SchemaError, Where, open_database, open_reader
 from reconciler.database.schema import probe
+from reconciler.domain.policy import Policy
 
 
 @pytest.mark.sqlite
@@ -104,6 +105,16 @@ def test_generated_columns_are_not_written(make_app: Callable[..., Any]) -> None
     assert not any(table.has(field) for field in table.unused)
     with pytest.raises(SchemaError, match=re.escape(told.format("image_url"))):
         probe(make_app(f"CREATE TABLE tracks ({columns}, image_url {GENERATED})").connect(), "tracks")
+
+
+@pytest.mark.sqlite
+def test_a_generated_status_is_refused_where_archived_tracks_are_to_be_completed(make_app: Callable[..., Any]) -> None:
+    app = make_app(f"CREATE TABLE tracks (id TEXT PRIMARY KEY, status {GENERATED}, image_url TEXT, meta TEXT)")
+    told = "column status is generated: nobody can write it. Set database.restore_archived = false"
+    for opens in (open_database, open_reader):
+        with pytest.raises(SchemaError, match=re.escape(told)):
+            opens(Where(app.url), Policy(restore_archived=True), app.clock)
+        opens(Where(app.url), Policy(), app.clock).close()
 
 
 @pytest.mark.sqlite

@@ -304,6 +304,16 @@ def test_a_column_that_nobody_can_write_is_told_and_left_alone(place: Home) -> N
     assert told in said(place.check(SUPERUSER), Outcome.WARNING, "table")
 
 
+def test_a_status_that_nobody_can_write_is_refused_where_archived_tracks_are_to_be_completed(place: Home) -> None:
+    place.sql(ddl({**USUAL, "status": "text GENERATED ALWAYS AS (lower(title)) STORED"}))
+    told = "column status is generated: nobody can write it"
+    with pytest.raises(SchemaError, match=told):
+        open_database(Where(place.url(SUPERUSER)), Policy(restore_archived=True))
+    (line,) = [line for line in place.check(SUPERUSER, restore_archived=True) if line.outcome is Outcome.FAILED]
+    assert (line.code, told in line.said) == (78, True)
+    assert said(place.check(SUPERUSER), Outcome.FAILED) == []
+
+
 RENAMED = {"id": "trackId", "image_url": "imageUrl", "status": "State", "updated_at": "changedAt", "created_at": "at"}
 
 
