@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,6 +141,22 @@ def test_check_removes_what_cannot_be_read_back(
     monkeypatch.setattr(S3Probe, "_whole", slow)
     install.configure(**in_bucket(real, bucket))
     assert [outcome for outcome, _ in said(install, "storage")] == ["ok", "failed"]
+    assert obstore.list(real.client(bucket)).collect() == []
+
+
+@pytest.mark.slow
+def test_check_removes_what_a_signal_leaves_behind_that_came_while_it_was_written(
+    install: Install, real: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = S3Probe.write
+
+    def ended(probe: S3Probe, key: str, data: bytes) -> None:
+        write(probe, key, data)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(S3Probe, "write", ended)
+    install.configure(**in_bucket(real, bucket))
+    assert install.call("check", "--offline").exit_code == 143
     assert obstore.list(real.client(bucket)).collect() == []
 
 

@@ -129,8 +129,8 @@ def _bucket(settings: Settings, known: str | None) -> Iterator[Line]:
     bucket = bucket_probe(settings)
     yield _marked(settings.storage.place, bucket.marker(), known)
     key, data = _trial()
-    bucket.write(key, data)
     try:
+        bucket.write(key, data)
         back, through = bucket.read(key), served(settings, key)
     finally:
         yield from _left(bucket, key)
@@ -141,4 +141,4 @@ def _left(bucket: "S3Probe", key: str) -> Iterator[Line]:
     try:
         bucket.remove(key)
     except StoreError as error:
-        yield warning("storage", f"{error}. Nothing else needs that right: remove the file yourself")
+        yield warning("storage", f"{error}. Nothing else needs that right: if the file is there, remove it yourself")
