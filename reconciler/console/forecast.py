@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,8 @@ NO_MEMORY = (
 
 TOGETHER = 1000
 """Rows of a table, which is laid out as a whole; and so many that are not due are named for people."""
+_LONGEST_ID, _UNFOLDED = 60, 40
+"""In cells: of 80, the other columns need the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,13 @@ def _credits(lines: Sequence[Line]) -> float:
 
 def _table(lines: Sequence[Line], *, priced: bool = True) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    ids = [plain(line.track, _LONGEST_ID) for line in lines]
+    is_whole = all(cell_len(track_id) <= _UNFOLDED for track_id in ids)
     for heading in ("track", "state", "next"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "track")
+        table.add_column(heading, overflow="fold", no_wrap=is_whole and heading == "track")
     if priced:
         table.add_column("credits", justify="right")
-    for line in lines:
+    for track_id, line in zip(ids, lines, strict=True):
         price = [amount(line.credits) if line.credits else ""] * priced
-        table.add_row(plain(line.track, 40), standings.words(line.state, line.reason), plain(line.next, 120), *price)
+        table.add_row(track_id, standings.words(line.state, line.reason), plain(line.next, 120), *price)
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -143,6 +144,16 @@ def test_ids_in_a_dry_run_are_whole_and_it_fits_80_columns(install: Install) -> 
     lines = install.call("run", "--once", "--dry-run").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.split()[:1] == [track_id] for line in lines) == 1
+
+
+@pytest.mark.parametrize("length", [41, 60])
+def test_ids_in_a_dry_run_that_leave_no_room_beside_them_are_folded(install: Install, length: int) -> None:
+    track_id = "".join(chr(ord("A") + place % 26) for place in range(length))
+    install.add(track_id)
+    lines = install.call("run", "--once", "--dry-run").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert track_id in "".join(re.findall(r"^ ([A-Z]+) ", "\n".join(lines), re.MULTILINE))
+    assert "missing due" in " ".join(lines)
 
 
 def test_an_offline_dry_run_asks_nobody(install: Install) -> None:
