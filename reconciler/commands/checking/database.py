@@ -138,15 +138,23 @@ def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
             yield warning("table", f"{app.unused.get(field, f'there is no column {field}')}: {LOSS[field]}")
     yield ok("tracks", _counts(settings, reader))
     yield from _nameless(settings, reader)
-    yield _own_tables(reader)
+    yield _own_tables(settings, reader)
     yield from _handed_over(settings, reader)
 
 
-def _own_tables(reader: Reader) -> Line:
+def _own_tables(settings: Settings, reader: Reader) -> Line:
     if not reader.remembers:
         return ok("own tables", "not there yet: the first `run` creates them")
-    lost = f", but for {HAND_OVER}, which was lost: the next `run` makes it anew" if reader.lacks else ""
+    lost = f", but for {HAND_OVER}, which was lost: {_made_anew(settings, reader)}" if reader.lacks else ""
     return (warning if lost else ok)("own tables", f"there, and of this program's version{lost}")
+
+
+def _made_anew(settings: Settings, reader: Reader) -> str:
+    """Where the app can reach it: beside its table."""
+    with reader.connection.reading():
+        db, home = reader.connection.db, str(reader.app.schema)
+        may_create = settings.database.is_sqlite or guests.may_create_in(db, home)
+    return "the next `run` makes it anew" if may_create else "make it as told above under rights"
 
 
 def _nameless(settings: Settings, reader: Reader) -> Iterator[Line]:
