@@ -260,6 +260,8 @@ class Overview:
     gate: GateView
     next_due: datetime | None
     working: tuple[Working, ...]
+    unseen_settling: int = 0
+    """So many of those within grace nobody looked at yet."""
 
     @property
     def stuck(self) -> int:
@@ -267,11 +269,10 @@ class Overview:
 
     @property
     def work_due(self) -> datetime | None:
-        """Rows that nobody looked at yet are due although nothing is remembered of them. Once one within grace was
-        looked at, it is remembered when it will be due."""
+        """Rows that nobody looked at yet are due although nothing is remembered of them."""
         found = {where for where, count in self.tracks.items() if count}
         waits = any(state is State.UNVERIFIED or reason is Reason.DUE for state, reason in found)
-        if waits or (self.next_due is None and (State.SETTLING, None) in found):
+        if waits or self.unseen_settling:
             return min(self.next_due or self.at, self.at)
         return self.next_due
 

@@ -61,6 +61,10 @@ class _Row(NamedTuple):
     head: str | bytes | None
     """Of a new row: the beginning of what it has for a picture."""
 
+    @property
+    def is_new(self) -> bool:
+        return self.state is None and not self.unsettled
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -94,6 +98,7 @@ class _Sums:
     tracks: Counter[tuple[State, Reason | None]]
     oldest_stuck: datetime | None = None
     earliest_expiry: datetime | None = None
+    unseen_settling: int = 0
 
     def add(self, state: State, reason: Reason | None, count: int, since: datetime, expires: datetime | None) -> None:
         self.tracks[state, reason] += count
@@ -120,9 +125,8 @@ class SqlOverview:
         sums, may_judge = _Sums(Counter()), JUDGED
         for stretch in self._stretches():
             may_judge -= self._add(stretch, gate, sums, may_judge, told=told)
-        return Overview(
-            at, sums.tracks, sums.oldest_stuck, sums.earliest_expiry, gate, self._finder.next_due(), working
-        )
+        soonest = sums.oldest_stuck, sums.earliest_expiry
+        return Overview(at, sums.tracks, *soonest, gate, self._finder.next_due(), working, sums.unseen_settling)
 
     def _add(self, stretch: _Stretch, gate: GateView, sums: _Sums, may_judge: int, *, told: bool) -> int:
         """Count a stretch; return how many of its tracks were judged anew. `told`: see `_spell_told`."""
@@ -138,7 +142,10 @@ class SqlOverview:
         for group in groups:
             left = 0 if group.key is not None else group.count - judged[group.row]
             if left > 0:
-                sums.add(*self._stands(group.row, gate), left, min(group.since or now, now), group.expires)
+                state, reason = self._stands(group.row, gate)
+                sums.add(state, reason, left, min(group.since or now, now), group.expires)
+                if group.row.is_new and state is State.SETTLING:
+                    sums.unseen_settling += left
         for first in range(0, len(unsettled), LOOKED_AT):
             for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
                 self._judge(held, gate, sums)

@@ -90,6 +90,16 @@ def test_what_was_looked_at_within_grace_is_due_when_that_ends(install: Install)
     assert told["next_due"] > told["at"]
 
 
+def test_whatever_nobody_looked_at_yet_is_due_though_others_are_remembered_for_later(install: Install) -> None:
+    for track_id in ("young", "new"):
+        install.add(track_id, updated_at=datetime.now(UTC).isoformat())
+        before = status(install)
+        assert before["next_due"] == before["at"]
+        assert install.call("run", "--once", "--timeout", "2s").exit_code == 0
+        after = status(install)
+        assert after["next_due"] > after["at"]
+
+
 def test_an_empty_table_is_told_in_as_many_words(install: Install) -> None:
     text = said(install)
     assert "Tracks in scope: 0. Stuck: 0." in text
