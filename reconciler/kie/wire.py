@@ -17,6 +17,7 @@ _MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
 _MAX_NESTING = 8
 _RESULT_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl", "image_url", "url"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WEB = re.compile(r"(https?)(://[^\s/?#]+(?:[/?#].*)?)", re.IGNORECASE)
 _SECRET_PARTS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^\s?#]*)(?:[?#]\S*)?", re.IGNORECASE)
 
 
@@ -208,6 +209,12 @@ def _urls_in(value: object, nesting: int, *, named: bool) -> Iterator[object]:
 
 
 def _usable(found: Iterable[object]) -> tuple[str, ...]:
-    urls = (url for url in found if isinstance(url, str) and len(url) <= _MAX_URL)
-    web = (url for url in urls if url.isprintable() and " " not in url and url.startswith(("https://", "http://")))
-    return tuple(dict.fromkeys(web))[:MAX_URLS]
+    urls = (_web(text) for text in found if isinstance(text, str))
+    return tuple(dict.fromkeys(url for url in urls if url is not None and len(url) <= _MAX_URL))[:MAX_URLS]
+
+
+def _web(text: str) -> str | None:
+    """The URL in a text, as it can be asked for, however carelessly it is written."""
+    text = text.strip()
+    match = _WEB.fullmatch(text) if text.isprintable() else None
+    return match[1].lower() + match[2].replace(" ", "%20") if match else None

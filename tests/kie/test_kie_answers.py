@@ -433,6 +433,7 @@ NO_RESULTS: tuple[object, ...] = (None, "", "{}", "{", {}, [], "[]", {"resultUrl
         ([URL], (URL,)),
         (URL, (URL,)),
         ({"resultUrls": ["javascript:x", "ftp://h/x", "https://a b", "https://h/\x00", "https://h/" + "x" * 5000]}, ()),
+        ({"resultUrls": ["https://h/" + " " * 2000 + "x", "https:///x", "https://h/a\nb"]}, ()),
         ({"costs": [URL]}, ()),
         *((nothing, ()) for nothing in NO_RESULTS),
     ],
@@ -440,6 +441,21 @@ NO_RESULTS: tuple[object, ...] = (None, "", "{}", "{", {}, [], "[]", {"resultUrl
 def test_a_result_is_found_in_every_form(result: object, urls: tuple[str, ...]) -> None:
     heard = answers.task(record(resultJson=result))
     assert heard == Heard(Succeeded(urls, CREATED), odd=None if urls else Odd.SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        (f"{URL}\n", URL),
+        (f"\u00a0 {URL}\t", URL),
+        (URL.replace("https", "HTTPS"), URL),
+        ("Http://h/x", "http://h/x"),
+        ("https://h/my file.jpg?name=a b", "https://h/my%20file.jpg?name=a%20b"),
+        ("https://h?name=a b", "https://h?name=a%20b"),
+    ],
+)
+def test_a_url_that_is_written_carelessly_is_one(written: str, url: str) -> None:
+    assert answers.task(record(resultJson={"resultUrls": [written]})).answer == Succeeded((url,), CREATED)
 
 
 def test_a_newer_record_may_hold_its_result_elsewhere() -> None:
