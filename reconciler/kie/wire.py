@@ -17,6 +17,8 @@ _MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
 _MAX_NESTING = 8
 _RESULT_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl", "image_url", "url"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+"""No task of Kie's is as old: an earlier time is a zero, or in seconds."""
 _WEB = re.compile(r"(https?)(://[^\s/?#]+(?:[/?#].*)?)", re.IGNORECASE)
 _SECRET_PARTS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^\s?#]*)(?:[?#]\S*)?", re.IGNORECASE)
 
@@ -56,9 +58,10 @@ def _moment(value: object) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     try:
-        return _EPOCH + timedelta(milliseconds=value)
+        moment = _EPOCH + timedelta(milliseconds=value)
     except OverflowError:
         return None
+    return moment if moment >= _EARLIEST else None
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -463,10 +463,19 @@ def test_a_newer_record_may_hold_its_result_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "stamp", [None, "1790000000000", "", True, 1.5, 10**30, -(10**30)], ids=lambda value: f"{value!r:.20}"
+    "stamp",
+    [None, "1790000000000", "", True, 1.5, 10**30, -(10**30), -5, 0, 1_790_000_000, 1_577_836_799_999],
+    ids=lambda value: f"{value!r:.20}",
 )
 def test_a_time_that_cannot_be_used_is_none(stamp: object) -> None:
     assert answers.task(record(state="waiting", createTime=stamp)).answer == Running(None)
+    done = record(resultJson=[URL], createTime=stamp, completeTime=stamp)
+    assert answers.task(done).answer == Succeeded((URL,), None, None)
+
+
+def test_the_first_moment_of_kie_is_believed() -> None:
+    at = datetime(2020, 1, 1, tzinfo=UTC)
+    assert answers.task(record(state="waiting", createTime=1_577_836_800_000)).answer == Running(at)
 
 
 PARAMS = [
