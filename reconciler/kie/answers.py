@@ -68,6 +68,11 @@ class Raw:
     def envelope(self) -> wire.Envelope | None:
         return wire.Envelope.read(wire.loads(self.body)) if self.complete else None
 
+    def named_task(self) -> str | None:
+        """The id in a success that lacks only the envelope's code."""
+        body = wire.loads(self.body) if self.complete and 200 <= self.status < 300 else None
+        return wire.task_id(body.get("data")) if isinstance(body, dict) else None
+
     def text(self) -> str:
         return wire.said(f"HTTP {self.status}: {self.body[:2000].decode('utf-8', 'replace')}")
 
@@ -100,6 +105,9 @@ def creation(raw: Raw) -> Heard[Creation]:
 
 
 def _unreadable_creation(raw: Raw) -> Heard[Creation]:
+    task_id = raw.named_task()
+    if task_id is not None:
+        return Heard(Accepted(task_id), odd=Odd.SHAPE)
     if _unsure(raw.status):
         return _lost(_call_of(raw.status), raw.text(), Odd.STATUS)
     if 400 <= raw.status < 500:

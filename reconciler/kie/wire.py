@@ -53,6 +53,13 @@ def _text(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
+def _code(value: object) -> object:
+    """Digits as text and a whole float are the number that they write."""
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit():
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _moment(value: object) -> datetime | None:
     """Epoch milliseconds."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -70,6 +77,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+Code = Annotated[int, BeforeValidator(_code)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Mapped = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 
@@ -89,7 +97,7 @@ class _Wire(BaseModel):
 class Envelope(_Wire):
     """`data` None: missing or null."""
 
-    code: int
+    code: Code
     newer_msg: Text = Field("", alias="msg")
     older_msg: Text = Field("", alias="message")
     data: Any = None

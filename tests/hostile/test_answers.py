@@ -72,7 +72,7 @@ class Told:
         if isinstance(song, SongFinal) and song.urls:
             assert data["status"] in ("SUCCESS", "CALLBACK_EXCEPTION")
         if isinstance(made, NothingMade):
-            assert said["code"] >= 400
+            assert float(said["code"]) >= 400
         if isinstance(made, Accepted):
             assert made.task_id or made.urls
 

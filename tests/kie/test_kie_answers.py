@@ -1,6 +1,7 @@
 """What each answer means: every recorded body, every code of the table, every odd form, and anything at all."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,32 @@ def test_a_link_in_a_refusal_is_no_picture() -> None:
     assert answer == NothingMade(Refusal.REQUEST, Call.REJECTED, "code 422: hm")
 
 
+@pytest.mark.parametrize("body", [{}, {"code": None}, {"code": True}, {"code": "OK"}, {"code": 200.5}])
+def test_without_a_readable_code_a_success_that_names_its_task_is_one_and_counted(body: dict[str, object]) -> None:
+    named = {"msg": "success", "data": {"taskId": TASK, "imageUrl": URL}} | body
+    for status in (200, 201):
+        assert answers.creation(raw(named, status)) == Heard(Accepted(TASK), odd=Odd.SHAPE)
+    assert isinstance(answers.creation(raw(named, 302)).answer, AnswerLost)
+    assert isinstance(answers.creation(raw(named, 400)).answer, NothingMade)
+    assert isinstance(answers.creation(raw(named, 502)).answer, AnswerLost)
+    assert isinstance(answers.creation(raw(named, complete=False)).answer, AnswerLost)
+    unnamed = body | {"data": {"imageUrl": URL}}
+    assert answers.creation(raw(unnamed)) == Heard(
+        AnswerLost(Call.MALFORMED, raw(unnamed).text(), heard=True), Call.MALFORMED, Odd.SHAPE
+    )
+
+
+@pytest.mark.parametrize("form", [str, float, " {} ".format])
+def test_a_code_is_read_as_text_and_as_a_float(form: Callable[[int], object]) -> None:
+    def said(code: int, data: object = None) -> Raw:
+        return raw({"code": form(code), "msg": "hm", "data": data})
+
+    assert answers.creation(said(200, {"taskId": TASK})) == Heard(Accepted(TASK))
+    assert answers.creation(said(402)) == answers.creation(envelope(402, "hm"))
+    assert answers.task(said(200, {"state": "waiting"})) == Heard(Running())
+    assert answers.credit(said(200, 5)) == Heard(Credits(5))
+
+
 @pytest.mark.parametrize("status", [200, 409, 500, 502])
 @pytest.mark.parametrize("code", [200, 409, 500])
 def test_a_task_id_is_a_task_whatever_else_is_said(status: int, code: int) -> None:
@@ -337,7 +364,20 @@ def test_an_http_refusal_makes_nothing(status: int, refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"{}", b"{", b'{"code":"200"}', b'{"code":true}', b"\xff\xfe", b"[" * 99_999]
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"{",
+        b'{"code":"200"}',
+        b'{"code":true}',
+        b'{"code":1e999}',
+        b'{"code":"%s"}' % (b"9" * 5000),
+        b"\xff\xfe",
+        b"[" * 99_999,
+    ],
 )
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_an_unreadable_body_is_malformed(status: int, body: bytes) -> None:
@@ -676,11 +716,19 @@ def test_any_body_is_judged_and_never_beyond_what_it_says(status: int, body: byt
     if isinstance(made, Accepted):
         assert made.task_id or made.urls
     if isinstance(made, NothingMade):
-        assert 400 <= status < 500 or (isinstance(parsed, dict) and parsed["code"] >= 400)
+        assert 400 <= status < 500 or code_in(parsed) >= 400
     for answer in (task, made, credit):
         detail = getattr(answer, "detail", "")
         assert len(detail) <= 300
         assert detail.isprintable()
+
+
+def code_in(body: Any) -> int:
+    """0 where there is none."""
+    try:
+        return int(body["code"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0
 
 
 def is_a_face(status: int, body: Any) -> bool:
@@ -688,7 +736,7 @@ def is_a_face(status: int, body: Any) -> bool:
         return False
     words = str(body.get("msg") or body.get("message")).lower()
     named = ("recordinfo is null", "record info is null", "record does not exist", "record not found")
-    match body["code"]:
+    match code_in(body):
         case 200:
             return "data" in body
         case 404:
