@@ -135,6 +135,10 @@ class Transport:
         finally:
             _current.reset(token)
 
+    def now(self) -> datetime:
+        """By the clock that judges `not_after`."""
+        return self._clock()
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()

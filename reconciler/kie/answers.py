@@ -4,6 +4,7 @@ The body leads, not the status; the state decides, not the URL; what is not know
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -58,11 +59,14 @@ class Heard(Generic[A_co]):
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """An HTTP reply. `retry_after`: the header as it came. Not `complete`: the body was cut and is not to be read."""
+    """An HTTP reply. `retry_after`: the header as it came. `said_at`: by the clock of who says it, where that is known.
+    Not `complete`: the body was cut and is not to be read.
+    """
 
     status: int
     body: bytes
     retry_after: str | None = None
+    said_at: datetime | None = None
     complete: bool = True
 
     def envelope(self) -> wire.Envelope | None:
@@ -77,9 +81,14 @@ class Raw:
         return wire.said(f"HTTP {self.status}: {self.body[:2000].decode('utf-8', 'replace')}")
 
     def wait_s(self) -> float | None:
-        """The seconds of a Retry-After; its form as a date is not read."""
+        """The seconds of a Retry-After; a date's are counted from `said_at`, and not read without."""
         text = (self.retry_after or "").strip()
-        return min(float(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() and len(text) < 10 else None
+        if text.isascii() and text.isdigit() and len(text) < 10:
+            return min(float(text), _LONGEST_WAIT_S)
+        until = wire.http_date(text)
+        if until is None or self.said_at is None:
+            return None
+        return min(max((until - self.said_at).total_seconds(), 0.0), _LONGEST_WAIT_S)
 
 
 # -- creations -----------------------------------------------------------------------------------------------------

@@ -131,7 +131,8 @@ class KieReader:
         for key in (self._key, self._suno_key):
             if len(key) >= _SHORTEST_SECRET:
                 body = body.replace(key.encode(errors="replace"), b"***")
-        return Raw(reply.status, body, reply.headers.get("retry-after"), reply.complete)
+        said_at = wire.http_date(reply.headers.get("date")) or self._transport.now()
+        return Raw(reply.status, body, reply.headers.get("retry-after"), said_at, reply.complete)
 
 
 class KieClient(KieReader):

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -190,6 +191,15 @@ def task_id(data: object) -> str | None:
     found = _mapping(data)
     text = _text(found.get("taskId")) or _text(found.get("task_id"))
     return text if 0 < len(text) <= _MAX_ID and text.isprintable() and " " not in text else None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """A header's, in any form that HTTP has had."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 def balance(data: object) -> float | None:

@@ -403,6 +403,35 @@ def test_retry_after_is_honoured(header: str | None, seconds: float | None) -> N
     assert raw(b"", 429, retry_after=header).wait_s() == seconds
 
 
+SAID = datetime(2026, 11, 1, 8, 49, 37, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Sun, 01 Nov 2026 08:50:07 GMT", 30),
+        (" Sunday, 01-Nov-26 08:50:07 GMT ", 30),
+        ("Sun Nov  1 08:50:07 2026", 30),
+        ("Sun, 01 Nov 2026 09:50:07 +0100", 30),
+        ("Sun, 01 Nov 2026 08:49:37 GMT", 0),
+        ("Sat, 31 Oct 2026 08:50:07 GMT", 0),
+        ("Sun, 01 Nov 2099 08:50:07 GMT", 86_400),
+        ("Sun, 01 Nov 2026 25:50:07 GMT", None),
+        ("Sun, 01 Nov 2026 08:50:07 +9999999999999999", None),
+    ],
+)
+def test_retry_after_is_read_as_a_date(header: str, seconds: float | None) -> None:
+    assert raw(b"", 429, retry_after=header, said_at=SAID).wait_s() == seconds
+    assert raw(b"", 429, retry_after=header).wait_s() is None
+
+
+@pytest.mark.slow
+@given(st.text() | st.text("0123456789:+-, GMTSunNov"), st.none() | st.just(SAID))
+def test_any_retry_after_is_a_wait_or_none(header: str, said_at: datetime | None) -> None:
+    seconds = raw(b"", 429, retry_after=header, said_at=said_at).wait_s()
+    assert seconds is None or 0 <= seconds <= 86_400
+
+
 # -- records -------------------------------------------------------------------------------------------------------
 
 

@@ -178,6 +178,18 @@ def test_retry_after_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("date", "hour"), [({"date": "Sun, 01 Nov 2026 05:00:00 GMT"}, 5), ({"date": "soon"}, 0), ({}, 0)]
+)
+def test_until_when_to_wait_is_read_by_the_clock_of_who_says_it_or_by_ours(date: dict[str, str], hour: int) -> None:
+    until = {"retry-after": f"Sun, 01 Nov 2026 0{hour}:00:09 GMT"}
+    wire = Wire(body({"code": 430, "msg": "", "data": None}, **date, **until))
+    made, asked = wire.client().create(ORDER), wire.client().task("t1")
+    assert isinstance(made, NothingMade)
+    assert isinstance(asked, Trouble)
+    assert made.retry_after_s == asked.retry_after_s == 9
+
+
+@pytest.mark.parametrize(
     ("error", "call"),
     [
         (NotSent("refused"), Call.CONNECT_ERROR),
