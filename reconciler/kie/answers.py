@@ -101,7 +101,7 @@ def creation(raw: Raw) -> Heard[Creation]:
         return _unreadable_creation(raw)
     task_id = wire.task_id(envelope.data)
     at_once = isinstance(envelope.data, dict) and (task_id is not None or envelope.code == 200)
-    urls = wire.result_urls(envelope.data) if at_once else ()
+    urls = wire.urls_at_once(envelope.data) if at_once else ()
     if task_id is not None or urls:
         return Heard(Accepted(task_id, urls))
     detail = _told(envelope)

@@ -6,7 +6,7 @@ Nothing here raises for any body. Source: recorded answers and documentation, No
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Self
@@ -16,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 MAX_URLS = 6
 _MAX_URL, _MAX_ID, _MAX_SAID = 4096, 200, 300
 _MAX_NESTING = 8
-_RESULT_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl", "image_url", "url"})
+_AT_ONCE_KEYS = frozenset({"resultUrls", "resultUrl", "resultObject", "imageUrl"})
+_RESULT_KEYS = _AT_ONCE_KEYS | {"image_url", "url"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """No task of Kie's is as old: an earlier time is a zero, or in seconds."""
@@ -214,19 +215,24 @@ def balance(data: object) -> float | None:
 
 def result_urls(value: object) -> tuple[str, ...]:
     """The pictures in a result, in whatever form it comes: text, object, list, or one inside the other."""
-    return _usable(_urls_in(value, _MAX_NESTING, named=True))
+    return _usable(_urls_in(value, _RESULT_KEYS, _MAX_NESTING, named=True))
 
 
-def _urls_in(value: object, nesting: int, *, named: bool) -> Iterator[object]:
+def urls_at_once(value: object) -> tuple[str, ...]:
+    """The same in an answer to a creation, where a plain `url` may lead anywhere."""
+    return _usable(_urls_in(value, _AT_ONCE_KEYS, _MAX_NESTING, named=True))
+
+
+def _urls_in(value: object, keys: Set[str], nesting: int, *, named: bool) -> Iterator[object]:
     value = unpacked(value)
     if isinstance(value, str) and named:
         yield value
     elif isinstance(value, list) and nesting:
         for each in value:
-            yield from _urls_in(each, nesting - 1, named=named)
+            yield from _urls_in(each, keys, nesting - 1, named=named)
     elif isinstance(value, dict) and nesting:
         for key, each in value.items():
-            yield from _urls_in(each, nesting - 1, named=key in _RESULT_KEYS)
+            yield from _urls_in(each, keys, nesting - 1, named=key in keys)
 
 
 def _usable(found: Iterable[object]) -> tuple[str, ...]:

@@ -292,8 +292,18 @@ def test_a_creation_gives_an_id_or_a_picture_or_both(data: object, answer: Accep
     assert answers.creation(envelope(200, "success", data)) == Heard(answer)
 
 
-def test_a_link_in_a_refusal_is_no_picture() -> None:
-    answer = answers.creation(envelope(422, "hm", {"url": "https://docs.kie.ai/errors.png"})).answer
+@pytest.mark.parametrize("key", ["url", "image_url"])
+def test_a_link_that_a_creation_only_mentions_is_no_picture(key: str) -> None:
+    link = {key: "https://kie.ai/logs"}
+    assert answers.creation(envelope(200, "success", {"taskId": TASK, "response": link} | link)) == Heard(
+        Accepted(TASK)
+    )
+    assert answers.creation(envelope(200, "success", link)).answer == UNTOLD
+
+
+@pytest.mark.parametrize("key", ["url", "imageUrl", "resultUrls"])
+def test_a_link_in_a_refusal_is_no_picture(key: str) -> None:
+    answer = answers.creation(envelope(422, "hm", {key: "https://docs.kie.ai/errors.png"})).answer
     assert answer == NothingMade(Refusal.REQUEST, Call.REJECTED, "code 422: hm")
 
 
