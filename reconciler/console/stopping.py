@@ -51,7 +51,8 @@ def stopping() -> Iterator[Stopping]:
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Any signal ends what is under way as an error does: it leaves nothing behind that it would take away."""
+    """Any signal ends what is under way as an error does: it leaves nothing behind that it would take away. One that
+    comes in the instant before a call of the system begins is heard once that is over."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

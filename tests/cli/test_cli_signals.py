@@ -98,10 +98,11 @@ def test_a_lost_terminal_is_heard_of_twice_and_ends_nothing_at_once(monkeypatch:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_check_that_is_ended_leaves_nothing_in_the_store(install: Install, number: signal.Signals) -> None:
+    """A signal that comes in the instant before a call begins is heard once that is over."""
     install.store.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         install.configure(
-            storage__public_url=f'"http://127.0.0.1:{silent.getsockname()[1]}/images"', kie__request_timeout='"60s"'
+            storage__public_url=f'"http://127.0.0.1:{silent.getsockname()[1]}/images"', kie__request_timeout='"3s"'
         )
         process = subprocess.Popen(
             [*PROGRAM, "--config", str(install.config), "check", "--offline"],
