@@ -56,10 +56,8 @@ def task(row: tuple[Any, ...]) -> Task:
 
 
 def purchase_row(purchase: Purchase) -> dict[str, Any]:
-    """The track's id is as the app has it. `over_at`: a late answer does not prolong the time in which the request may
-    have been under way."""
-    over_at = min(purchase.answered_at or purchase.deadline, purchase.deadline)
-    return _row(purchase, _PURCHASE) | {"track_id": purchase.track_id, "over_at": over_at}
+    """The track's id is as the app has it."""
+    return _row(purchase, _PURCHASE) | {"track_id": purchase.track_id, "over_at": purchase.over_at}
 
 
 def task_row(task: Task) -> dict[str, Any]:

@@ -43,15 +43,14 @@ def _is_plain(was: Purchase, purchase: Purchase, view: GateView) -> bool:
 
 def _answered(view: GateView, purchase: Purchase, place: datetime, policy: Policy) -> GateView:
     """Its place in each period is free sooner."""
-    over_at = min(purchase.answered_at or purchase.deadline, purchase.deadline)
     places = list(view.window)
     places.remove(place)
-    places.append(over_at + policy.purchase_window)
+    places.append(purchase.over_at + policy.purchase_window)
     return replace(
         view,
         window=tuple(sorted(places)),
-        hour=_sooner(view.hour, over_at + timedelta(hours=1)),
-        day=_sooner(view.day, over_at + timedelta(days=1)),
+        hour=_sooner(view.hour, purchase.over_at + timedelta(hours=1)),
+        day=_sooner(view.day, purchase.over_at + timedelta(days=1)),
         open=view.open - 1,
     )
 

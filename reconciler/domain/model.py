@@ -232,6 +232,11 @@ class Purchase:
         """A purchase whose answer was lost and its repeat are one attempt."""
         return self.repeat_of or self.token
 
+    @property
+    def over_at(self) -> datetime:
+        """From then on no request of it is under way: a late answer does not prolong the time in which it may be."""
+        return min(self.answered_at or self.deadline, self.deadline)
+
     def lost(self, now: datetime) -> bool:
         return self.outcome is Outcome.UNKNOWN or (self.outcome is Outcome.OPEN and now > self.deadline)
 
