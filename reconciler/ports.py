@@ -176,7 +176,7 @@ class Commit(StrEnum):
     """The row was changed by somebody else and is not written; or it shows a third picture as soon as ours is written,
     as by a trigger of the app's. `otherwise` is saved."""
     REFUSED = "refused"
-    """By a rule or a trigger of the app's: as a conflict."""
+    """By a rule or a trigger of the app's. `otherwise` is saved."""
     LEASE_LOST = "lease_lost"
     """Somebody else works the track now: nothing is saved."""
     PAUSED = "paused"
@@ -185,6 +185,11 @@ class Commit(StrEnum):
     """The lease ran out before the row was written: nothing is saved, and so far nobody took it over."""
     LOCKED = "locked"
     """Somebody else's transaction has the row locked: nothing is saved, and the lease holds."""
+
+    @property
+    def is_conflict(self) -> bool:
+        """Somebody else's hand on the row kept it from being written, which is no failure."""
+        return self in (Commit.CONFLICT, Commit.LOCKED)
 
 
 @dataclass(frozen=True, slots=True)

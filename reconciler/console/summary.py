@@ -24,6 +24,7 @@ def document(result: Result) -> dict[str, Any]:
         "credits_spent": round(result.credits_spent, 2),
         "writes": result.writes,
         "conflicts": result.conflicts,
+        "failed_writes": result.failed_writes,
         "mistakes": result.mistakes,
         "gate_closed": [
             {"name": c.name, "shape": c.shape, "until": moment(c.until), "detail": c.detail}
@@ -72,14 +73,15 @@ def _for_most(result: Result) -> str:
 
 def _did(result: Result) -> str:
     resolved = ", ".join(f"{tracks} {how.replace('_', ' ')}" for how, tracks in sorted(result.resolved.items()))
-    extra = [
-        f"{number} {what}"
-        for number, what in ((result.repeats, "repeats of a lost order"), (result.unknown, "with a lost answer"))
-        if number
-    ]
-    bought = " ".join([str(result.purchases), f"({', '.join(extra)})" if extra else ""]).strip()
-    kept = f" ({result.conflicts} left that others changed or had locked)" if result.conflicts else ""
+    lost = _aside((result.repeats, "repeats of a lost order"), (result.unknown, "with a lost answer"))
+    bought, price = f"{result.purchases}{lost}", amount(result.credits_spent)
+    unwritten = _aside((result.conflicts, "left that others changed or had locked"), (result.failed_writes, "failed"))
     return (
-        f"Resolved: {resolved or 'none'}. Bought: {bought}, for {amount(result.credits_spent)} credits. "
-        f"Rows written: {result.writes}{kept}."
+        f"Resolved: {resolved or 'none'}. Bought: {bought}, for {price} credits. "
+        f"Rows written: {result.writes}{unwritten}."
     )
+
+
+def _aside(*counts: tuple[int, str]) -> str:
+    said = ", ".join(f"{number} {what}" for number, what in counts if number)
+    return f" ({said})" if said else ""

@@ -35,7 +35,8 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """The row was written, or a conflict kept it as it is. `stuck_for`: since the track was first seen in need."""
+    """What came of a write: never that writes are paused, for then it is made later. `stuck_for`: since the track was
+    first seen in need."""
 
     track_id: str
     write: Write
@@ -132,6 +133,8 @@ class Result:
     credits_spent: float = 0.0
     writes: int = 0
     conflicts: int = 0
+    failed_writes: int = 0
+    """Neither made nor kept from being made by a conflict."""
     closures: dict[str, Closure] = field(default_factory=dict)
     mistakes: int = 0
     purse_spent: bool = False

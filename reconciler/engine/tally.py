@@ -5,7 +5,18 @@ from collections import Counter
 from reconciler.domain.findings import Accepted, AnswerLost, Finding, NothingMade
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Reason, State
-from reconciler.engine.events import Event, Found, GateClosed, Listener, Mistake, Moved, Recognised, Result, Wrote
+from reconciler.engine.events import (
+    Event,
+    Found,
+    GateClosed,
+    Listener,
+    Mistake,
+    Moved,
+    Recognised,
+    Result,
+    Unwritten,
+    Wrote,
+)
 from reconciler.ports import Commit
 
 
@@ -38,6 +49,8 @@ class Tally:
                 self.result.resolved[How.ALREADY_GOOD] += 1
             case Wrote():
                 self._count_write(event)
+            case Unwritten():
+                self.result.failed_writes += 1
             case Found(job=Purchase() as purchase):
                 self._count_order(purchase, event.finding)
             case _:
@@ -52,7 +65,8 @@ class Tally:
 
     def _count_write(self, event: Wrote) -> None:
         if event.outcome is not Commit.COMMITTED:
-            self.result.conflicts += 1
+            self.result.conflicts += event.outcome.is_conflict
+            self.result.failed_writes += not event.outcome.is_conflict
             return
         self.result.writes += 1
         if event.write.how is not None:

@@ -30,14 +30,7 @@ from reconciler.ports import Commit
 from reconciler.service.catalogue import Catalogue
 
 OPERATIONS = ("create", "record", "suno_record", "credit")
-WRITES = {
-    Commit.COMMITTED: "written",
-    Commit.CONFLICT: "conflict",
-    Commit.LOCKED: "conflict",
-    Commit.REFUSED: "failed",
-    Commit.LEASE_LOST: "failed",
-    Commit.EXPIRED: "failed",
-}
+WRITES = ("written", "conflict", "failed")
 DOWNLOADS = ("ok", "flawed", "refused", "fault")
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -85,7 +78,7 @@ class StepCounts:
         self._downloads = make.counter("downloads_total", text, outcome=DOWNLOADS)
         self._rejected = make.counter("images_rejected_total", "Pictures that were not taken, by flaw.", reason=Flaw)
         text = "Writes to the app's rows; conflict: somebody else changed the row or has it locked."
-        self._writes = make.counter("writes_total", text, outcome=dict.fromkeys(WRITES.values()))
+        self._writes = make.counter("writes_total", text, outcome=WRITES)
         self._overwritten = make.counter("write_overwritten_total", "Writes that were found undone by somebody else.")
 
     def __call__(self, event: Event) -> None:
@@ -106,10 +99,11 @@ class StepCounts:
                 assert_never(event)
 
     def _wrote(self, event: Wrote) -> None:
-        """A write that is neither saved nor refused, since writes were paused meanwhile, is none."""
-        if event.outcome in WRITES:
-            self._writes.labels(WRITES[event.outcome]).inc()
-        if event.outcome is Commit.COMMITTED and event.write.how is not None:
+        if event.outcome is not Commit.COMMITTED:
+            self._writes.labels("conflict" if event.outcome.is_conflict else "failed").inc()
+            return
+        self._writes.labels("written").inc()
+        if event.write.how is not None:
             self._solved(event.write.how, event.stuck_for)
 
     def _solved(self, how: How, stuck_for: timedelta | None) -> None:

@@ -273,6 +273,20 @@ def test_the_summary_says_what_closed_the_gate_and_what_to_do() -> None:
     assert [each["state"] for each in summary.document(result)["states"]] == ["ok", "missing", "failed"]
 
 
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Result(writes=4), "Rows written: 4."),
+        (Result(writes=4, conflicts=1), "Rows written: 4 (1 left that others changed or had locked)."),
+        (Result(writes=4, failed_writes=2), "Rows written: 4 (2 failed)."),
+        (Result(conflicts=1, failed_writes=2), "written: 0 (1 left that others changed or had locked, 2 failed)."),
+    ],
+)
+def test_rows_that_others_hold_and_writes_that_failed_are_told_apart(result: Result, said: str) -> None:
+    *_, did, _ = summary.render(result)
+    assert str(did).endswith(said)
+
+
 # -- signals -------------------------------------------------------------------------------------------------------
 
 

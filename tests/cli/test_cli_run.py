@@ -53,6 +53,7 @@ def test_a_run_that_leaves_nothing_to_do_exits_with_0_and_its_result_is_json(ado
         "credits_spent": 0.0,
         "writes": 1,
         "conflicts": 0,
+        "failed_writes": 0,
         "mistakes": 0,
         "gate_closed": [],
         "stopped": False,

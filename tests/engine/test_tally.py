@@ -20,6 +20,7 @@ from reconciler.engine.events import (
     Overwritten,
     Recognised,
     Result,
+    Unwritten,
     Wrote,
 )
 from reconciler.engine.tally import Tally
@@ -54,15 +55,23 @@ def test_orders_repeats_and_what_became_of_them() -> None:
 @pytest.mark.parametrize(
     ("write", "outcome", "expected"),
     [
-        (WRITE, Commit.COMMITTED, (1, 0, {How.GENERATED: 1})),
-        (Write(None, "2048x1152", None), Commit.COMMITTED, (1, 0, {})),
-        (WRITE, Commit.CONFLICT, (0, 1, {})),
-        (WRITE, Commit.LOCKED, (0, 1, {})),
+        (WRITE, Commit.COMMITTED, (1, 0, 0, {How.GENERATED: 1})),
+        (Write(None, "2048x1152", None), Commit.COMMITTED, (1, 0, 0, {})),
+        (WRITE, Commit.CONFLICT, (0, 1, 0, {})),
+        (WRITE, Commit.LOCKED, (0, 1, 0, {})),
+        (WRITE, Commit.REFUSED, (0, 0, 1, {})),
+        (WRITE, Commit.LEASE_LOST, (0, 0, 1, {})),
+        (WRITE, Commit.EXPIRED, (0, 0, 1, {})),
     ],
 )
 def test_writes(write: Write, outcome: Commit, expected: Any) -> None:
     result = told(Wrote("t1", write, outcome, timedelta(1))).result
-    assert (result.writes, result.conflicts, dict(result.resolved)) == expected
+    assert (result.writes, result.conflicts, result.failed_writes, dict(result.resolved)) == expected
+
+
+def test_a_write_that_the_database_did_not_take_failed() -> None:
+    result = told(Unwritten("t1")).result
+    assert (result.writes, result.conflicts, result.failed_writes) == (0, 0, 1)
 
 
 def test_a_track_counts_where_it_was_last_seen() -> None:

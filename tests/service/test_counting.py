@@ -135,11 +135,6 @@ def test_a_write_that_was_not_made_resolves_nothing(metrics: Metrics, outcome: C
     assert heard(metrics, Wrote("t1", GENERATED, outcome, timedelta(1))) == {counted: 1}
 
 
-def test_every_end_of_a_write_counts_but_that_writes_were_paused(metrics: Metrics) -> None:
-    counted = {outcome for outcome in Commit if heard(metrics, Wrote("t1", GENERATED, outcome, None))}
-    assert counted == set(Commit) - {Commit.PAUSED}
-
-
 def test_a_write_that_the_database_did_not_take(metrics: Metrics) -> None:
     assert changed(metrics, lambda: metrics(Unwritten("t1"))) == {"writes_total{failed}": 1}
 
