@@ -1,12 +1,11 @@
 """After the clock was set back: what was remembered from later on must not hold anything up until that comes again."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from reconciler.domain.altered import altered
+from reconciler.domain.backoff import LONGEST_POLL
 from reconciler.domain.model import Ailment, Kept, Memory, Purchase, Sighting, Song, Task
 from reconciler.domain.policy import Policy
-
-_LONGEST_POLL = timedelta(minutes=30)
 
 
 def not_ahead(memory: Memory, policy: Policy, now: datetime) -> Memory:
@@ -14,7 +13,7 @@ def not_ahead(memory: Memory, policy: Policy, now: datetime) -> Memory:
 
     Until when a purchase may be sent and answered is the gate's to mend.
     """
-    retry, poll = now + policy.retry_max, now + _LONGEST_POLL
+    retry, poll = now + policy.retry_max, now + LONGEST_POLL
     return altered(
         memory,
         first_seen=min(memory.first_seen, now),

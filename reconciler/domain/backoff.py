@@ -13,6 +13,10 @@ _SOONEST = timedelta(seconds=1)
 _GROWTH = 1.35
 _SURELY = 1.25
 _UNCALLED = timedelta(seconds=60)
+_SPREAD = 0.1
+_SLOWEST = timedelta(minutes=30)
+LONGEST_POLL = _SLOWEST * (1 + _SPREAD)
+"""No question about what runs comes later, whatever chance adds."""
 
 
 def delay(failures: int, low: timedelta, high: timedelta, spin: float) -> timedelta:
@@ -32,7 +36,7 @@ def poll_called_after(age: timedelta, spin: float, runs: Runs) -> timedelta:
     """Until the next question about an image task of whose end Kie calls: when any of late would have ended, and its
     callback be lost."""
     surely = max(runs.longest * _SURELY - age, age / 2, _UNCALLED)
-    return min(surely, max(_slowest(age), timedelta(minutes=5))) * (0.9 + 0.2 * spin)
+    return min(surely, max(_slowest(age), timedelta(minutes=5))) * (1 - _SPREAD + 2 * _SPREAD * spin)
 
 
 def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> timedelta:
@@ -41,7 +45,7 @@ def poll_task_after(age: timedelta, polls: int, spin: float, runs: Runs) -> time
     likely = runs.pause(max(age, timedelta())) if polls > 0 or runs.is_known else None
     if likely is None:
         return poll_after(age, polls, spin)
-    return max(_SOONEST, min(likely, _slowest(age)) * (1 + 0.1 * spin))
+    return max(_SOONEST, min(likely, _slowest(age)) * (1 + _SPREAD * spin))
 
 
 def poll_after(age: timedelta, polls: int, spin: float) -> timedelta:
@@ -66,4 +70,4 @@ def spin_of(*words: object) -> float:
 def _slowest(age: timedelta) -> timedelta:
     if age < timedelta(minutes=15):
         return timedelta(seconds=60)
-    return timedelta(minutes=5) if age < timedelta(hours=6) else timedelta(minutes=30)
+    return timedelta(minutes=5) if age < timedelta(hours=6) else _SLOWEST

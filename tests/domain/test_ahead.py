@@ -1,14 +1,17 @@
 """After the clock was set back nothing that is remembered lies further ahead than it could."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from reconciler.domain.ahead import not_ahead
+from reconciler.domain.backoff import LONGEST_POLL, poll_called_after, poll_task_after
 from reconciler.domain.model import Ailment, Memory, Song, Written
+from reconciler.domain.runs import Runs
 from tests.domain.builders import (
     DAY,
+    HOUR,
     KEY,
     LONG_AGO,
     MINUTE,
@@ -27,7 +30,8 @@ from tests.domain.builders import (
 )
 
 LATER = NOW + 400 * DAY
-RETRY, POLL = NOW + POLICY.retry_max, NOW + 30 * MINUTE
+RETRY, POLL = NOW + POLICY.retry_max, NOW + LONGEST_POLL
+LONG = Runs((60 * DAY,))
 PROMISED = accepted(at=LATER)
 
 
@@ -75,3 +79,10 @@ def test_what_happened_happened_by_now_and_what_is_to_come_comes_within_the_long
 def test_what_is_as_it_can_be_stays(sound: Memory) -> None:
     assert not_ahead(sound, POLICY, NOW) == sound
     assert list(sound.tasks) in ([], [TASK, OTHER_TASK])
+
+
+@pytest.mark.parametrize("age", [10 * MINUTE, 5 * HOUR, DAY, 40 * DAY])
+def test_the_next_poll_stays_when_it_was_to_come(age: timedelta) -> None:
+    for pause in (poll_task_after(age, 9, 0.999, LONG), poll_called_after(age, 0.999, LONG)):
+        running = memory(tasks=tasks(task(next_poll=NOW + pause)))
+        assert not_ahead(running, POLICY, NOW) == running
