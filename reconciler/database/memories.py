@@ -17,6 +17,7 @@ from reconciler.database.statements import Answer, Question, Several, Slot, Stat
 from reconciler.database.tables import Bought, CalledBack, GateRow, HandedOver, LosingHost, Polled
 from reconciler.domain import urls
 from reconciler.domain.altered import altered
+from reconciler.domain.case import tasks_named
 from reconciler.domain.model import Callback, Memory, Outcome, Purchase, Task, TaskState, Track
 from reconciler.domain.policy import Policy
 
@@ -129,7 +130,7 @@ class Memories:
         self, memories: Mapping[str, Memory | Exception], tracks: Mapping[str, Track]
     ) -> dict[str, Memory | Exception]:
         named = {
-            track_id: dict.fromkeys((*_known(memory), *_named(tracks.get(track_id), self.policy)))
+            track_id: dict.fromkeys(_named(memory, tracks.get(track_id), self.policy))
             for track_id, memory in memories.items()
             if isinstance(memory, Memory)
         }
@@ -233,16 +234,9 @@ def _upsert(
     return connection.statement(model.insert(row).on_conflict(conflict_target=[key], update=update, where=where))
 
 
-def _known(memory: Memory) -> tuple[str, ...]:
-    return (*(p.task_id for p in memory.purchases if p.task_id), *memory.handed)
-
-
-def _named(track: Track | None, policy: Policy) -> tuple[str, ...]:
-    if track is None:
-        return ()
-    text = track.image.text or ""
-    bare = (text,) if urls.kind_of(text, policy) is urls.Kind.TASK_ID else ()
-    return (*bare, *urls.image_task_ids(track.extended_prompt))
+def _named(memory: Memory, track: Track | None, policy: Policy) -> tuple[str, ...]:
+    bought = (p.task_id for p in memory.purchases if p.task_id)
+    return (*bought, *(tasks_named(track, memory, policy) if track is not None else memory.handed))
 
 
 def _newer(known: Task | None, task: Task) -> Task:

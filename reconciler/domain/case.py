@@ -18,6 +18,13 @@ NOBODY_KNOWS = "another row's"
 """Which song it was, made for a row before this one."""
 
 
+def tasks_named(track: Track, memory: Memory, policy: Policy) -> tuple[str, ...]:
+    """Ids of image tasks: in the place of the row's URL, handed over for it, noted behind its prompt."""
+    text = track.image.text or ""
+    bare = (text,) if urls.kind_of(text, policy) is urls.Kind.TASK_ID else ()
+    return (*bare, *memory.handed, *urls.image_task_ids(track.extended_prompt))
+
+
 @dataclass(frozen=True)
 class Case:
     track: Track
@@ -46,11 +53,8 @@ class Case:
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
-        """Every image task that may hold a picture for this track: handed over, named in the row, our own."""
-        named = urls.image_task_ids(self.track.extended_prompt)
-        text = self.track.image.text
-        bare = (text,) if text and urls.kind_of(text, self.policy) is urls.Kind.TASK_ID else ()
-        names = (*self.own_tasks, *bare, *self.memory.handed, *named)
+        """Every image task that may hold a picture for this track: our own, and those named for it."""
+        names = (*self.own_tasks, *tasks_named(self.track, self.memory, self.policy))
         return tuple(self.memory.task(name, self.now) for name in dict.fromkeys(names))
 
     @property
