@@ -6,6 +6,7 @@ from datetime import datetime
 from reconciler.database import BoughtLast, Reader, WroteLast
 from reconciler.domain.actions import GiveUp, Wait
 from reconciler.domain.attempts import written
+from reconciler.domain.gate import HELD_FOR
 from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory, Outcome, Verdict
 from reconciler.domain.policy import Policy
@@ -15,16 +16,7 @@ from reconciler.page.values import Example, Fate, Recovery, Seen
 from reconciler.ports import Held, Overview
 
 PER_REASON, IN_ALL, RECOVERIES = 8, 60, 12
-_AT_THE_GATE = (
-    Reason.DUE,
-    Reason.BUDGET,
-    Reason.OUT_OF_CREDITS,
-    Reason.UNAUTHORIZED,
-    Reason.GATE_CLOSED,
-    Reason.PAUSED,
-    Reason.MODEL_UNPROVEN,
-    Reason.REQUEST_REJECTED,
-)
+_AT_THE_GATE = (Reason.DUE, *HELD_FOR)
 """A track that would buy is remembered with one of these and may stand with another by now."""
 _FATES = {
     Verdict.GOOD: Fate.GOOD,

@@ -191,6 +191,8 @@ _REASONS = {
     GateName.MODEL_UNPROVEN: Reason.MODEL_UNPROVEN,
     GateName.PAUSED: Reason.PAUSED,
 }
+HELD_FOR = tuple(dict.fromkeys((Reason.BUDGET, *_REASONS.values())))
+"""Every reason to let nothing through, whichever track asks."""
 
 
 def _closed(view: GateView, shape: str) -> NotNow | None:
