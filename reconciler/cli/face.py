@@ -79,13 +79,13 @@ def _tell(error: Exception, given: Given) -> int | None:
     from reconciler.commands.deciding import Declined
     from reconciler.config import ConfigError
     from reconciler.console.output import Unheard
-    from reconciler.database.errors import DatabaseDenied, DatabaseError, DatabaseMissing, SchemaError
+    from reconciler.database.errors import DatabaseError, DatabaseUnfit
     from reconciler.engine.amend import Busy
 
     match error:
         case ConfigError(problems=problems):
             return complain(map(str, problems), UNFIT)
-        case SchemaError() | DatabaseMissing() | DatabaseDenied() | StoreUnfit() | AuthoritiesUnfit():
+        case DatabaseUnfit() | StoreUnfit() | AuthoritiesUnfit():
             return complain([str(error)], UNFIT)
         case StoreAway():
             return complain([f"{error}. Where nothing starts this again, run it again yourself"], FAILED)

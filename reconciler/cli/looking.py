@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.face import AsJson, Track, refuse, settings_of
+from reconciler.cli.face import FAILED, UNFIT, AsJson, Track, refuse, settings_of
 
 
 class Dialect(StrEnum):
@@ -20,6 +20,7 @@ def check(
 ) -> None:
     """Look at everything that a run rests on; changes nothing in the database."""
     from reconciler.commands import checking
+    from reconciler.commands.checking.lines import Outcome
     from reconciler.console import outline, output
     from reconciler.console.stopping import unwinding
 
@@ -30,7 +31,10 @@ def check(
         output.show_json([{"outcome": outcome, "what": what, "said": said} for outcome, what, said in rows])
     else:
         output.show(*outline.checked(rows), soft_wrap=True)
-    raise typer.Exit(checking.exit_code(lines))
+    if any(line.is_unfit for line in lines):
+        raise typer.Exit(UNFIT)
+    if any(line.outcome is Outcome.FAILED for line in lines):
+        raise typer.Exit(FAILED)
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -24,6 +24,7 @@ from reconciler.database.errors import (
     DatabaseLocked,
     DatabaseMissing,
     DatabaseReadOnly,
+    DatabaseUnfit,
     SchemaError,
 )
 from reconciler.database.finder import SqlFinder
@@ -61,6 +62,7 @@ __all__ = [
     "DatabaseLocked",
     "DatabaseMissing",
     "DatabaseReadOnly",
+    "DatabaseUnfit",
     "Handing",
     "Key",
     "Pruned",

@@ -1,16 +1,17 @@
 """Why the database could not be used. Nothing of a failed transaction is kept, so all of it may be tried again.
 
 DatabaseError           what is wrong, where, what to do
-├── DatabaseMissing     no such file, or one that may not be opened; the server refused the login
+├── DatabaseUnfit       it stays so until a person mends it
+│   ├── DatabaseMissing no such file, or one that may not be opened; the server refused the login
+│   ├── DatabaseDenied  a right is missing
+│   └── SchemaError     a table or column is missing or unfit, or the tables are newer than the program
 ├── DatabaseLocked      somebody else held the lock for longer than the busy timeout, or it took too long otherwise
 ├── DatabaseFull        no space is left
 ├── DatabaseReadOnly    the file, its directory or its device may not be written; the server is a replica
-├── DatabaseDenied      a right is missing
 ├── DatabaseGone        the server cannot be reached, or the connection was lost; what was lost at the very end of a
 │                       transaction may have been kept: nobody was told
 ├── RowRefused          the app's table takes no such row: a constraint, a trigger, an index
-├── DatabaseBroken      a damaged one, or the device failed
-└── SchemaError         a table or column is missing or unfit, or the tables are newer than the program
+└── DatabaseBroken      a damaged one, or the device failed
 """
 
 from collections.abc import Sequence
@@ -26,12 +27,17 @@ __all__ = [
     "DatabaseLocked",
     "DatabaseMissing",
     "DatabaseReadOnly",
+    "DatabaseUnfit",
     "RowRefused",
     "SchemaError",
 ]
 
 
-class DatabaseMissing(DatabaseError):
+class DatabaseUnfit(DatabaseError):
+    pass
+
+
+class DatabaseMissing(DatabaseUnfit):
     pass
 
 
@@ -47,7 +53,7 @@ class DatabaseBroken(DatabaseError):
     pass
 
 
-class DatabaseDenied(DatabaseError):
+class DatabaseDenied(DatabaseUnfit):
     pass
 
 
@@ -59,7 +65,7 @@ class RowRefused(DatabaseError):
     pass
 
 
-class SchemaError(DatabaseError):
+class SchemaError(DatabaseUnfit):
     """All that is wrong with the tables, at once."""
 
     def __init__(self, problems: Sequence[str], where: str, todo: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.commands.checking.lines import UNFIT, Outcome
+from reconciler.cli.face import UNFIT
+from reconciler.commands.checking.lines import Outcome
 from reconciler.database import DatabaseReadOnly, Where, open_database
 from reconciler.database.tables import OWN
 from reconciler.domain.policy import Policy
@@ -103,7 +104,7 @@ def test_a_replica_is_read_and_neither_worked_on_nor_found_well() -> None:
                 home.database(SUPERUSER)
             (told,) = [line for line in home.check(SUPERUSER) if line.outcome is Outcome.FAILED]
             assert "the server is a read-only replica. Use the address of the primary server" in told.said
-            assert told.code == UNFIT
+            assert told.is_unfit
         finally:
             (server.folder / "data" / "standby.signal").unlink()
             server.restart()

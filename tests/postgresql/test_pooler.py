@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from reconciler.commands.checking.database import check_database
-from reconciler.commands.checking.lines import UNFIT
 from reconciler.config import Settings
 from reconciler.database import (
     Database,
@@ -254,7 +253,7 @@ def test_a_pooler_that_lends_for_one_statement_is_none_to_wait_for(in_statement_
         with pytest.raises(DatabaseMissing, match=r"statement pooling mode.*\. Set pool_mode = transaction"):
             opening(Where(url), POLICY)
     (told,) = check_database(Settings.model_validate({"database": {"url": url}}))
-    assert told.code == UNFIT
+    assert told.is_unfit
 
 
 def test_who_gets_no_session_is_not_kept_waiting_for_ever(narrow: Bouncer, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.commands.checking.lines import UNFIT, Outcome
+from reconciler.commands.checking.lines import Outcome
 from reconciler.database import DatabaseDenied, SchemaError
 from reconciler.database.connection import connect
 from reconciler.database.handing import Handing
@@ -279,10 +279,10 @@ def test_a_table_out_of_reach_is_not_taken_for_none(home: Home, table: str) -> N
 
 def test_each_missing_right_is_a_line_with_its_statement(home: Home) -> None:
     lines = home.check(home.role("guest"))
-    assert [(line.outcome, line.code) for line in lines] == [
-        (Outcome.OK, 0),
-        *[(Outcome.FAILED, UNFIT)] * 3,
-        (Outcome.WARNING, 0),
+    assert [(line.outcome, line.is_unfit) for line in lines] == [
+        (Outcome.OK, False),
+        *[(Outcome.FAILED, True)] * 3,
+        (Outcome.WARNING, False),
     ]
     assert statements(lines)[:3] == [
         'GRANT SELECT ON "public"."tracks" TO "guest";',

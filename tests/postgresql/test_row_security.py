@@ -38,7 +38,7 @@ def test_a_table_that_hides_its_rows_is_refused_until_what_is_told_is_done(home:
     home.put()
     home.sql(ON)
     lines = home.check(role)
-    assert [line.code for line in lines if line.outcome is Outcome.FAILED] == [78]
+    assert [line.is_unfit for line in lines if line.outcome is Outcome.FAILED] == [True]
     assert statements(lines) == [f"{POLICY};"]
     assert is_refused(home, role)
     for statement in statements(lines):

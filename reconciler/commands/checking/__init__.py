@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from reconciler.app.inside import AuthoritiesUnfit
 from reconciler.app.outside import provider
 from reconciler.commands.checking.database import check_database
-from reconciler.commands.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
+from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning
 from reconciler.commands.checking.storage import check_storage
 from reconciler.config import Settings, policy_of, without_key
 from reconciler.domain.findings import Call, Trouble
@@ -21,10 +21,6 @@ def check(settings: Settings, *, offline: bool) -> Iterator[Line]:
     known = yield from check_database(settings)
     yield from check_storage(settings, known)
     yield _kie(settings, offline=offline)
-
-
-def exit_code(lines: list[Line]) -> int:
-    return max((line.code for line in lines), default=0)
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
@@ -61,12 +57,12 @@ def _kie(settings: Settings, *, offline: bool) -> Line:
         with provider(settings) as outside:
             answer = outside.reader().credit()
     except AuthoritiesUnfit as error:
-        return failed("kie", f"not asked. {error}", UNFIT)
+        return unfit("kie", f"not asked. {error}")
     host = host_of(settings.kie.base_url)
     if isinstance(answer, Trouble):
         unauthorized = answer.call is Call.UNAUTHORIZED
         todo = "set kie.api_key or the credential kie_api_key to a valid key" if unauthorized else "try again later"
-        return failed("kie", f"{host}: {answer.call}: {answer.detail}; {todo}", FAILED)
+        return failed("kie", f"{host}: {answer.call}: {answer.detail}; {todo}")
     said = f"{host} takes the key; {answer.balance:g} credits"
     if answer.balance < settings.budget.min_credits:
         return warning(
@@ -77,7 +73,7 @@ def _kie(settings: Settings, *, offline: bool) -> Line:
 
 def _without_key(settings: Settings, *, offline: bool) -> Line:
     if (problem := without_key(settings)) is not None:
-        return warning("kie", str(problem)) if offline else failed("kie", str(problem), UNFIT)
+        return warning("kie", str(problem)) if offline else unfit("kie", str(problem))
     songs = policy_of(settings).asks_songs
     asked = "music tasks alone are asked for, with kie.suno_api_key" if songs else "nothing is asked of Kie"
     return warning("kie", f"there is no key (kie.api_key): {asked}; what is in rows and in the store is used")

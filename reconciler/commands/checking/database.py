@@ -8,16 +8,15 @@ from pathlib import Path
 from peewee import SQL, fn
 
 from reconciler.app.inside import looked_into
-from reconciler.commands.checking.lines import FAILED, UNFIT, Line, failed, ok, warning
+from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning
 from reconciler.config import Settings
 from reconciler.database import (
     MARKER,
     DatabaseDenied,
     DatabaseError,
-    DatabaseMissing,
+    DatabaseUnfit,
     Handing,
     Reader,
-    SchemaError,
     guests,
     rights,
 )
@@ -60,8 +59,7 @@ def check_database(settings: Settings) -> Generator[Line, None, str | None]:
             return reader.note(MARKER)
     except DatabaseError as error:
         if not _is_told(error, problems):
-            unfit = isinstance(error, SchemaError | DatabaseMissing | DatabaseDenied)
-            yield failed("database", str(error), UNFIT if unfit else FAILED)
+            yield unfit("database", str(error)) if isinstance(error, DatabaseUnfit) else failed("database", str(error))
     return None
 
 
@@ -78,14 +76,14 @@ def _writable(settings: Settings) -> Line:
     """SQLite writes beside its file too. Rights alone are looked at: nothing is changed."""
     path, place = settings.database.path.resolve(), settings.database.place
     if not os.access(path, os.W_OK):
-        return failed("database", f"{place} opens, and may not be written: let the reconciler's user write it", UNFIT)
+        return unfit("database", f"{place} opens, and may not be written: let the reconciler's user write it")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         said = f"{place} opens, and its directory may not be written, where SQLite keeps its journal: allow that too"
-        return failed("database", said, UNFIT)
+        return unfit("database", said)
     for beside in (path.with_name(f"{path.name}{ending}") for ending in BESIDE):
         if _is_shut(beside):
             said = f"{place} opens, and {beside.name} beside it may not be written: let the reconciler's user write it"
-            return failed("database", said, UNFIT)
+            return unfit("database", said)
     return ok("database", f"{place} opens, and may be written")
 
 
@@ -103,7 +101,7 @@ def _server(settings: Settings) -> Generator[Line, None, Sequence[guests.Problem
         problems = list(rights.missing(connection.db, _wish(settings)))
     place = f"{database.place} answers: PostgreSQL {version}, as role {role}"
     said = f"{place}; {unwritable.why}. {unwritable.todo}" if unwritable else place
-    yield failed("database", said, UNFIT) if unwritable else ok("database", said)
+    yield unfit("database", said) if unwritable else ok("database", said)
     yield from (_missing(problem) for problem in problems)
     if not problems:
         yield ok("rights", f"{role} may do all that it has to")
@@ -122,7 +120,7 @@ def _wish(settings: Settings) -> rights.Wish:
 
 def _missing(problem: guests.Problem) -> Line:
     said = f"{problem.what}. Run: {problem.statement};"
-    return failed("rights", said, UNFIT) if problem.fatal else warning("rights", said)
+    return unfit("rights", said) if problem.fatal else warning("rights", said)
 
 
 # -- what is in it -----------------------------------------------------------------------------------------------------

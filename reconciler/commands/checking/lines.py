@@ -1,9 +1,7 @@
-"""What a check found: one line each, and the exit code that it asks for."""
+"""What a check found: one line each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-FAILED, UNFIT = 1, 78
 
 
 class Outcome(StrEnum):
@@ -14,12 +12,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One finding. `code`: the exit code that it asks for."""
+    """One finding. `is_unfit`: the configuration, or what it names, is to be mended first."""
 
     what: str
     outcome: Outcome
     said: str
-    code: int = 0
+    is_unfit: bool = False
 
 
 def ok(what: str, said: str) -> Line:
@@ -30,5 +28,9 @@ def warning(what: str, said: str) -> Line:
     return Line(what, Outcome.WARNING, said)
 
 
-def failed(what: str, said: str, code: int) -> Line:
-    return Line(what, Outcome.FAILED, said, code)
+def failed(what: str, said: str) -> Line:
+    return Line(what, Outcome.FAILED, said)
+
+
+def unfit(what: str, said: str) -> Line:
+    return Line(what, Outcome.FAILED, said, is_unfit=True)

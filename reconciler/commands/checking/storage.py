@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from reconciler.app.inside import StoreUnfit
 from reconciler.app.keeping import bucket_probe
 from reconciler.app.outside import Served, served
-from reconciler.commands.checking.lines import UNFIT, Line, failed, ok, warning
+from reconciler.commands.checking.lines import Line, ok, unfit, warning
 from reconciler.config import Settings
 from reconciler.domain.urls import host_of
 from reconciler.images import marker
@@ -31,7 +31,7 @@ def check_storage(settings: Settings, known: str | None) -> Iterator[Line]:
     try:
         yield from _bucket(settings, known) if settings.storage.kind == "s3" else _directory(settings, known)
     except (StoreError, StoreUnfit) as error:
-        yield failed("storage", str(error), UNFIT)
+        yield unfit("storage", str(error))
 
 
 def _marked(place: str, found: str | None, known: str | None) -> Line:
@@ -40,7 +40,7 @@ def _marked(place: str, found: str | None, known: str | None) -> Line:
     if found == known:
         return ok("storage", f"{place} is the store that the database knows")
     said = f"{place} is {'another store than' if found else 'no store, and not the one that'} the database knows"
-    return failed("storage", f"{said}: name or mount the right one", UNFIT)
+    return unfit("storage", f"{said}: name or mount the right one")
 
 
 def _given_back(settings: Settings, data: bytes, back: bytes | None, through: Served) -> Iterator[Line]:
@@ -48,7 +48,7 @@ def _given_back(settings: Settings, data: bytes, back: bytes | None, through: Se
     if back == data:
         yield ok("storage", f"{place} takes a file and gives it back")
     else:
-        yield failed("storage", f"{place}: what is read back is not what was written; check the disk", UNFIT)
+        yield unfit("storage", f"{place}: what is read back is not what was written; check the disk")
     yield _public(settings, through, data)
 
 
@@ -59,7 +59,7 @@ def _public(settings: Settings, through: Served, data: bytes) -> Line:
     if through.status is None and through.asked and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
         return warning("public_url", f"{url}: nothing listens there now ({through.detail}); {_so_far(settings)}")
     said = "answered 200 with something else" if through.status == 200 else through.detail
-    return failed("public_url", f"{url} does not serve {settings.storage.place}: {said}", UNFIT)
+    return unfit("public_url", f"{url} does not serve {settings.storage.place}: {said}")
 
 
 def _so_far(settings: Settings) -> str:
@@ -103,7 +103,7 @@ def _can_be_made(root: Path) -> Line:
     parent = next(folder for folder in root.absolute().parents if _is_there(folder))
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return ok("storage", f"{root} is not there yet: the first `run` creates it")
-    return failed("storage", f"{root} cannot be made in {parent}: let the reconciler's user write there", UNFIT)
+    return unfit("storage", f"{root} cannot be made in {parent}: let the reconciler's user write there")
 
 
 @contextmanager
