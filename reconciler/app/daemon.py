@@ -22,7 +22,7 @@ from reconciler.app.beside import Left, beside
 from reconciler.app.calling import Calling
 from reconciler.app.counted import counting
 from reconciler.app.forgetting import PRUNE_EVERY
-from reconciler.app.inside import HttpUnfit, file_of, opened, utc_now
+from reconciler.app.inside import HttpAway, file_of, opened, utc_now
 from reconciler.app.jobs import Jobs
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider
@@ -217,7 +217,7 @@ def _listening(settings: Settings, pages: Pages) -> Iterator[HttpServer]:
         server = HttpServer(settings.http.host, settings.http.port, pages)
     except OSError as error:
         where = f"http.host, http.port: {settings.http.host}:{settings.http.port}"
-        raise HttpUnfit(f"{where}: {error.strerror or error}; {_how_to_listen(error)}") from error
+        raise HttpAway(f"{where}: {error.strerror or error}; {_how_to_listen(error)}") from error
     with server:
         yield server
 

@@ -25,8 +25,8 @@ class AuthoritiesUnfit(Exception):
     """Whom to trust cannot be found out. The text says where that is set and what to do."""
 
 
-class HttpUnfit(Exception):
-    """The address for the pages cannot be listened on."""
+class HttpAway(Exception):
+    """The address for the pages cannot be listened on now, as while another daemon does."""
 
 
 class NoSuchTrack(Exception):

@@ -22,7 +22,7 @@ from reconciler.app import daemon as module
 from reconciler.app import inside as opening
 from reconciler.app import jobs, sweeping, work
 from reconciler.app.daemon import serve
-from reconciler.app.inside import HttpUnfit, StoreAway, StoreUnfit
+from reconciler.app.inside import HttpAway, StoreAway, StoreUnfit
 from reconciler.app.outside import provider
 from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to
@@ -206,7 +206,7 @@ def test_nothing_is_told_by_one_that_is_not_ready(quick: Install, monkeypatch: P
             taken.listen()
             small(quick, http__port=str(taken.getsockname()[1]))
         told, settings = Inside(listening), settings_of(quick)
-        with pytest.raises((database.DatabaseError, StoreUnfit, HttpUnfit)):
+        with pytest.raises((database.DatabaseError, StoreUnfit, HttpAway)):
             serve(settings, told.ears(settings), lambda _: None)
     assert (listening.said, told.told) == ([], [])
 
