@@ -58,8 +58,7 @@ class Decisions:
         return [*dict.fromkeys(known_track(self.settings, app, peek, each).lease.track_id for each in track_ids)]
 
     def amend(self, track_id: str, change: Callable[[Case, Standing], Memory]) -> Amended:
-        """Raises NoSuchTrack, Busy, and Declined where the row is gone."""
-        self.known([track_id])
+        """Of a track that is known. Raises Busy, and Declined where the row is gone."""
         amended = amend(self.database.leases, self.database.gate, self.policy, track_id, change)
         if amended is None:
             raise Declined(f"the row of track {track_id} is gone; nothing is written or bought for it any more")
