@@ -14,7 +14,7 @@ from reconciler.app.keeping import found_by
 from reconciler.app.once import Narrowed, known
 from reconciler.app.outside import provider
 from reconciler.config import Settings
-from reconciler.database import MARKER, Reader
+from reconciler.database import Reader
 from reconciler.domain.breaker import heard
 from reconciler.domain.case import Case
 from reconciler.domain.closing import closure_for
@@ -86,7 +86,7 @@ def preview(
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)
         kie, view = Questions(outside.reader()), reader.view()
-        eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.note(MARKER)))
+        eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.known_store()))
         gate = supposed(view if offline else _asked(view, outside.policy, kie))
         met: set[str] = set()
         subjects = _subjects(reader, narrowed, met)

@@ -11,7 +11,7 @@ from reconciler.app.inside import utc_now
 from reconciler.app.keeping import reader_of
 from reconciler.app.looking import look, wanted
 from reconciler.app.outside import Provider
-from reconciler.database import MARKER, Reader
+from reconciler.database import Reader
 from reconciler.page.values import Health, Seen, Shown, Told
 from reconciler.ports import Overview, StoreReader
 
@@ -38,7 +38,7 @@ class Status:
 
     def look(self, reader: Reader, overview: Overview, at: datetime) -> None:
         """For the snapshot's thread. Raises DatabaseError; what was seen before stays."""
-        self._marker = reader.note(MARKER)
+        self._marker = reader.known_store()
         self._seen = look(reader, overview, self._policy, at)
 
     def illustrate(self) -> None:

@@ -122,8 +122,9 @@ class Reader:
         with self.connection.reading():
             return self._history.of(track_id, limit)
 
-    def note(self, name: str) -> str | None:
-        return Notes(self.connection).get(name)
+    def known_store(self) -> str | None:
+        """Its marker's id; None before the first run that stored."""
+        return Notes(self.connection).get(MARKER)
 
     def close(self) -> None:
         self.connection.close()

@@ -79,8 +79,8 @@ class SqlFinder:
         _, (found,) = self.connection.asking(lambda now: [holding.given(shape=shape, now=now, limit=limit)])
         return tuple(str(key) for (key,) in found.rows)
 
-    def next_due(self, only: Only = None) -> datetime | None:
-        return self.ahead((), only).due_at
+    def next_due(self) -> datetime | None:
+        return self.ahead(()).due_at
 
     def ahead(self, shapes: Sequence[str], only: Only = None) -> Ahead:
         coming, lines = self._coming(_fixed(only), len(shapes)), dict(zip(map(_line, count()), shapes, strict=False))

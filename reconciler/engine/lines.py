@@ -35,7 +35,7 @@ class Lines:
 
     def take(self, line: str, limit: int) -> Sequence[str]:
         """Those who have waited longest, to be leased now."""
-        return () if self.is_empty(line) else self._ask(line, limit + 1, taken=limit)[:limit]
+        return self._ask(line, limit + 1, taken=limit)[:limit]
 
     def is_empty(self, line: str) -> bool:
         """Surely nobody waits there."""

@@ -241,7 +241,7 @@ def test_a_reader_leaves_the_file_as_it_is(app: Any, ours: bool) -> None:
     assert reader.peek("a").memory.first_seen == app.clock()
     assert reader.inline_image("b") == "data:image/png;base64," + "A" * 5000
     assert reader.view().window == ()
-    assert reader.note("anything") is None
+    assert reader.known_store() is None
     reader.close()
     assert digest(app.path) == before
     assert sorted(p.name for p in app.path.parent.iterdir()) == [app.path.name]

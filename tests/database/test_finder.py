@@ -251,8 +251,8 @@ def test_narrowed(app: Any, desk: Desk) -> None:
         app.put(name)
     desk.look("c", State.MISSING, due_in=HOUR, held="shape", reason=Reason.BUDGET)
     assert desk.finder.due(9, ["b", "nobody"]) == ("b",)
-    assert desk.finder.next_due(["b"]) is None
-    assert desk.finder.next_due(["c"]) == app.clock() + HOUR
+    assert desk.finder.ahead((), ["b"]).due_at is None
+    assert desk.finder.ahead((), ["c"]).due_at == app.clock() + HOUR
     assert desk.finder.held_back("shape", 9, ["b"]) == ()
     assert desk.finder.tally(["b"]) == {}
     assert desk.walk(only=["b", "c"]) == ["b"]

@@ -49,7 +49,7 @@ def test_a_role_that_may_only_read_sees_what_is_to_be_done(home: Home, looker: s
         assert reader.overview().tracks
         assert not reader.history(TRACK, 9)
         assert reader.view().balance is None
-        assert reader.note("store_marker") is None
+        assert reader.known_store() is None
     assert everything(home) == before
 
 

@@ -11,7 +11,6 @@ from reconciler.app.inside import looked_into
 from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning
 from reconciler.config import Settings
 from reconciler.database import (
-    MARKER,
     DatabaseDenied,
     DatabaseError,
     DatabaseUnfit,
@@ -56,7 +55,7 @@ def check_database(settings: Settings) -> Generator[Line, None, str | None]:
             if settings.database.is_sqlite:
                 yield _writable(settings)
             yield from _table(settings, reader)
-            return reader.note(MARKER)
+            return reader.known_store()
     except DatabaseError as error:
         if not _is_told(error, problems):
             yield unfit("database", str(error)) if isinstance(error, DatabaseUnfit) else failed("database", str(error))
