@@ -335,12 +335,13 @@ class Leases(Protocol):
         """One that cannot be leased, since its memory cannot be read, is left alone for long; the memory stays."""
         ...
 
-    def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
-        """End the lease: memory (with its purchases and tasks), standing and row in one transaction."""
+    def commit(self, lease: Lease, change: Change) -> Commit:
+        """End the lease: memory (with its purchases and tasks) and standing in one transaction."""
         ...
 
     def commit_all(self, endings: Sequence[Ending]) -> Sequence[Commit | Lease | DatabaseError]:
-        """The same of several, in one transaction where none of them is refused; what became of each, in order.
+        """The same of several, with their rows, in one transaction where none of them is refused; what became of each,
+        in order.
 
         A lease: committed, and leased anew for what is `then` to be done. It is not where something was learned of the
         track meanwhile that what comes next may depend on. Where nothing was to be saved it is the same lease, if that

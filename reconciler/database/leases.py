@@ -197,9 +197,9 @@ class SqlLeases(Peek):
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    def commit(self, lease: Lease, change: Change, row: RowWrite | None = None) -> Commit:
+    def commit(self, lease: Lease, change: Change) -> Commit:
         """One alone. Raises DatabaseError."""
-        (outcome,) = self.commit_all([Ending(lease, change, row)])
+        (outcome,) = self.commit_all([Ending(lease, change)])
         if isinstance(outcome, DatabaseError):
             raise outcome
         return outcome if isinstance(outcome, Commit) else Commit.COMMITTED

@@ -14,7 +14,7 @@ from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, RowWrite
+from reconciler.ports import Change, Commit, Ending, RowWrite
 
 OLD = "2026-06-01T00:00:00+00:00"
 HOUR = timedelta(hours=1)
@@ -438,7 +438,7 @@ def test_our_own_write_is_no_change(app: Any, desk: Desk) -> None:
     memory = replace(notice(held.memory, held.track, desk.policy, held.now), seen="https://x/new.jpg")
     change = Change(memory, Standing(State.OK, None, held.now + HOUR))
     row = RowWrite(Write("https://x/new.jpg", "2048x1152", How.GENERATED), held.track, held.now, change)
-    assert desk.leases.commit(held.lease, change, row) is Commit.COMMITTED
+    assert desk.leases.commit_all([Ending(held.lease, change, row)]) == [Commit.COMMITTED]
     assert desk.walk() == []
 
 

@@ -62,7 +62,7 @@ def test_a_lease_ends_once(app: Any) -> None:
     held = lease(leases)
     change = Change(held.memory, STUCK)
     assert leases.commit(held.lease, change) is Commit.COMMITTED
-    assert leases.commit(held.lease, change, row_write(held)) is Commit.LEASE_LOST
+    assert leases.commit_all([Ending(held.lease, change, row_write(held))]) == [Commit.LEASE_LOST]
     assert not begun(leases, held.lease)
     assert app.row()["image_url"] is None
 
@@ -74,7 +74,7 @@ def test_one_that_was_overtaken_saves_and_writes_nothing(app: Any) -> None:
     app.clock.at = old.lease.until
     new = lease(quick)
     change = Change(replace(old.memory, listed=True, purchases=(purchase("p", old.now),)), STUCK)
-    assert slow.commit(old.lease, change, row_write(old)) is Commit.LEASE_LOST
+    assert slow.commit_all([Ending(old.lease, change, row_write(old))]) == [Commit.LEASE_LOST]
     assert not begun(slow, old.lease)
     assert quick.peek("a").memory == new.memory
     assert app.row()["image_url"] is None
@@ -182,7 +182,7 @@ def test_a_row_is_not_written_under_a_lease_that_ran_out(app: Any) -> None:
     held = lease(leases)
     app.clock.at = held.lease.until
     change = Change(replace(held.memory, purchases=(purchase("p", held.now),)), STUCK)
-    assert leases.commit(held.lease, change, row_write(held)) is Commit.EXPIRED
+    assert leases.commit_all([Ending(held.lease, change, row_write(held))]) == [Commit.EXPIRED]
     assert app.row()["image_url"] is None
     assert leases.peek("a").memory.purchases == ()
     assert leases.commit(held.lease, change) is Commit.COMMITTED, "it still is this one's to end"
@@ -330,7 +330,7 @@ def test_a_size_alone_is_written_whatever_the_app_does_to_pictures(app: Any) -> 
     held = lease(leases)
     row = row_write(held)
     row = replace(row, write=replace(row.write, url=None))
-    assert leases.commit(held.lease, Change(held.memory, STUCK), row) is Commit.COMMITTED
+    assert leases.commit_all([Ending(held.lease, Change(held.memory, STUCK), row)]) == [Commit.COMMITTED]
 
 
 @pytest.mark.parametrize(("step", "count"), [(None, 0), (Step.LOOK, 0), (Step.PICTURE, 1)])
@@ -439,7 +439,7 @@ def test_row_and_memory_are_written_together(app: Any) -> None:
     leases = app.leases()
     held = lease(leases)
     change = Change(replace(held.memory, listed=True), STUCK)
-    assert leases.commit(held.lease, change, row_write(held)) is Commit.COMMITTED
+    assert leases.commit_all([Ending(held.lease, change, row_write(held))]) == [Commit.COMMITTED]
     assert app.row()["image_url"] == URL
     assert leases.peek("a").memory.listed
 
@@ -452,7 +452,7 @@ def test_a_conflict_saves_the_other_memory_and_leaves_the_row(app: Any) -> None:
     before = app.row()
     otherwise = Change(replace(held.memory, conflicts=1), Standing(State.BACKING_OFF, Reason.WRITE_CONFLICT, held.now))
     change = Change(replace(held.memory, listed=True), STUCK)
-    assert leases.commit(held.lease, change, row_write(held, otherwise)) is Commit.CONFLICT
+    assert leases.commit_all([Ending(held.lease, change, row_write(held, otherwise))]) == [Commit.CONFLICT]
     assert app.row() == before
     assert leases.peek("a").memory == otherwise.memory
     assert app.sql("SELECT state, lease_owner FROM reconciler_memory") == [("backing_off", None)]
@@ -493,7 +493,7 @@ def test_ids_of_every_kind(make_app: Any, declared: str, given: object, shown: s
     app.sql("INSERT INTO tracks VALUES (?, 'completed', NULL)", given)
     leases = app.leases()
     held = lease(leases, shown)
-    assert leases.commit(held.lease, Change(held.memory, STUCK), row_write(held)) is Commit.COMMITTED
+    assert leases.commit_all([Ending(held.lease, Change(held.memory, STUCK), row_write(held))]) == [Commit.COMMITTED]
     assert app.sql("SELECT id, image_url FROM tracks") == [(given, URL)]
 
 

@@ -98,13 +98,14 @@ def work(database: Database, track_id: str) -> Commit:
     memory = replace(held.memory, purchases=(bought,))
     write = Write("https://covers.example/new.jpg", "2048x1152", How.GENERATED)
     row = RowWrite(write, held.track, held.now, Change(memory, STUCK))
-    outcome = database.leases.commit(held.lease, Change(memory, STUCK), row)
+    (outcome,) = database.leases.commit_all([Ending(held.lease, Change(memory, STUCK), row)])
     database.gate.pause(paused=True)
     database.gate.pause(paused=False)
     database.notes.put("word", "given")
     database.finder.page(None, 10)
     database.release_suspects()
     database.prune()
+    assert isinstance(outcome, Commit)
     return outcome
 
 
