@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TypeVar, assert_never
 
 from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey
@@ -21,6 +20,7 @@ from reconciler.domain.findings import (
     Refused,
     Stored,
 )
+from reconciler.domain.keys import is_of
 from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
@@ -68,7 +68,7 @@ class Eyes:
             return Fault(Reason.STORAGE_FAILED, str(error))
         if data is None:
             return Refused(f"the store has no {key}")
-        if not hashlib.sha256(data).hexdigest().startswith(PurePosixPath(key).stem):
+        if not is_of(key, data):
             return Refused(f"the bytes of {key} are not the ones that were stored")
         return data
 

@@ -2,7 +2,6 @@
 
 import re
 from hashlib import sha256
-from pathlib import PurePosixPath
 
 from reconciler.ports import Prepared
 
@@ -24,11 +23,6 @@ def folder_of(track_id: str) -> str:
 
 def key_of(track_id: str, picture: Prepared) -> str:
     return f"tracks/{folder_of(track_id)}/{picture.sha256[:16]}.{picture.extension}"
-
-
-def is_of(key: str, data: bytes) -> bool:
-    """Whether these bytes were stored under the key."""
-    return sha256(data).hexdigest().startswith(PurePosixPath(key).stem)
 
 
 def is_key(text: str) -> bool:
