@@ -1,4 +1,5 @@
-"""Commands that only look: `check`, `status`, `explain`; and `schema`, which prints what the database needs."""
+"""Commands that only look: `check`, `status`, `explain`; and `schema`, which prints what the database needs, or with
+`--apply` makes the own tables."""
 
 from enum import StrEnum
 from typing import Annotated

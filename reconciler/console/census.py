@@ -16,9 +16,6 @@ from reconciler.domain.shut import shut
 from reconciler.domain.texts import amount, moment, plain
 from reconciler.ports import Overview
 
-NO_MEMORY = "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at."
-
-
 OUTDATED = (
     "The configuration, or this program, is another than that of the last run: the next one looks at every track "
     "again, and these counts are from before."
@@ -61,7 +58,7 @@ def document(overview: Overview, policy: Policy, *, remembers: bool, outdated: b
 def render(overview: Overview, policy: Policy, *, remembers: bool, outdated: bool) -> Iterator[RenderableType]:
     """For people, 80 columns wide."""
     if not remembers:
-        yield Text(NO_MEMORY)
+        yield Text(standings.NO_MEMORY)
     if outdated:
         yield Text(OUTDATED)
     if overview.tracks:

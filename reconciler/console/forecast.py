@@ -16,10 +16,6 @@ from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount, plain
 from reconciler.engine.preview import Forecast, describe
 
-NO_MEMORY = (
-    "Our tables are not in the database yet, so nothing is known of earlier purchases: memory is taken as empty."
-)
-
 TOGETHER = 1000
 """Rows of a table, which is laid out as a whole; and so many that are not due are named for people."""
 _LONGEST_ID, _UNFOLDED = 60, 40
@@ -88,7 +84,7 @@ def _told(lines: Sequence[Line]) -> list[dict[str, Any]]:
 def render(seen: Seen, at_most: int | None) -> Iterator[RenderableType]:
     lines = seen.lines
     if not seen.remembers:
-        yield Text(NO_MEMORY)
+        yield Text(standings.NO_MEMORY)
     for first in range(0, len(lines), TOGETHER):
         yield _table(lines[first : first + TOGETHER])
     now, later, beyond = _orders(lines, at_most)

@@ -10,6 +10,11 @@ from reconciler.domain.states import Reason, State
 
 Tracks = Mapping[tuple[State, Reason | None], int]
 
+NO_MEMORY = (
+    "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at, and no "
+    "earlier purchase is known."
+)
+
 _ORDER = tuple(State)
 
 
