@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.domain.backoff import LONGEST_POLL
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import SERVER_ERROR, Succeed
 from reconciler.testing.world import World
@@ -22,7 +23,7 @@ def test_a_running_task_is_asked_for_soon(make_world: Callable[..., World], ahea
     assert world.run(timedelta(minutes=1)).states == {(State.AWAITING, Reason.IN_FLIGHT): 2}
     world.clock.time -= ahead
     asked = len(world.kie.book.visits_of("record"))
-    world.run(timedelta(minutes=31))
+    world.run(LONGEST_POLL + timedelta(minutes=1))
     assert len(world.kie.book.visits_of("record")) > asked
 
 
