@@ -13,7 +13,7 @@ from reconciler.domain.actions import Write
 from reconciler.domain.model import Cell, Memory, Track, Written
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How
-from reconciler.ports import Change, Commit, Held, RowWrite
+from reconciler.ports import Change, Commit, Ending, Held, RowWrite
 
 INLINE = "DATA:image/png;base64," + "A" * 100_000
 LONG = "https://example.com/" + "x" * 5000
@@ -254,7 +254,7 @@ def test_our_own_write_is_known_by_its_time(
     held = leases.lease("a")
     written = Written(NEW, None, held.now, held.now)
     change = Change(replace(held.memory, written=written), NOWHERE)
-    assert leases.commit(held.lease, change, write_of(held.track, held.now)) is Commit.COMMITTED
+    assert leases.commit_all([Ending(held.lease, change, write_of(held.track, held.now))]) == [Commit.COMMITTED]
     again: Held = leases.peek("a")
     assert again.track is not None
     assert again.memory.written is not None
@@ -346,7 +346,7 @@ def test_after_our_own_write_the_stamp_is_remembered_as_the_row_has_it_then(app:
     leases = app.leases()
     held = leases.lease("a")
     change = Change(replace(held.memory, stamp="as it was"), NOWHERE)
-    assert leases.commit(held.lease, change, write_of(held.track, held.now)) is Commit.COMMITTED
+    assert leases.commit_all([Ending(held.lease, change, write_of(held.track, held.now))]) == [Commit.COMMITTED]
     again: Held = leases.peek("a")
     assert again.track is not None
     assert again.memory.stamp == again.track.stamp == "2026-11-01 12:00:00.000000|u"
@@ -361,5 +361,5 @@ def test_without_a_write_the_stamp_is_the_one_that_was_looked_at(app: Any) -> No
         app.sql("UPDATE tracks SET image_url = 'https://x/of-somebody.png', updated_at = '2026-11-01 12:00:00'")
         change = Change(replace(held.memory, stamp="as it was"), NOWHERE)
         write = write_of(replace(held.track, image=Cell(None)), held.now) if row else None
-        leases.commit(held.lease, change, replace(write, otherwise=change) if write else None)
+        leases.commit_all([Ending(held.lease, change, replace(write, otherwise=change) if write else None)])
         assert leases.peek("a").memory.stamp == "as it was"

@@ -15,7 +15,7 @@ from reconciler.domain.model import Purchase, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
-from reconciler.ports import Change, Commit, Held, RowWrite
+from reconciler.ports import Change, Commit, Ending, Held, RowWrite
 from tests.database.test_finder import Desk
 from tests.database.test_gate import Till, refused
 
@@ -92,7 +92,7 @@ def test_a_write_after_a_pause_saves_nothing_and_the_lease_holds(app: Any, desk:
     before = app.row(), where(app, "a", "*")
     app.gate().pause(paused=True)
     change = Change(replace(held.memory, listed=True), Standing(State.OK, None, None))
-    assert desk.leases.commit(held.lease, change, write_of(held)) is Commit.PAUSED
+    assert desk.leases.commit_all([Ending(held.lease, change, write_of(held))]) == [Commit.PAUSED]
     assert (app.row(), where(app, "a", "*")) == before
     assert app.sql("SELECT * FROM reconciler_attempt") == []
     assert desk.leases.lease("a") is None, "it is still ours"
@@ -112,7 +112,7 @@ def test_a_lost_lease_is_told_before_a_pause(app: Any, desk: Desk) -> None:
     assert held is not None
     app.gate().pause(paused=True)
     stale = replace(held.lease, generation=0)
-    assert desk.leases.commit(stale, Change(held.memory, PAUSED), write_of(held)) is Commit.LEASE_LOST
+    assert desk.leases.commit_all([Ending(stale, Change(held.memory, PAUSED), write_of(held))]) == [Commit.LEASE_LOST]
 
 
 def test_who_looked_during_a_pause_that_is_over_by_now_does_not_wait_for_its_end(app: Any, desk: Desk) -> None:
