@@ -10,7 +10,7 @@ from functools import cache
 from reconciler.database import without_driver  # noqa: F401 - before the others, who import peewee
 
 # isort: split
-from reconciler.database import migrations, postgres, sqlite
+from reconciler.database import migrations, postgres, row_counts, sqlite
 from reconciler.database.callbacks import Callbacks
 from reconciler.database.changed_policy import look_again_if_changed, would_look_again
 from reconciler.database.connection import BUSY_TIMEOUT_S, Connection, Now, TimeHeard, connect
@@ -121,6 +121,13 @@ class Reader:
     def history(self, track_id: str, limit: int) -> Sequence[Told]:
         with self.connection.reading():
             return self._history.of(track_id, limit)
+
+    def rows_by_status(self) -> Mapping[object, int]:
+        return row_counts.by_status(self.connection, self.app)
+
+    def nameless_rows(self) -> int:
+        """Those without a usable id."""
+        return row_counts.nameless(self.connection, self.app)
 
     def known_store(self) -> str | None:
         """Its marker's id; None before the first run that stored."""

@@ -5,8 +5,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from peewee import SQL, fn
-
 from reconciler.app.inside import looked_into
 from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning
 from reconciler.config import Settings
@@ -156,11 +154,7 @@ def _made_anew(settings: Settings, reader: Reader) -> str:
 
 def _nameless(settings: Settings, reader: Reader) -> Iterator[Line]:
     """No command can name them."""
-    app = reader.app
-    with reader.connection.reading():
-        query = app.table.select(fn.count(SQL("*"))).where(~app.dialect.usable_id(app.column("id")))
-        (rows,) = reader.connection.one(query)
-    if rows:
+    if rows := reader.nameless_rows():
         table = settings.database.table
         have = f"1 row of {table} has" if rows == 1 else f"{rows} rows of {table} have"
         said = f"{have} no usable id (NULL, empty, or neither a text nor a whole number)"
@@ -181,13 +175,10 @@ def _handed_over(settings: Settings, reader: Reader) -> Iterator[Line]:
 
 
 def _counts(settings: Settings, reader: Reader) -> str:
-    status = reader.app.column("status")
-    with reader.connection.reading():
-        query = reader.app.table.select(status, fn.count(SQL("*"))).group_by(status)
-        found: dict[object, int] = dict(reader.connection.rows(query))
     at_once = set(settings.database.statuses) - set(settings.database.excluded_statuses)
     parts = [
-        f"{count} {'NULL' if status is None else status}{_scope(status, at_once)}" for status, count in found.items()
+        f"{count} {'NULL' if status is None else status}{_scope(status, at_once)}"
+        for status, count in reader.rows_by_status().items()
     ]
     return ", ".join(sorted(parts)) or "the table is empty"
 
