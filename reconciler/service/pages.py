@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from reconciler.images.formats import Format
 from reconciler.ports import StoreError
 
 PIECE = 65536
@@ -14,8 +15,8 @@ PIECE = 65536
 _TEXT = "text/plain; charset=utf-8"
 _THUMBNAIL = re.compile(r"/thumbnails/([0-9a-f]{32})\.jpg")
 _HTML = "text/html; charset=utf-8"
-_PICTURES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
-_IMAGE = re.compile(r"/images/((?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)*([A-Za-z0-9_~-][A-Za-z0-9_~.-]*\.(jpg|png|webp)))")
+_PART = r"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
+_IMAGE = re.compile(rf"/images/((?:{_PART}/)*({_PART}\.({'|'.join(Format)})))")
 """Key, file name, extension. No part begins with a dot, so that nothing leads out of the store or to a hidden file."""
 _CALLBACKS = "/callback/"
 _CALLBACK = re.compile(_CALLBACKS + "([A-Za-z0-9_-]{32})")
@@ -145,7 +146,8 @@ def _thumbnail(thumbnail: Callable[[str], bytes | None], name: str) -> Page:
         data = thumbnail(name)
         if data is None:
             return _plain(404, "there is no such thumbnail")
-        return Answer(200, data, _PICTURES["jpg"], (("Cache-Control", "private, max-age=3600, immutable"), *_GUARDED))
+        headers = (("Cache-Control", "private, max-age=3600, immutable"), *_GUARDED)
+        return Answer(200, data, Format.JPEG.content_type, headers)
 
     return page
 
@@ -160,6 +162,6 @@ def _image(picture: Callable[[str], bytes | None], key: str, name: str, extensio
         if data is None:
             return _plain(404, "there is no such picture")
         known = {part.strip().removeprefix("W/") for part in environ.get("HTTP_IF_NONE_MATCH", "").split(",")}
-        return Answer(304 if known & {tag, "*"} else 200, data, _PICTURES[extension], headers)
+        return Answer(304 if known & {tag, "*"} else 200, data, Format(extension).content_type, headers)
 
     return page
