@@ -69,3 +69,8 @@ def sweeping(world: World, length: timedelta, wrap: Wrap = lambda _, port: port,
 def leased(world: World) -> list[str]:
     rows = world.sql("SELECT track_id FROM reconciler_memory WHERE lease_owner IS NOT NULL ORDER BY track_id")
     return [row["track_id"] for row in rows]
+
+
+def lose_leases(world: World) -> None:
+    """Somebody else takes the tracks over."""
+    world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")

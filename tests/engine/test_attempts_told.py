@@ -7,7 +7,7 @@ from reconciler.database import Told, Where, open_reader
 from reconciler.domain.policy import Target
 from reconciler.kie.simulated import SERVER_ERROR, Break, Fault, Succeed
 from reconciler.testing.world import World
-from tests.engine.conftest import SMALL, MakeWorld
+from tests.engine.conftest import SMALL, MakeWorld, lose_leases
 from tests.engine.test_paused import before_the_write, say
 from tests.engine.test_sweep import Around, each
 
@@ -100,7 +100,7 @@ def test_nothing_is_told_of_a_step_whose_lease_was_lost(make_world: MakeWorld) -
 
     def take_over(lease: Any, change: Any, row: Any = None) -> None:
         if change.tried:
-            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+            lose_leases(world)
 
     world.run(timedelta(seconds=1), wrap=Around("leases", "commit_all", each(take_over)))
     assert history(world) == []

@@ -23,7 +23,7 @@ from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
-from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
+from tests.engine.conftest import SMALL, MakeWorld, leased, lose_leases, slow_crew, sweeping
 from tests.engine.test_sweep import LOCKED, Around, Refusing, each
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -58,10 +58,7 @@ def test_two_tracks_that_name_one_task_are_served_by_one_question(make_world: Ma
 def test_a_step_whose_lease_was_taken_over_ends_quietly(make_world: MakeWorld) -> None:
     world = make_world(1)
 
-    def take_over(*_: Any) -> None:
-        world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
-
-    result = world.run(timedelta(seconds=1), wrap=Around("store", "keys", take_over))
+    result = world.run(timedelta(seconds=1), wrap=Around("store", "keys", lambda *_: lose_leases(world)))
     assert result.mistakes == 0
     assert result.writes == 0
     assert not world.kie.book.creations
@@ -120,7 +117,7 @@ def overtaking(world: World) -> Callable[[Sequence[Ending]], None]:
 
     def take_over(endings: Sequence[Ending]) -> None:
         if begins(endings):
-            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+            lose_leases(world)
 
     return take_over
 

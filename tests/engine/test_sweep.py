@@ -29,7 +29,7 @@ from reconciler.kie.simulated import (
 from reconciler.ports import Commit, DatabaseError, DatabaseLocked, Ending, Held, Lease, Step
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
-from tests.engine.conftest import SMALL, MakeWorld, leased, slow_crew, sweeping
+from tests.engine.conftest import SMALL, MakeWorld, leased, lose_leases, slow_crew, sweeping
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MOMENT = timedelta(milliseconds=10)
@@ -722,7 +722,7 @@ def test_a_lease_that_another_took_over_saves_nothing_and_writes_nothing(make_wo
 
     def take_over(lease: Lease, change: Any, row: Any = None) -> None:
         if row is not None:
-            world.sql("UPDATE reconciler_memory SET lease_owner = 'other', generation = generation + 1")
+            lose_leases(world)
 
     result = world.run(timedelta(seconds=5), wrap=Around("leases", "commit_all", each(take_over)))
     assert result.writes == 0

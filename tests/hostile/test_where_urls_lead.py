@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -16,7 +16,6 @@ from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.transport import Reply, Request, Transport
 from tests.hostile.spellings import FORBIDDEN_V4, FORBIDDEN_V6, around, disguised, hosts, tunnelled
 
-Resolve = Callable[..., None]
 START = "https://tempfile.aiquickdraw.com/start"
 
 

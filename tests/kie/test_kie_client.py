@@ -19,7 +19,7 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.models import MODELS
-from reconciler.kie.client import KieClient, Unobserved
+from reconciler.kie.client import KieClient
 from reconciler.ports import Order
 from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
 
@@ -219,11 +219,6 @@ def test_an_answer_is_capped() -> None:
     filler = " " * 1024 * 1024
     wire = Wire(Reply(200, {}, OK.body + filler.encode(), complete=True))
     assert isinstance(wire.client().create(ORDER), AnswerLost)
-
-
-def test_nobody_need_listen() -> None:
-    Unobserved().called("create", Call.OK, 0.1)
-    Unobserved().unexpected("state")
 
 
 def test_a_prompt_of_any_text_can_be_sent() -> None:

@@ -17,7 +17,8 @@ from tests.daemons import QUICK, small
 from tests.postgres import Bouncer, Server
 from tests.postgresql.installs import PostgresInstall, id_of, installed_on
 from tests.promises.later import pass_time
-from tests.promises.test_05_the_limits_hold import DAY, HOUR, SECOND, most
+from tests.promises.test_05_the_limits_hold import DAY, HOUR, SECOND
+from tests.promises.witnesses import most
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ slow, so that orders arrive late and answers later; runs are short, and die at r
 import random
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,6 @@ from reconciler.kie.simulated import (
     KEY_CAPPED,
     LOST,
     NO_CREDITS,
-    Book,
     Break,
     Fail,
     Fault,
@@ -37,6 +36,7 @@ from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.cli.conftest import PROGRAM, clean_environment, installed
 from tests.daemons import small
+from tests.promises.witnesses import most
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SMALL = {"width": 640, "height": 360}
@@ -64,16 +64,10 @@ def arrivals(world: World) -> list[datetime]:
     return sorted(creation.arrived_at for creation in world.kie.book.creations)
 
 
-def most(times: Sequence[datetime], length: timedelta) -> int:
-    """The most within any half-open span of this length."""
-    return max((sum(start <= time < start + length for time in times) for start in times), default=0)
-
-
-def test_the_judge_counts_as_the_book_does() -> None:
+def test_the_judge_counts_half_open_spans() -> None:
     noon = datetime(2026, 11, 22, 12).astimezone()
     assert most([noon, noon + SECOND, noon + 9 * SECOND, noon + 10 * SECOND], 10 * SECOND) == 3
     assert most([], SECOND) == 0
-    assert Book().most_in_window(SECOND) == 0
 
 
 # -- windows and budgets, however slow the way and whatever dies ---------------------------------------------------
@@ -100,7 +94,6 @@ def run_and_die(world: World, chance: random.Random, length: timedelta) -> None:
 def check(world: World) -> None:
     times, policy = arrivals(world), world.policy
     assert most(times, policy.purchase_window) <= policy.purchase_limit
-    assert world.kie.book.most_in_window(policy.purchase_window) <= policy.purchase_limit
     assert most(times, HOUR) <= policy.per_hour
     assert most(times, DAY) <= policy.per_day
     for prompt, bought in Counter(purchase.prompt for purchase in world.kie.book.purchases).items():

@@ -30,6 +30,7 @@ from tests.daemons import eventually
 from tests.fleet import Fleet, add_stuck, fleet, shared_install
 from tests.postgres import Bouncer, Server, bouncer, postgres
 from tests.postgresql.installs import PostgresInstall
+from tests.promises.witnesses import most
 
 __all__ = ["bouncer", "postgres"]
 
@@ -85,11 +86,6 @@ def stand(install: PostgresInstall) -> dict[tuple[str, str | None], int]:
 
 
 # -- the judge ---------------------------------------------------------------------------------------------------------
-
-
-def most(times: Sequence[datetime], length: timedelta) -> int:
-    """The most within any half-open span of this length, by brute force."""
-    return max((sum(start <= time < start + length for time in times) for start in times), default=0)
 
 
 def arrivals(install: PostgresInstall) -> list[datetime]:

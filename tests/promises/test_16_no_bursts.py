@@ -12,6 +12,7 @@ from reconciler.kie.simulated import Fail, Operation, Rule, Stall, Succeed, page
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.living import CREDITS, living, watch
+from tests.promises.witnesses import most
 
 pytestmark = pytest.mark.slow
 
@@ -128,8 +129,3 @@ def test_a_restart_opens_no_window_and_no_budget_anew(small_world: MakeWorld) ->
         with living(world, audit_interval=None) as daemon:
             daemon.live(2 * MINUTE)
     assert len(world.kie.book.creations) == 12
-
-
-def most(times: list[datetime], length: timedelta) -> int:
-    """The most of them within any window."""
-    return max(sum(begin <= time < begin + length for time in times) for begin in times)

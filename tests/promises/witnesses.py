@@ -1,7 +1,7 @@
 """Those who look on: the app's rows and Kie's book are compared with what was promised, whatever happened between."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -168,3 +168,8 @@ class MoneyWitness:
             return True
         repeats = any(i.prompt == creation.prompt and i.repeat_of for i in self._intents.values())
         return repeats and age >= policy.hold_unknown
+
+
+def most(times: Sequence[datetime], length: timedelta) -> int:
+    """The most within any half-open span of this length, by brute force."""
+    return max((sum(start <= time < start + length for time in times) for start in times), default=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -96,11 +96,6 @@ class Book:
 
     def visits_of(self, operation: str, task_id: str | None = None) -> Sequence[Visit]:
         return tuple(each for each in self._visits if each.operation == operation and task_id in (None, each.task_id))
-
-    def most_in_window(self, window: timedelta) -> int:
-        """The most creations, refused ones included, that arrived within any half-open window of this length."""
-        times = [each.arrived_at for each in self._creations]
-        return max((sum(start <= time < start + window for time in times) for start in times), default=0)
 
     @property
     def credits_spent(self) -> float:
