@@ -32,8 +32,11 @@ import httpcore
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # its command line takes as long to import as itself
 import httpx  # noqa: E402
 
+from reconciler import __version__  # noqa: E402
+
 logging.getLogger("httpcore").setLevel(logging.WARNING)  # it logs headers, and signed URLs in them are secrets
 
+USER_AGENT = f"reconciler/{__version__}"
 _KEEPALIVE_S = 5.0
 """Short, since a pooled connection that the server is about to close loses the answer to a purchase."""
 READ_AT_ONCE = 256 * 1024
@@ -108,7 +111,7 @@ class Transport:
     def __init__(
         self,
         *,
-        user_agent: str,
+        user_agent: str = USER_AGENT,
         vet: Vet | None = None,
         clock: Callable[[], datetime],
         max_connections: int = 32,

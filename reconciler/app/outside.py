@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from reconciler import __version__
 from reconciler.app.clock import ServerClock
 from reconciler.app.inside import AuthoritiesUnfit, utc_now
 from reconciler.config import Settings, policy_of
@@ -56,7 +55,7 @@ def provider(settings: Settings) -> Iterator[Provider]:
     """Raises AuthoritiesUnfit."""
     policy, clock = policy_of(settings), ServerClock()
     try:
-        api = Transport(user_agent=f"reconciler/{__version__}", clock=clock)
+        api = Transport(clock=clock)
         files = vetted_transport(policy, clock)
     except NoAuthorities as error:
         raise AuthoritiesUnfit(str(error)) from error
@@ -80,7 +79,7 @@ class Served:
 def served(settings: Settings, key: str) -> Served:
     """Asked without vetting the address: `public_url` is the operator's own."""
     try:
-        transport = Transport(user_agent=f"reconciler/{__version__}", clock=utc_now)
+        transport = Transport(clock=utc_now)
     except NoAuthorities as error:
         return Served(None, b"", str(error), asked=False)
     request = Request("GET", policy_of(settings).url_of(key), {})

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from reconciler import __version__
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
 from reconciler.domain.policy import Policy
 from reconciler.images.addresses import vetting
@@ -22,7 +21,7 @@ _STEPS = (64 * 1024, 512 * 1024)
 
 def vetted_transport(policy: Policy, clock: Callable[[], datetime]) -> Transport:
     """What pictures are got through: it connects to public addresses only, and to loopback for `insecure_hosts`."""
-    return Transport(user_agent=f"reconciler/{__version__}", vet=vetting(policy.insecure_hosts), clock=clock)
+    return Transport(vet=vetting(policy.insecure_hosts), clock=clock)
 
 
 class WebPictures:

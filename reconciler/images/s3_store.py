@@ -18,7 +18,6 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store as Client
 
-from reconciler import __version__
 from reconciler.domain.keys import is_of
 from reconciler.images import marker
 from reconciler.images.disk import FileMissing
@@ -28,6 +27,7 @@ from reconciler.images.proof import LARGE, Proof
 from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Failure, Operation, Outcome
 from reconciler.ports import Prepared, StoreError
+from reconciler.transport import USER_AGENT
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -252,7 +252,7 @@ def _client(access: Access) -> Client:
             "timeout": access.request_timeout,
             "connect_timeout": access.request_timeout / 2,
             "root_certificate": authorities(),
-            "user_agent": f"reconciler/{__version__}",
+            "user_agent": USER_AGENT,
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
     )

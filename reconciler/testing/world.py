@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from reconciler import __version__
 from reconciler.database import Database, Reader, Where, open_database, open_reader
 from reconciler.domain.model import Callback
 from reconciler.domain.policy import Policy
@@ -221,7 +220,7 @@ class World:
 
         def transport(**extra: Any) -> Transport:
             handler = handler_for(self.kie)
-            return Transport(user_agent=f"reconciler/{__version__}", clock=self.clock, handler=handler, **extra)
+            return Transport(clock=self.clock, handler=handler, **extra)
 
         base_url, suno_key = "https://api.kie.ai", self.suno_api_key
         kie = around("kie", KieClient(transport(), base_url=base_url, api_key=API_KEY, suno_api_key=suno_key))

@@ -102,7 +102,7 @@ def test_a_write_after_a_pause_saves_nothing_and_the_lease_holds(app: Any, desk:
     assert again is not None
     assert again.memory.paused
     app.gate().pause(paused=False)
-    assert desk.leases.commit(again.lease, change, write_of(again)) is Commit.COMMITTED
+    assert desk.leases.commit_all([Ending(again.lease, change, write_of(again))]) == [Commit.COMMITTED]
     assert app.row()["image_url"] == "https://covers.example/new.jpg"
 
 

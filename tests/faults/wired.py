@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from reconciler import __version__
 from reconciler.database import Database
 from reconciler.domain.findings import Finding
 from reconciler.domain.policy import Policy, Target
@@ -69,7 +68,7 @@ class Wired(World):
                 self._transports.pop().close()
 
     def parts(self, database: Database, around: Wrap = lambda _, port: port) -> Parts:
-        api = Transport(user_agent=f"reconciler/{__version__}", clock=self.clock)
+        api = Transport(clock=self.clock)
         files = vetted_transport(self.policy, self.clock)
         self._transports += [api, files]
         there = f"http://{self.kie_network.host}:{self.kie_network.port}"
