@@ -102,8 +102,9 @@ def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
 
 
 def is_undone(track: Track, memory: Memory, policy: Policy) -> bool:
-    """Our last write stood when the row was last looked at, and stands no more."""
-    if memory.written is None:
+    """The picture that we wrote last stood when the row was last looked at, and stands no more. What the app showed where
+    we wrote no more than a resolution is the app's to change."""
+    if memory.written is None or memory.written.key is None:
         return False
     ours = _picture_at(memory.written.url, policy)
     return _picture_at(memory.seen or "", policy) == ours != _picture_at(track.image.identity, policy)

@@ -219,7 +219,7 @@ def result_urls(value: object) -> tuple[str, ...]:
 
 
 def urls_at_once(value: object) -> tuple[str, ...]:
-    """The same in an answer to a creation, where a plain `url` may lead anywhere."""
+    """The same in an answer to a creation, where a plain `url` may lead anywhere, unless it is part of a result."""
     return _usable(_urls_in(value, _AT_ONCE_KEYS, _MAX_NESTING, named=True))
 
 
@@ -232,7 +232,8 @@ def _urls_in(value: object, keys: Set[str], nesting: int, *, named: bool) -> Ite
             yield from _urls_in(each, keys, nesting - 1, named=named)
     elif isinstance(value, dict) and nesting:
         for key, each in value.items():
-            yield from _urls_in(each, keys, nesting - 1, named=key in keys)
+            is_result = key in keys
+            yield from _urls_in(each, _RESULT_KEYS if is_result else keys, nesting - 1, named=is_result)
 
 
 def _usable(found: Iterable[object]) -> tuple[str, ...]:

@@ -283,6 +283,8 @@ def test_an_unknown_code_that_may_be_a_success_leaves_all_open(code: int) -> Non
         ({"response": {"imageUrl": URL}}, Accepted(None, (URL,))),
         ({"imageUrl": URL}, Accepted(None, (URL,))),
         ({"resultUrls": [URL, SECOND]}, Accepted(None, (URL, SECOND))),
+        ({"resultUrls": [{"url": URL}, {"image_url": SECOND}]}, Accepted(None, (URL, SECOND))),
+        ({"resultObject": {"url": URL}}, Accepted(None, (URL,))),
         ({"taskId": TASK, "response": {"resultUrls": [URL]}}, Accepted(TASK, (URL,))),
         ({"task_id": TASK}, Accepted(TASK)),
         ({"taskId": "task_bytedance_1765"}, Accepted("task_bytedance_1765")),
