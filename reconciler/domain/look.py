@@ -102,8 +102,8 @@ def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
 
 
 def is_undone(track: Track, memory: Memory, policy: Policy) -> bool:
-    """The picture that we wrote last stood when the row was last looked at, and stands no more. What the app showed where
-    we wrote no more than a resolution is the app's to change."""
+    """The picture that we wrote last stood when the row was last looked at, and stands no more. One of the app's, of
+    which we wrote no more than the resolution, is its to change."""
     if memory.written is None or memory.written.key is None:
         return False
     ours = _picture_at(memory.written.url, policy)

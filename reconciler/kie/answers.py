@@ -3,7 +3,7 @@
 The body leads, not the status; the state decides, not the URL; what is not known is said to be so and counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -72,10 +72,10 @@ class Raw:
     def envelope(self) -> wire.Envelope | None:
         return wire.Envelope.read(wire.loads(self.body)) if self.complete else None
 
-    def named_task(self) -> str | None:
-        """The id in a success that lacks only the envelope's code."""
+    def uncoded_data(self) -> object:
+        """The data of a success that lacks only the envelope's code."""
         body = wire.loads(self.body) if self.complete and 200 <= self.status < 300 else None
-        return wire.task_id(body.get("data")) if isinstance(body, dict) else None
+        return body.get("data") if isinstance(body, dict) else None
 
     def text(self) -> str:
         return wire.said(f"HTTP {self.status}: {self.body[:2000].decode('utf-8', 'replace')}")
@@ -114,7 +114,7 @@ def creation(raw: Raw) -> Heard[Creation]:
 
 
 def _unreadable_creation(raw: Raw) -> Heard[Creation]:
-    task_id = raw.named_task()
+    task_id = wire.task_id(raw.uncoded_data())
     if task_id is not None:
         return Heard(Accepted(task_id), odd=Odd.SHAPE)
     if _unsure(raw.status):
@@ -147,13 +147,21 @@ def task(raw: Raw, asked: str = "") -> Heard[TaskAnswer]:
     Without a record an edge's error is never believed: not that a task has failed, nor that there is none.
     """
     envelope = raw.envelope()
-    if envelope is not None:
-        record = wire.Record.read(envelope.data)
-        if record is not None:
-            return _of_another(record, asked, raw) or _judged(record)
-        if envelope.code in _FAILED_CODES and not _unsure(raw.status):
-            return Heard(Failed(refusals.by_words(envelope.msg), _told(envelope)))
+    record = wire.Record.read(_data_of(raw, envelope))
+    if record is not None:
+        return _of_another(record, asked, raw) or _counted(_judged(record), envelope)
+    if envelope is not None and envelope.code in _FAILED_CODES and not _unsure(raw.status):
+        return Heard(Failed(refusals.by_words(envelope.msg), _told(envelope)))
     return _absent(raw, envelope) or _troubled(raw, envelope)
+
+
+def _data_of(raw: Raw, envelope: wire.Envelope | None) -> object:
+    return raw.uncoded_data() if envelope is None else envelope.data
+
+
+def _counted(heard: Heard[A_co], envelope: wire.Envelope | None) -> Heard[A_co]:
+    """That there was no envelope to read is odd, too."""
+    return replace(heard, odd=heard.odd or Odd.SHAPE) if envelope is None else heard
 
 
 def _of_another(record: wire.Record | wire.SunoRecord, asked: str, raw: Raw) -> Heard[Trouble] | None:
@@ -181,9 +189,9 @@ def _judged(record: wire.Record) -> Heard[TaskAnswer]:
 def song(raw: Raw, asked: str = "") -> Heard[SongAnswer]:
     """As with an image task, a record that names another one answers another question."""
     envelope = raw.envelope()
-    record = wire.SunoRecord.read(envelope.data) if envelope is not None else None
+    record = wire.SunoRecord.read(_data_of(raw, envelope))
     if record is not None:
-        return _of_another(record, asked, raw) or _heard_song(record)
+        return _of_another(record, asked, raw) or _counted(_heard_song(record), envelope)
     return _absent(raw, envelope) or _troubled(raw, envelope)
 
 

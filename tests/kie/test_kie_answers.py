@@ -477,6 +477,20 @@ def test_a_record_of_another_task_answers_nothing() -> None:
     assert answers.task(record(taskId=None, resultJson=[URL]), "asked").answer == Succeeded((URL,), CREATED)
 
 
+@pytest.mark.parametrize("code", [{}, {"code": None}, {"code": "OK"}])
+def test_a_record_is_read_without_a_readable_code_where_the_answer_is_a_success(code: dict[str, object]) -> None:
+    done = code | {"data": {"taskId": TASK, "state": "success", "resultJson": [URL]}}
+    assert answers.task(raw(done), TASK) == Heard(Succeeded((URL,)), odd=Odd.SHAPE)
+    strange = code | {"data": {"state": "strange"}}
+    assert answers.task(raw(strange)) == Heard(Running(), odd=Odd.STATE)
+    made = code | {"data": {"status": "SUCCESS", "response": {"sunoData": [{"imageUrl": URL}]}}}
+    assert answers.song(raw(made)) == Heard(SongFinal((URL,)), odd=Odd.SHAPE)
+    for told in (raw(done, 404), raw(done, 502), raw(done, complete=False), raw(code), raw(code | {"data": None})):
+        assert isinstance(answers.task(told, TASK).answer, Trouble)
+    assert isinstance(answers.song(raw(made, 500)).answer, Trouble)
+    assert isinstance(answers.task(raw(done), "another").answer, Trouble)
+
+
 @pytest.mark.parametrize("word", ["running", "processing", "pending", "queued", "SUCCESS", "failed", ""])
 def test_an_unknown_state_is_running_and_counted(word: str) -> None:
     assert answers.task(record(state=word, resultJson={"resultUrls": [URL]})) == Heard(Running(CREATED), odd=Odd.STATE)
