@@ -147,8 +147,11 @@ class SqlOverview:
                 if group.row.is_new and state is State.SETTLING:
                     sums.unseen_settling += left
         for first in range(0, len(unsettled), LOOKED_AT):
-            for held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).values():
-                self._judge(held, gate, sums)
+            for track_id, held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).items():
+                if isinstance(held, Held):
+                    self._judge(held, gate, sums)
+                else:  # its memory cannot be read: it counts where it stood
+                    sums.add(*self._stands(unsettled[track_id], gate), 1, now, None)
         return len(unsettled)
 
     def _elsewhere(
@@ -197,9 +200,7 @@ class SqlOverview:
             return newcomer(flawed=bool(row.flawed), settles=bool(row.settles), has_picture=has_picture)
         return Stood(row.state, row.reason, row.wants, bool(row.repeats)).stands(gate, self.policy)
 
-    def _judge(self, held: Held | Exception, gate: GateView, sums: _Sums) -> None:
-        if isinstance(held, Exception):
-            raise held
+    def _judge(self, held: Held, gate: GateView, sums: _Sums) -> None:
         if held.track is None:
             return
         case = noticed(held.track, held.memory, self.policy, held.now)

@@ -210,6 +210,16 @@ def test_beyond_what_is_judged_anew_tracks_count_as_they_last_stood(
     assert shown[State.MISSING, Reason.BUDGET] == 4 - judged
 
 
+def test_a_track_whose_memory_cannot_be_read_counts_as_it_last_stood(make_world: MakeWorld) -> None:
+    world = make_world(per_day=0)
+    for number in range(3):
+        world.add(f"t{number}", age=2 * DAY)
+    world.run(MINUTE)
+    world.sql("UPDATE tracks SET image_url = ?", f"{CDN}/a.jpg")
+    world.sql("UPDATE reconciler_memory SET doc = '{bad' WHERE track_id = 't1'")
+    assert world.overview().tracks == {(State.UNVERIFIED, None): 2, (State.MISSING, Reason.BUDGET): 1}
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 50])
 def test_rows_that_are_read_in_stretches_are_all_counted_once(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, rows: int
