@@ -206,8 +206,7 @@ def open_database(
     try:
         app = probe(connection, where.table, where.columns, revives=policy.restore_archived)
         if works:
-            written = ("image_url", "resolution", "updated_at", *["status"] * policy.restore_archived)
-            refuse_missing_rights(connection, app, written)
+            refuse_missing_rights(connection, app, revives=policy.restore_archived)
         migrations.migrate(connection)
         if works:
             look_again_if_changed(connection, policy)

@@ -14,7 +14,7 @@ from reconciler.database.errors import DatabaseDenied, RowRefused, SchemaError
 from reconciler.database.history import History
 from reconciler.database.hosts import count_lost
 from reconciler.database.memories import Halts, Memories, callbacks_in, halts_in
-from reconciler.database.schema import AppTable
+from reconciler.database.schema import AppTable, refuse_missing_rights
 from reconciler.database.statements import Answer, Question, Several, Slot, slots
 from reconciler.database.tables import ANEW, Remembered
 from reconciler.domain.altered import altered
@@ -211,17 +211,30 @@ class SqlLeases(Peek):
             return self._commit(endings)
         except DatabaseError as error:
             # What the database refuses of one is not to cost the others theirs; other failures are everybody's.
-            if type(error) not in OF_ONE_ROW:
-                return self._apart(endings, error)
+            of_all = self._of_all(error)
+            if of_all is not None:
+                return self._apart(endings, of_all)
             if len(endings) > 1:
                 return [outcome for ending in endings for outcome in self.commit_all([ending])]
             lease, row = endings[0].lease, endings[0].row
             return [error] if row is None else self._unwritten(lease, _refused(row.otherwise, error))
 
+    def _of_all(self, error: DatabaseError) -> DatabaseError | None:
+        """What to tell everybody, unless the error is of one row: a trigger lacks rights too."""
+        if type(error) not in OF_ONE_ROW:
+            return error
+        if isinstance(error, DatabaseDenied):
+            try:
+                refuse_missing_rights(self.connection, self.tracks.app, revives=self.policy.restore_archived)
+            except DatabaseError as missing:
+                return missing
+        return None
+
     def _apart(self, endings: Sequence[Ending], error: DatabaseError) -> Sequence[Commit | Lease | DatabaseError]:
-        """Who locks the app's table keeps only those waiting who write there."""
+        """Who locks the app's table, or takes the right to it, stops only those who write there."""
         others = [ending for ending in endings if ending.row is None]
-        is_of_table = isinstance(error, DatabaseLocked) and self.connection.dialect.locks_rows
+        is_locked = isinstance(error, DatabaseLocked) and self.connection.dialect.locks_rows
+        is_of_table = is_locked or isinstance(error, DatabaseDenied)
         if not is_of_table or len(others) == len(endings):
             return [error] * len(endings)
         saved = iter(self.commit_all(others))

@@ -157,8 +157,9 @@ def probe(
     return AppTable(connection.dialect, name, home, names, types, connection.dialect.key(types["id"]), unique, unused)
 
 
-def refuse_missing_rights(connection: Connection, app: AppTable, written: Sequence[str]) -> None:
-    """For those who are to write. DatabaseDenied tells all that is missing; `written` are fields."""
+def refuse_missing_rights(connection: Connection, app: AppTable, *, revives: bool) -> None:
+    """For those who are to write. DatabaseDenied tells all that is missing."""
+    written = ("image_url", "resolution", "updated_at", *["status"] * revives)
     columns = [app.names[field] for field in written if app.has(field)]
     with connection.reading():
         lacking = connection.dialect.lacking(connection.db, app.schema, app.name, list(app.names.values()), columns)

@@ -1,6 +1,7 @@
 """A guest with few rights: what is missing is told with the statement that helps, and nobody else sees our tables."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,11 +17,12 @@ from reconciler.database.connection import connect
 from reconciler.database.handing import Handing
 from reconciler.database.schema import probe, refuse_missing_rights
 from reconciler.database.tables import OWN
-from reconciler.ports import Commit
+from reconciler.ports import Change, Commit, Ending
 from tests.postgres import SUPERUSER, Bouncer, Server, binaries
 from tests.postgresql.guest import (
     APP_SCHEMA,
     PASSWORD,
+    STUCK,
     TRACK,
     URL,
     Home,
@@ -40,6 +42,7 @@ __all__ = ["home"]
 
 pytestmark = pytest.mark.slow
 
+OTHER, THIRD = TRACK.replace("1", "2"), TRACK.replace("1", "3")
 README_PASSWORD = "choose-a-long-one"
 SUPABASE = """
 CREATE ROLE anon NOLOGIN; CREATE ROLE authenticated NOLOGIN; CREATE ROLE service_role NOLOGIN BYPASSRLS;
@@ -315,7 +318,42 @@ def test_no_work_begins_without_a_right(home: Home, taken: str) -> None:
     home.sql(f"REVOKE {taken} FROM {role}")
     connection = connect(home.url(role), None)
     with closing(connection), pytest.raises(DatabaseDenied, match="reconciler check"):
-        refuse_missing_rights(connection, probe(connection, "tracks"), ("image_url", "resolution", "updated_at"))
+        refuse_missing_rights(connection, probe(connection, "tracks"), revives=False)
+
+
+def test_a_right_that_is_lost_during_the_work_is_told_and_costs_no_track_anything(home: Home) -> None:
+    role = home.guest()
+    home.put()
+    home.put(OTHER)
+    home.put(THIRD)
+    with closing(home.database(role)) as database:
+        saved, *written = (held_by(database, each) for each in (TRACK, OTHER, THIRD))
+        endings = [ending(each) for each in written]
+        home.sql(f"REVOKE UPDATE (resolution) ON tracks FROM {role}")
+        outcomes = database.leases.commit_all([Ending(saved.lease, Change(saved.memory, STUCK)), *endings])
+        assert outcomes[0] is Commit.COMMITTED
+        for outcome in outcomes[1:]:
+            assert isinstance(outcome, DatabaseDenied)
+            assert re.search('may not update "resolution" of "public"."tracks".*reconciler check', str(outcome))
+        with pytest.raises(DatabaseDenied):
+            home.database(role)
+        home.sql(f"GRANT UPDATE (resolution) ON tracks TO {role}")
+        assert database.leases.commit_all(endings) == [Commit.COMMITTED] * 2, "the leases held"
+    assert home.sql("SELECT came FROM reconciler.reconciler_attempt") == []
+
+
+def test_a_right_that_a_trigger_lacks_is_of_its_row_alone(home: Home) -> None:
+    role = home.guest()
+    home.put()
+    home.put(OTHER)
+    home.sql(
+        "CREATE TABLE noted (id uuid); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO noted VALUES (NEW.id); RETURN NEW; END $$; CREATE TRIGGER note BEFORE UPDATE ON tracks "
+        f"FOR EACH ROW WHEN (NEW.id = '{OTHER}') EXECUTE FUNCTION note()"
+    )
+    with closing(home.database(role)) as database:
+        endings = [ending(held_by(database, each)) for each in (TRACK, OTHER)]
+        assert database.leases.commit_all(endings) == [Commit.COMMITTED, Commit.REFUSED]
 
 
 def test_who_may_not_write_pictures_any_more_can_still_be_paused(home: Home) -> None:
