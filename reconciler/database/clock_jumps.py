@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from peewee import Case, Value
+
 from reconciler.database import codec
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection
@@ -24,9 +26,8 @@ class ClockJumps:
 
     def __init__(self, connection: Connection, policy: Policy, memories: Memories) -> None:
         self.connection, self.policy, self.memories = connection, policy, memories
-        beyond = (Bought.at > Slot("now")) | (Bought.over_at > Slot("latest"))
-        bought_ahead = (Bought.over_at > Slot("now")) & beyond
-        bought = Bought.select(*codec.PURCHASE_COLUMNS).where(bought_ahead)
+        bought_ahead = _bought_ahead(Slot("now"), Slot("latest"))
+        bought = Bought.select(*codec.PURCHASE_COLUMNS).where(bought_ahead).order_by(Bought.token)
         closed = Closed.select(*_CLOSURE).where(Closed.at > Slot("now"))
         too_long = Remembered.lease_until > Slot("far")
         this = (Closed.name == Slot("name")) & (Closed.shape == Slot("shape"))
@@ -40,7 +41,7 @@ class ClockJumps:
         )
         ahead = (each.limit(1) for each in first)
         self._ahead = connection.statement(GateRow.select(*_GATE, *ahead), *_GATE, None, None, None)
-        self._bought = connection.statement(bought, *codec.PURCHASE_COLUMNS)
+        self._bought = connection.statement(connection.dialect.locked(bought), *codec.PURCHASE_COLUMNS)
         self._closed = connection.statement(closed, *_CLOSURE)
         self._shift = connection.statement(Closed.update(shifted).where(this))
         self._save_gate = connection.statement(GateRow.update(gate))
@@ -55,8 +56,12 @@ class ClockJumps:
         return bool(bought or closed or leased) or self._gate_ahead(gate, now) is not None
 
     def mend(self, answer: Answer, now: datetime) -> None:
-        """Set it right, where something was found: tracks first, as whoever works them locks them."""
-        change(self.connection, Remembered.lease_until > self._far(now), {Remembered.lease_until: now})
+        """Set it right, where something was found: tracks first, as whoever works them locks them, and saves what was
+        learned of their orders."""
+        too_long = Remembered.lease_until > self._far(now)
+        ordered = Remembered.track_id.in_(Bought.select(Bought.track_id).where(_bought_ahead(**self._beyond(now))))
+        until = Case(None, [(too_long, Value(now, Remembered.lease_until.db_value))], Remembered.lease_until)
+        change(self.connection, too_long | ordered, {Remembered.lease_until: until})
         bought, closed = self.connection.ask(self._bought.given(**self._beyond(now)), self._closed.given(now=now))
         asked = [self.memories.purchase_saved(_purchase(codec.purchase(row), self.policy, now)) for row in bought.rows]
         for name, shape, at, until in closed.rows:
@@ -79,6 +84,10 @@ class ClockJumps:
         before = balance_at, codec.load_breaker(doc)
         after = min(balance_at, now) if balance_at else None, _breaker(before[1], self.policy, now)
         return None if before == after else after
+
+
+def _bought_ahead(now: Any, latest: Any) -> Any:
+    return (Bought.over_at > now) & ((Bought.at > now) | (Bought.over_at > latest))
 
 
 def _purchase(purchase: Purchase, policy: Policy, now: datetime) -> Purchase:

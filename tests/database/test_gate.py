@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.database.callbacks import Callbacks
+from reconciler.database.datetimes import own
 from reconciler.database.gate import SqlGate
 from reconciler.database.leases import SqlLeases
 from reconciler.domain.actions import Buy
@@ -482,6 +483,18 @@ def test_a_clock_set_back_neither_blocks_nor_empties_the_window(app: Any) -> Non
     assert isinstance(till.order("c"), NotNow)
     app.clock.on(seconds=56)
     till.bought("c")
+
+
+def test_a_lease_of_before_the_clock_was_set_back_ends_and_one_of_since_is_kept(app: Any, till: Till) -> None:
+    app.clock.on(days=1)
+    till.gate.balance(1000, app.clock())
+    till.lease("a")
+    till.bought("b")
+    app.clock.on(days=-1)
+    held = till.lease("b")
+    till.gate.view()
+    leased = app.sql("SELECT track_id, lease_until FROM reconciler_memory ORDER BY track_id")
+    assert leased == [("a", own(app.clock())), ("b", own(held.lease.until))]
 
 
 def test_closures_and_pauses_keep_their_length(app: Any, till: Till) -> None:

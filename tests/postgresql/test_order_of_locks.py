@@ -21,6 +21,12 @@ REMEMBERED = """
         (track_id, state, reason, held, lease_until, repeats, first_seen, ignored, generation, doc)
     VALUES (%s, 'missing', 'host_suspect', 'paused', now() + interval '1 year', FALSE, now(), FALSE, 1, '{}')
 """
+BOUGHT = """
+    INSERT INTO reconciler.reconciler_purchase (token, track_id, model, shape, prompt, price, at, send_before, deadline,
+        outcome, sent, urls, detail, verdict, over_at)
+    SELECT 'of ' || %s, %s, 'm', 's', 'p', 5, ahead, ahead, ahead, 'unknown', TRUE, '[]', '', 'pending', ahead
+    FROM (VALUES (now() + interval '1 day')) AS later (ahead)
+"""
 DEEDS: dict[str, Callable[[Database], object]] = {
     "pause": lambda database: database.gate.pause(paused=True),
     "resume": lambda database: database.gate.pause(paused=False),
@@ -69,6 +75,26 @@ def test_nor_for_who_works_one_that_is_to_be_paused_since(postgres: Server, name
         lock(other, "z")
         other.commit()
         doing.result()
+
+
+@pytest.mark.parametrize("leased", ["z", "nobody"])
+def test_nor_is_what_that_one_learns_of_an_order_undone_as_the_clock_is_set_back(
+    postgres: Server, name: str, leased: str
+) -> None:
+    postgres.sql(name, "UPDATE reconciler.reconciler_memory SET lease_until = NULL WHERE track_id <> %s", leased)
+    postgres.sql(name, BOUGHT, "a", "a")
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(postgres.url(name)) as worker:
+        lock(worker, "a")
+        worker.execute("UPDATE reconciler.reconciler_purchase SET outcome = 'accepted', task_id = 'paid'")
+        doing = thread.submit(done, Where(postgres.url(name)), DEEDS["a clock that was set back"])
+        eventually(lambda: doing.done() or waits(postgres, name))
+        lock(worker, "z")
+        worker.commit()
+        doing.result()
+    told = "SELECT outcome, task_id, at <= now() FROM reconciler.reconciler_purchase"
+    assert postgres.sql(name, told) == [("accepted", "paid", True)]
+    far = "SELECT 1 FROM reconciler.reconciler_memory WHERE lease_until > now()"
+    assert postgres.sql(name, far) == []
 
 
 def test_a_pause_holds_though_the_rest_of_it_has_to_wait_too_long(postgres: Server, name: str) -> None:
