@@ -15,7 +15,7 @@ from reconciler.app.kept_open import KeptOpen
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status
 from reconciler.app.sweeping import Ears, Haste, Sweeping
-from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, DatabaseError
+from reconciler.database import AUDIT_BEGAN, AUDIT_REACHED, Database, DatabaseError, Reader
 from reconciler.database.datetimes import own, parse
 from reconciler.engine.audit import pass_at, rows_due, tick_of
 from reconciler.engine.events import Result
@@ -48,8 +48,8 @@ class Jobs:
         self._settings, self._policy, self._metrics = outside.settings, outside.policy, ears.metrics
         self._clock = outside.clock
         place = partial(file_of, self._settings)
-        self._working = KeptOpen(lambda: opened(self._settings, self._clock.heard), place)
-        self._looking = KeptOpen(lambda: looked_into(self._settings), place)
+        self._working = KeptOpen(lambda: opened(self._settings, self._clock.heard), place, Database.is_as_found)
+        self._looking = KeptOpen(lambda: looked_into(self._settings), place, Reader.is_as_found)
         self._sweeping = Sweeping(outside, ears, vitals)
         self._calm = Haste(AUDITORS, HostPace(PER_HOST))
         self._trigger = Trigger.STARTUP

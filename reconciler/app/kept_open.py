@@ -8,15 +8,22 @@ T = TypeVar("T")
 
 
 class KeptOpen(Generic[T]):
-    """Opened when first wanted, and anew after it was dropped or `place` tells of another one. For one thread."""
+    """Opened when first wanted, and anew after it was dropped, `place` tells of another one, or it `fits` no more. For
+    one thread."""
 
-    def __init__(self, opening: Callable[[], AbstractContextManager[T]], place: Callable[[], object]) -> None:
-        self._opening, self._stack, self._place = opening, ExitStack(), place
+    def __init__(
+        self,
+        opening: Callable[[], AbstractContextManager[T]],
+        place: Callable[[], object],
+        fits: Callable[[T], bool] = lambda _: True,
+    ) -> None:
+        self._opening, self._stack, self._place, self._fits = opening, ExitStack(), place, fits
         self._values: list[tuple[object, T]] = []
 
     def get(self) -> T:
+        """Raises what opening it does, or looking whether it fits."""
         place = self._place()
-        if self._values and self._values[0][0] != place:
+        if any(opened != place or not self._fits(value) for opened, value in self._values):
             self.drop()
         if not self._values:
             self._values.append((place, self._stack.enter_context(self._opening())))

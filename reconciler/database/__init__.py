@@ -133,6 +133,10 @@ class Reader:
         """Its marker's id; None before the first run that stored."""
         return Notes(self.connection).get(MARKER)
 
+    def is_as_found(self) -> bool:
+        """The app's table is what it was when this was opened: else it is to be opened anew."""
+        return self.app.form.is_kept()
+
     def close(self) -> None:
         self.connection.close()
 
@@ -154,6 +158,10 @@ class Database:
 
     def prune(self, may_go_on: Callable[[], bool] = lambda: True) -> Pruned:
         return prune(self.connection, self.app, may_go_on)
+
+    def is_as_found(self) -> bool:
+        """See Reader."""
+        return self.app.form.is_kept()
 
     def close(self) -> None:
         self.connection.close()

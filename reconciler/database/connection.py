@@ -70,6 +70,12 @@ class Connection:
         with self.snapshot() as now:
             return now, self.ask(*asked(now), last=True)
 
+    def ask_alone(self, *questions: Question) -> list[Answer]:
+        """Questions that want no rows of the app's, and that nothing follows: in one message where there is a
+        server."""
+        with self._transaction(Kind.READING, questions, alone=True, own=True) as (_, answers):
+            return answers
+
     def _expected(self) -> datetime | None:
         if self._now is not None:
             return self._now()

@@ -98,6 +98,11 @@ class Dialect(ABC):
         """The schema that the table lies in; '' where there is no such table."""
 
     @abstractmethod
+    def form(self, schema: str | None, table: str) -> tuple[str, Sequence[str]]:
+        """A query with its values that is answered otherwise once the table is another one, or like another one, or
+        tasks are handed over elsewhere."""
+
+    @abstractmethod
     def unfit(self, types: Mapping[str, str]) -> frozenset[str]:
         """Fields whose column is of a type that cannot be used. `types` by field."""
 

@@ -107,7 +107,7 @@ def is_plain(db: Any, schema: str, table: str) -> bool:
     return bool(one(db, found))
 
 
-COLUMNS = f"""
+_COLUMNS = f"""
     SELECT attname, NOT attnotnull,
         CASE WHEN NOT has_column_privilege(attrelid, attnum, 'SELECT') THEN '{UNREADABLE}'
         ELSE CASE WHEN attgenerated <> '' THEN '{GENERATED}' ELSE '' END || (
@@ -120,9 +120,24 @@ COLUMNS = f"""
             SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN 'ARRAY' ELSE trim('"' FROM format_type(oid, NULL)) END
             FROM kind WHERE typtype <> 'd'
         ) END
-    FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+    FROM pg_attribute WHERE attrelid = {{}} AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
+COLUMNS = _COLUMNS.format("%s")
 """Of a table: name, whether it may be NULL, and the type behind its domain."""
+
+
+def form(schema: str | None, table: str, beside: str, own: str) -> tuple[str, Sequence[str]]:
+    """What is to be found out of a table, and where `beside` is: there, or in our `own` schema. In SQL, with values."""
+    is_it = "nspname = %s" if schema else "pg_table_is_visible(c.oid)"
+    sql = (
+        "SELECT c.oid::bigint, nspname::text, relkind::text, "
+        f"(SELECT string_agg(columns::text, ' ') FROM ({_COLUMNS.format('c.oid')}) AS columns), "
+        "(SELECT string_agg(oid::text, ' ' ORDER BY oid) FROM pg_class "
+        "WHERE relname = %s AND relnamespace IN (n.oid, to_regnamespace(%s))) "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+        f"WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'f') AND {is_it}"
+    )
+    return sql, [beside, quoted(own), table, *([schema] if schema else [])]
 
 
 # -- row security ------------------------------------------------------------------------------------------------------

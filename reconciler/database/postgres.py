@@ -154,6 +154,9 @@ class PostgresDialect(Dialect):
             raise DatabaseDenied(f"this role may not use schema {found.schema}", f"{found.schema}.{table}", ASK_CHECK)
         return found.schema if found else ""
 
+    def form(self, schema: str | None, table: str) -> tuple[str, Sequence[str]]:
+        return guests.form(schema, table, HAND_OVER, self.schema)
+
     def unfit(self, types: Mapping[str, str]) -> frozenset[str]:
         return frozenset(field for field, declared in types.items() if not _fits(field, declared))
 

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from peewee import Column, Table, fn
+from peewee import SQL, Column, Table, fn
 
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import GENERATED, Dialect, Key
 from reconciler.database.errors import DatabaseDenied, SchemaError
 from reconciler.database.guests import UNREADABLE
 from reconciler.database.postgres import ASK_CHECK
+from reconciler.database.statements import Answer
 
 REQUIRED = ("id", "status", "image_url")
 OPTIONAL = (
@@ -33,11 +34,26 @@ OPTIONAL = (
 )
 
 
+class Form:
+    """What is to be found out of the app's table, as it was when this was made."""
+
+    def __init__(self, connection: Connection, schema: str | None, table: str) -> None:
+        sql, values = connection.dialect.form(schema, table)
+        self._connection, self._asked = connection, connection.statement(SQL(sql, values)).given()
+        self._found = self._look()
+
+    def is_kept(self) -> bool:
+        return self._look() == self._found
+
+    def _look(self) -> Answer:
+        return self._connection.ask_alone(self._asked)[0]
+
+
 @dataclass(frozen=True)
 class AppTable:
     """`names` and `types`: by our name of each column that exists, its name in the table and its declared type.
 
-    `unused`: of those that exist and cannot be used, why; they count as missing.
+    `unused`: of those that exist and cannot be used, why; they count as missing. `form`: that it was found in.
     """
 
     dialect: Dialect
@@ -49,6 +65,7 @@ class AppTable:
     unique: bool
     """Ids are a primary key or otherwise unique."""
     unused: Mapping[str, str]
+    form: Form
 
     @cached_property
     def table(self) -> Table:
@@ -137,6 +154,7 @@ def probe(
     """`columns`: our names to the table's, where they differ; `revives`: the status is written, too. SchemaError names
     what is missing and what exists, or what cannot be used."""
     schema, _, name = table.rpartition(".")
+    form = Form(connection, schema or None, name)  # first: what is changed while it is found out is seen afterwards
     with connection.reading():
         home = connection.dialect.home_of(connection.db, schema or None, name)
         found = {c.name: c.data_type or "" for c in connection.db.get_columns(name, home)} if home != "" else {}
@@ -154,7 +172,8 @@ def probe(
         connection.dialect.settle(connection.db, name, home)
     unused = {field: _why(names[field], types[field]) for field in sorted(unfit)}
     names = {field: actual for field, actual in names.items() if field not in unfit}
-    return AppTable(connection.dialect, name, home, names, types, connection.dialect.key(types["id"]), unique, unused)
+    key = connection.dialect.key(types["id"])
+    return AppTable(connection.dialect, name, home, names, types, key, unique, unused, form)
 
 
 def refuse_missing_rights(connection: Connection, app: AppTable, *, revives: bool) -> None:

@@ -164,6 +164,10 @@ class SqliteDialect(Dialect):
             raise SchemaError([what], f"{schema}.{table}", todo)
         return schema
 
+    def form(self, schema: str | None, table: str) -> tuple[str, Sequence[str]]:  # noqa: ARG002
+        """It is counted how often tables of the file were changed."""
+        return "PRAGMA schema_version", ()
+
     def unfit(self, types: Mapping[str, str]) -> frozenset[str]:
         """Any column may hold anything: each value is judged. Not all can be written."""
         written = ("image_url", "resolution", "updated_at")

@@ -14,6 +14,7 @@ class Opened:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.place: object = "here"
+        self.unfit: set[int] = set()
         self.fails: Exception | None = None
 
     @contextmanager
@@ -27,6 +28,11 @@ class Opened:
         if self.fails:
             raise self.fails
 
+    def fits(self, number: int) -> bool:
+        if self.fails:
+            raise self.fails
+        return number not in self.unfit
+
 
 @pytest.fixture
 def opened() -> Opened:
@@ -35,7 +41,7 @@ def opened() -> Opened:
 
 @pytest.fixture
 def kept(opened: Opened) -> KeptOpen[int]:
-    return KeptOpen(opened, lambda: opened.place)
+    return KeptOpen(opened, lambda: opened.place, opened.fits)
 
 
 def test_it_is_opened_when_it_is_wanted_and_only_once(opened: Opened, kept: KeptOpen[int]) -> None:
@@ -57,6 +63,22 @@ def test_it_is_opened_anew_when_its_place_is_another_one(opened: Opened, kept: K
     opened.place = "there"
     assert [kept.get(), kept.get()] == [2, 2]
     assert opened.log == ["open 0", "close 0", "open 2"]
+
+
+def test_it_is_opened_anew_when_it_fits_no_more(opened: Opened, kept: KeptOpen[int]) -> None:
+    kept.get()
+    opened.unfit = {0}
+    assert [kept.get(), kept.get()] == [2, 2]
+    assert opened.log == ["open 0", "close 0", "open 2"]
+
+
+def test_whoever_cannot_tell_whether_it_fits_says_so(opened: Opened, kept: KeptOpen[int]) -> None:
+    kept.get()
+    opened.fails = OSError("away")
+    with pytest.raises(OSError, match="away"):
+        kept.get()
+    opened.fails = None
+    assert kept.get() == 0
 
 
 def test_one_that_cannot_be_opened_is_tried_anew(opened: Opened, kept: KeptOpen[int]) -> None:

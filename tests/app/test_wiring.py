@@ -14,6 +14,7 @@ from reconciler.app import jobs as module
 from reconciler.app.daemon import Daemon
 from reconciler.app.jobs import Jobs
 from reconciler.app.outside import provider
+from reconciler.app.status import Status
 from reconciler.app.sweeping import Haste, Sweeping
 from reconciler.images.pace import HostPace
 from reconciler.service.vitals import Vitals
@@ -48,6 +49,28 @@ def test_an_audit_works_calmly_and_a_sweep_does_not(make: Make, monkeypatch: pyt
     assert not any(isinstance(given, Haste) for given in sweep.args)
     assert isinstance(calm.pace, HostPace)
     assert (calm.workers, calm.pace._gap) == (2, 0.2)
+
+
+def test_what_the_app_adds_to_its_table_is_known_to_the_next_sweep_and_count(
+    install: Install, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Mock(return_value=SimpleNamespace(next_at=None))
+    monkeypatch.setattr(Sweeping, "run", run)
+    monkeypatch.setattr(Status, "look", look := Mock())
+    install.sql("ALTER TABLE tracks DROP COLUMN updated_at")
+    jobs = make()._jobs
+    for _ in range(2):  # making our own tables changed the file
+        jobs.sweep()
+        jobs.snapshot()
+    install.sql("ALTER TABLE tracks ADD COLUMN updated_at TEXT")
+    for _ in range(2):
+        jobs.sweep()
+        jobs.snapshot()
+    for kept, calls in ((jobs._working, run.call_args_list), (jobs._looking, look.call_args_list)):
+        kept.drop()
+        _, before, after, again = (call.args[0] for call in calls)
+        assert [each.app.has("updated_at") for each in (before, after)] == [False, True]
+        assert again is after, "it is kept"
 
 
 def test_the_balance_is_not_asked_for_where_nothing_is_ever_bought(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -138,3 +139,48 @@ def test_what_is_no_number_stays_as_it_is(make_app: Callable[..., Any], given: s
 def test_texts_are_ids_as_they_are(make_app: Callable[..., Any], declared: str, given: str) -> None:
     app = make_app(f"CREATE TABLE tracks (id {declared} PRIMARY KEY, status TEXT, image_url TEXT)")
     assert probe(app.connect(), "tracks").canonical(given) == given
+
+
+# -- what changes while it is open -------------------------------------------------------------------------------------
+
+
+OWN_SCHEMA = """
+    CREATE TABLE tracks (id TEXT PRIMARY KEY, status TEXT, image_url TEXT, mood TEXT, updated_at TIMESTAMP)
+"""
+MOVED = "ALTER TABLE tracks RENAME TO old; CREATE TABLE tracks AS SELECT * FROM old"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE tracks ADD COLUMN more TEXT",
+        "ALTER TABLE tracks DROP COLUMN updated_at",
+        "ALTER TABLE tracks RENAME COLUMN mood TO feeling",
+        pytest.param("ALTER TABLE tracks ALTER COLUMN mood TYPE varchar", marks=pytest.mark.postgres),
+        "DROP TABLE tracks",
+        MOVED,
+        "DROP TABLE reconciler_image_task",
+    ],
+)
+def test_what_is_kept_open_is_told_that_the_apps_table_changed(make_app: Callable[..., Any], change: str) -> None:
+    app = make_app(OWN_SCHEMA)
+    app.ready()
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(opens(Where(app.url), Policy(), app.clock)))
+            for opens in (open_database, open_reader)
+        ]
+        assert [each.is_as_found() for each in opened] == [True, True]
+        for statement in change.split(";"):
+            app.sql(statement)
+        assert [each.is_as_found() for each in opened] == [False, False]
+
+
+@pytest.mark.postgres
+def test_what_others_do_beside_the_apps_table_does_not_matter(make_app: Callable[..., Any]) -> None:
+    app = make_app(OWN_SCHEMA)
+    app.ready()
+    with closing(open_reader(Where(app.url), Policy(), app.clock)) as reader:
+        app.sql("CREATE TABLE others (x text); CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.tracks (id text)")
+        app.sql("CREATE TABLE elsewhere.reconciler_image_task (id text); CREATE INDEX ON tracks (mood)")
+        assert reader.is_as_found()

@@ -445,6 +445,18 @@ def test_a_hand_over_table_elsewhere_is_told_and_moved_by_what_is_told(home: Hom
         assert database.leases.peek(TRACK).memory.handed == ("task",)
 
 
+def test_one_that_an_admin_makes_while_it_is_open_is_found(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+    home.put()
+    home.database(role).close()
+    with closing(home.database(role)) as database, closing(home.reader(role)) as reader:
+        assert database.is_as_found() == reader.is_as_found() == True  # noqa: E712
+        for statement in statements(home.check(role)):
+            home.sql(statement)
+        assert database.is_as_found() == reader.is_as_found() == False  # noqa: E712
+
+
 MOVED = "CREATE SCHEMA music; ALTER TABLE tracks SET SCHEMA music"
 
 

@@ -71,6 +71,19 @@ def test_a_sweep_that_finds_nothing_asks_twice(tmp_path: Path, postgres: Server,
     app.close()
 
 
+def test_to_see_that_the_apps_table_is_what_it_was_takes_one_question(postgres: Server, bouncer: Bouncer) -> None:
+    """Before each sweep of a daemon."""
+    app = AppServer(postgres, bouncer)
+    open_database(app.where, Policy()).close()
+    with Proxy(HOST, bouncer.port) as proxy:
+        where = Where(f"postgresql://postgres@{proxy.host}:{proxy.port}/{app.name}")
+        with closing(open_database(where, Policy())) as database:
+            before = proxy.round_trips
+            assert database.is_as_found()
+            assert proxy.round_trips - before == 1
+    app.close()
+
+
 def test_where_the_server_has_another_time_than_expected_it_is_asked_again_about_its_own(
     postgres: Server, bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
