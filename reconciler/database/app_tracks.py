@@ -86,9 +86,13 @@ class AppTracks:
         """To be asked before `writes`, which are told of the answer."""
         return self._updated_at.given([self.app.parse_id(track_id) for track_id in track_ids])
 
-    def is_settling(self, row: RowWrite, updated_at: Answer, policy: Policy, now: datetime) -> bool:
-        """Somebody wrote it since it was seen, and is left alone with it for the time of grace."""
-        at = next((datetimes.parse(value) for key, value, _ in updated_at.rows if str(key) == row.seen.id), None)
+    def is_others(self, row: RowWrite, updated_at: Answer, policy: Policy, now: datetime) -> bool:
+        """Somebody wrote it since it was seen, and is left alone with it for the time of grace; or gave another row its
+        id."""
+        times = [datetimes.parse(value) for key, value, _ in updated_at.rows if str(key) == row.seen.id]
+        if len(times) > 1:
+            return True
+        at = next(iter(times), None)
         if at == row.seen.updated_at:
             return False
         return settles_at(replace(row.seen, updated_at=at), row.otherwise.memory, policy, now) is not None

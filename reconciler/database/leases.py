@@ -278,12 +278,12 @@ class SqlLeases(Peek):
 
     def _before(self, endings: Sequence[Ending], found: Mapping[str, Answer], now: datetime) -> "_Before":
         samples, rows = found.get("samples"), [ending.row for ending in endings if ending.row is not None]
-        settling = [row for row in rows if samples and self.tracks.is_settling(row, samples, self.policy, now)]
+        others = [row for row in rows if samples and self.tracks.is_others(row, samples, self.policy, now)]
         return _Before(
             {track_id: _Holder(*row) for track_id, *row in found["holders"].rows},
             halts_in(found["halts"]),
             samples,
-            frozenset(row.seen.id for row in settling),
+            frozenset(row.seen.id for row in others),
             _keys(found["samples"]) - _keys(found["unheld"]) if "unheld" in found else frozenset(),
             found.get("newest"),
             callbacks_in([found["callbacks"]] if "callbacks" in found else []),
@@ -306,6 +306,8 @@ class SqlLeases(Peek):
         answers = self.connection.ask(*self.tracks.writes([row for *_, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
+            if wrote.written > 1:
+                raise RowRefused("two rows have its id", self.connection.place, "Give each row an id of its own")
             undone = wrote.written == 1 and self.tracks.is_undone(row, known)
             if undone:
                 self._refuse_kept(row.seen)
@@ -367,14 +369,14 @@ class _Holder(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What is found before leases are ended, as far as it matters. `samples`: when the rows to be written were changed;
-    `settling`: those of them that somebody wrote since they were seen; `locked`: those that somebody else has locked;
-    `newest`: the tracks' newest attempts; `answered`: tracks with an order whose answer somebody else saved since they
-    were looked at."""
+    `others`: those of them that somebody wrote since they were seen, or gave another row the id of; `locked`: those
+    that somebody else has locked; `newest`: the tracks' newest attempts; `answered`: tracks with an order whose answer
+    somebody else saved since they were looked at."""
 
     holders: Mapping[str, _Holder]
     halts: Halts
     samples: Answer | None
-    settling: frozenset[str]
+    others: frozenset[str]
     locked: frozenset[str]
     newest: Answer | None
     callbacks: Mapping[str, Sequence[Callback]]
@@ -402,7 +404,7 @@ def _verdict(ending: Ending, before: _Before, now: datetime) -> _Verdict | None:
         return _Verdict(Commit.EXPIRED, None)
     if lease.track_id in before.locked:
         return _Verdict(Commit.LOCKED, None)
-    return _Verdict(Commit.CONFLICT, ending.row.otherwise) if lease.track_id in before.settling else None
+    return _Verdict(Commit.CONFLICT, ending.row.otherwise) if lease.track_id in before.others else None
 
 
 def _keeps_its_place(ending: Ending, change: Change, now: datetime) -> bool:

@@ -1,6 +1,7 @@
 """Leases: one owner at a time, fencing, interruptions, and commits that are whole or not at all."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -282,6 +283,43 @@ def test_a_row_that_the_app_refuses_is_a_conflict_of_that_track_alone(app: Any, 
     (measured, wrote) = app.sql("SELECT came FROM reconciler_attempt ORDER BY id")
     assert measured == ("good",)
     assert re.match(r"refused: .*\((not this one|malformed JSON)\)", wrote[0])
+
+
+WITHOUT_KEY = """
+    CREATE TABLE tracks (id TEXT, status TEXT, image_url TEXT, title TEXT, prompt TEXT, created_at TIMESTAMP,
+        updated_at TIMESTAMP)
+"""
+
+
+@pytest.mark.parametrize("image", [None, "https://x/old.png"])
+def test_a_row_is_left_alone_once_another_one_has_its_id(make_app: Callable[..., Any], image: str | None) -> None:
+    app = make_app(WITHOUT_KEY)
+    for name in "ab":
+        app.put(name)
+    leases = app.leases()
+    held = [lease(leases, name) for name in "ab"]
+    endings = [Ending(each.lease, Change(each.memory, STUCK), row_write(each)) for each in held]
+    app.put("a", image_url=image)
+    before = app.rows("SELECT * FROM tracks WHERE id = 'a' ORDER BY image_url")
+    assert leases.commit_all(endings) == [Commit.CONFLICT, Commit.COMMITTED]
+    assert app.rows("SELECT * FROM tracks WHERE id = 'a' ORDER BY image_url") == before
+
+
+@pytest.mark.postgres
+def test_though_that_one_came_as_it_was_written(make_app: Callable[..., Any]) -> None:
+    app = make_app(WITHOUT_KEY)
+    app.put("a")
+    leases = app.leases()
+    held, write_rows = lease(leases), leases._write_rows
+
+    def late(*arguments: Any) -> Any:
+        app.put("a")
+        leases._write_rows = write_rows
+        return write_rows(*arguments)
+
+    leases._write_rows = late
+    assert leases.commit(held.lease, Change(held.memory, STUCK), row_write(held)) is Commit.REFUSED
+    assert app.sql("SELECT image_url FROM tracks") == [(None,), (None,)]
 
 
 @pytest.mark.parametrize("kept", ["'https://x/of-the-app.png'", "'data:' || NEW.image_url"])
