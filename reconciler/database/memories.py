@@ -67,7 +67,10 @@ class Memories:
         self._save_answer = _upsert(
             connection, Bought, purchase, Bought.token, kept=codec.ORDERED, where=Bought.outcome == Outcome.OPEN
         )
-        self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id)
+        # See `_newer`: of a task that nobody knew, no row was locked.
+        no_less = (EXCLUDED.state != TaskState.RUNNING) | (EXCLUDED.polls >= Polled.polls)
+        still_runs = Polled.state == TaskState.RUNNING
+        self._save_task = _upsert(connection, Polled, codec.TASK_COLUMNS, Polled.id, where=still_runs & no_less)
 
     # -- loading: in two messages, whatever else is asked in the first -------------------------------------------------
 

@@ -724,3 +724,34 @@ def test_purchases_that_are_saved_as_they_are_are_not_written_again(app: Any) ->
     app.sql("UPDATE reconciler_purchase SET detail = 'by somebody else'")
     leases.commit(held.lease, Change(held.memory, STUCK))
     assert leases.peek("a").memory.purchases[0].detail == "by somebody else"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("learned", "stays"),
+    [
+        ({"state": TaskState.SUCCEEDED, "urls": ("https://tempfile.aiquickdraw.com/p.png",)}, True),
+        ({"polls": 3}, True),
+        ({}, False),
+    ],
+)
+def test_what_another_learned_of_a_task_that_neither_knew_is_not_undone(
+    app: Any, learned: dict[str, Any], stays: bool
+) -> None:
+    first, second = app.leases("first"), app.leases("second")
+    for name in "ab":
+        app.put(name)
+        app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES (?, 'shared')", name)
+    task = Task("shared", first_seen=app.clock(), polls=1)
+    ours, theirs = replace(task, detail="ours", **learned), replace(task, detail="theirs")
+    mine, other, end = lease(first, "a"), lease(second, "b"), second._end
+
+    def late(*arguments: Any) -> Any:
+        change = Change(replace(mine.memory, tasks={"shared": ours}), STUCK)
+        assert first.commit(mine.lease, change) is Commit.COMMITTED
+        return end(*arguments)
+
+    second._end = late
+    change = Change(replace(other.memory, tasks={"shared": theirs}), STUCK)
+    assert second.commit(other.lease, change) is Commit.COMMITTED
+    assert first.peek("a").memory.tasks == {"shared": ours if stays else theirs}
