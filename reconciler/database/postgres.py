@@ -87,6 +87,7 @@ class PostgresDialect(Dialect):
             f"set_config('statement_timeout', '{_ms(limits.statement_s)}', true), "
             f"set_config('idle_in_transaction_session_timeout', '{_ms(limits.idle_s)}', true), "
             "set_config('DateStyle', 'ISO', true), "
+            "set_config('transform_null_equals', 'off', true), "
             f"set_config('synchronous_commit', {_DURABLE}, true)"
         )
 

@@ -281,6 +281,15 @@ def test_names_that_the_server_quotes_are_the_same_types(place: Home) -> None:
     assert said(place.check(SUPERUSER), Outcome.FAILED) == []
 
 
+def test_a_server_that_takes_what_equals_null_for_null_is_asked_as_any_other(postgres: Server) -> None:
+    with home_on(postgres, schema="") as home:
+        home.sql(f"ALTER DATABASE {home.name} SET transform_null_equals = on")
+        home.sql(ddl({**USUAL, "id": "text"}))
+        filled(home, "a", "b", created_at=OLD, updated_at=OLD)
+        does_the_job(home, ["a", "b"])
+        assert said(home.check(SUPERUSER), Outcome.FAILED) == []
+
+
 def test_an_archived_track_is_completed_in_a_column_of_words(place: Home) -> None:
     place.sql("CREATE TYPE track_status AS ENUM ('pending', 'completed', 'archived')")
     place.sql(ddl({**USUAL, "status": "track_status"}))
