@@ -321,6 +321,16 @@ def other_updates(other: Connection) -> None:
         other.db.execute_sql("UPDATE said SET word = 'first'")
 
 
+def test_several_queries_see_the_same_instant(way: Way) -> None:
+    one, other = way.connect(readonly=True), way.connect()
+    say(other, "before")
+    with one.snapshot():
+        seen = [one.db.execute_sql("SELECT word FROM said").fetchall()]
+        say(other, "since")
+        seen.append(one.db.execute_sql("SELECT word FROM said").fetchall())
+    assert seen == [[("before",)]] * 2
+
+
 STOPPED = """
 import os, signal, sys
 from reconciler.database import DatabaseGone, Where, open_database

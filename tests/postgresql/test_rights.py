@@ -457,6 +457,18 @@ def test_one_that_an_admin_makes_while_it_is_open_is_found(home: Home) -> None:
         assert database.is_as_found() == reader.is_as_found() == False  # noqa: E712
 
 
+def test_what_was_handed_over_elsewhere_is_known_though_one_could_be_made_beside_the_apps_by_now(home: Home) -> None:
+    role = home.guest()
+    home.sql(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+    home.put()
+    with closing(home.database(role)) as database:
+        Handing(database.connection, database.app).hand_over(TRACK, "task")
+    home.sql(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with closing(home.database(role)) as database:
+        assert database.leases.peek(TRACK).memory.handed == ("task",)
+    assert "public.reconciler_image_task" not in home.tables()
+
+
 MOVED = "CREATE SCHEMA music; ALTER TABLE tracks SET SCHEMA music"
 
 
