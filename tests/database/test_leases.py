@@ -318,7 +318,7 @@ def test_though_that_one_came_as_it_was_written(make_app: Callable[..., Any]) ->
         return write_rows(*arguments)
 
     leases._write_rows = late
-    assert leases.commit(held.lease, Change(held.memory, STUCK), row_write(held)) is Commit.REFUSED
+    assert leases.commit_all([Ending(held.lease, Change(held.memory, STUCK), row_write(held))]) == [Commit.REFUSED]
     assert app.sql("SELECT image_url FROM tracks") == [(None,), (None,)]
 
 
