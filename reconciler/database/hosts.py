@@ -15,10 +15,11 @@ SUSPECT = H.lost > SUSPECT_AFTER
 
 
 def count_lost(connection: Connection, host: str, period: timedelta) -> None:
-    """A count that stayed harmless begins anew after `period`; a suspicion stays until it is lifted."""
+    """A count that stayed harmless begins anew after `period`, or once the clock was set back before it began; a
+    suspicion stays until it is lifted."""
     with connection.writing(gate=True, own=True) as now:
-        over = (H.since < now - period) & ~SUSPECT
-        connection.delete(H, (H.host == host) & over)
+        is_of_another_time = (H.since < now - period) | (H.since > now)
+        connection.delete(H, (H.host == host) & is_of_another_time & ~SUSPECT)
         first = {H.host: host, H.since: now, H.lost: 1}
         connection.run(H.insert(first).on_conflict(conflict_target=[H.host], update={H.lost: H.lost + 1}))
 

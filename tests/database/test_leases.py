@@ -624,6 +624,18 @@ def test_a_few_losses_are_forgotten(app: Any) -> None:
     assert not leases.peek("a").memory.host_suspect
 
 
+def test_a_few_losses_are_forgotten_though_the_clock_was_set_back_after_the_first(app: Any) -> None:
+    app.put("a", image_url="https://bad.example/x.png")
+    leases = app.leases()
+    app.clock.on(days=400)
+    leases.host_lost("bad.example")
+    app.clock.on(days=-400)
+    for _ in range(30):
+        leases.host_lost("bad.example")
+        app.clock.at += Policy().audit_interval / 10
+    assert not leases.peek("a").memory.host_suspect
+
+
 def test_a_dead_process_leaves_the_track_due(app: Any) -> None:
     app.put("a")
     leases, finder = app.leases(), app.finder()
