@@ -184,7 +184,7 @@ def auditing(folder: Path, pictures: Sequence[str]) -> Job:
     world.store.adopt(None)
 
     def audit(pictures: Sequence[str]) -> None:
-        result = Sweep(parts, Bounds(world.clock() + timedelta(hours=1), due=False), lambda _: None).run()
+        result = Sweep(parts, Bounds(world.clock.steady() + timedelta(hours=1), due=False), lambda _: None).run()
         assert result.states[State.OK, None] == len(pictures), result.states
 
     return audit

@@ -152,7 +152,7 @@ def compare(figures: Figures, what: str, world: World, reader: Reader, which: st
 def sweep(world: World, parts: Parts) -> None:
     """By a daemon that has swept before, where `parts` have; it looks for what is new, which it does now and then."""
     parts.lately.all_known_at = None
-    Sweep(parts, Bounds(world.clock() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
+    Sweep(parts, Bounds(world.clock.steady() + timedelta(minutes=10), audit=False, waits=False), lambda _: None).run()
 
 
 def queries(world: World) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from reconciler.app.clock import steady
 from reconciler.database import Where
 from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Threads
@@ -31,6 +32,9 @@ from tests.proxy import Proxy
 class RealClock(VirtualClock):
     def __call__(self) -> datetime:
         return datetime.now(UTC)
+
+    def steady(self) -> timedelta:
+        return steady()
 
 
 def main() -> None:

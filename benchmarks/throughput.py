@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import Figures
 from benchmarks.job import PlainKie, fitted, free_kie, prompt, stuck_rows
+from reconciler.app.clock import steady
 from reconciler.database import Database, Where, open_database
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import State
@@ -190,10 +191,10 @@ def repair(tracks: int, url: str, folder: Path, where: Where | None) -> Callable
     store.adopt(None)
     crew = Threads()
     hands = Hands(kie, pictures, store, policy, now)
-    parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now, Lately())
+    parts = Parts(database.finder, database.leases, database.gate, hands, crew, policy, now, steady, Lately())
 
     def sweep(tracks: int, only: tuple[str, ...] | None = None) -> None:
-        result = Sweep(parts, Bounds(now() + timedelta(hours=1), only), lambda _: None).run()
+        result = Sweep(parts, Bounds(steady() + timedelta(hours=1), only), lambda _: None).run()
         assert result.states == {(State.OK, None): tracks}
 
     def the_rest() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from reconciler.domain.states import Reason, State
 
 Clock = Callable[[], datetime]
 """Aware UTC time."""
+
+Steady = Callable[[], timedelta]
+"""Tells how long something lasts: nobody sets it."""
 
 
 # -- Kie -----------------------------------------------------------------------------------------------------------

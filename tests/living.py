@@ -53,17 +53,19 @@ class Living:
 
     def _sweep(self) -> datetime:
         latest = self.world.clock() + self._sweep_interval
-        result = self._work(Bounds(latest, tries_key=not self.swept, audit=False, waits=False))
+        until = self.world.clock.steady() + self._sweep_interval
+        result = self._work(Bounds(until, tries_key=not self.swept, audit=False, waits=False))
         self.swept.append(result)
         return max(min(result.next_at or latest, latest), self.world.clock() + AT_LEAST)
 
     def _audit(self, interval: timedelta) -> datetime:
         now, tick, notes = self.world.clock(), tick_of(interval), self._database.notes
+        until = self.world.clock.steady() + tick
         walk = pass_at(now, interval, parse(notes.get(AUDIT_BEGAN)), notes.get(AUDIT_REACHED))
         if walk is not None:
             left = self._database.finder.rows_after(walk.reached)
             rows = rows_due(left, walk.began + interval - now, tick)
-            self._work(Bounds(now + tick, due=False, audit_from=walk.reached, audit_rows=rows, waits=False))
+            self._work(Bounds(until, due=False, audit_from=walk.reached, audit_rows=rows, waits=False))
             notes.put(AUDIT_BEGAN, own(walk.began))
         return now + tick
 

@@ -131,9 +131,9 @@ class Jobs:
         return result
 
     def _sweep(self, trigger: Trigger) -> Result:
-        database = self._working.get()  # first: it tells the time
+        database = self._working.get()  # first: to open it may take a while
         bounds = Bounds(
-            self._clock() + UNTIL * self._settings.schedule.sweep_interval,
+            steady() + UNTIL * self._settings.schedule.sweep_interval,
             tries_key=trigger is Trigger.STARTUP,
             audit=False,
             waits=False,
@@ -160,7 +160,7 @@ class Jobs:
                 return
             rows = rows_due(database.finder.rows_after(walk.reached), walk.began + interval - now, tick)
             bounds = Bounds(
-                now + tick,
+                steady() + tick,
                 tries_key=False,
                 due=False,
                 audit_from=walk.reached,

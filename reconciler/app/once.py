@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from reconciler.app.clock import steady
@@ -48,7 +48,7 @@ def run_once(
     known beforehand."""
     with provider(settings) as outside, opened(settings, outside.clock.heard) as database:
         narrowed = known(settings, narrowed, database.app, database.leases.peek)
-        bounds, crew = _bounds(narrowed, database, outside.clock()), Threads()
+        bounds, crew = _bounds(narrowed, database), Threads()
         parts = parts_of(database, outside, crew, metrics, lately or Lately())
         sweep = Sweep(parts, bounds, each(metrics, listener))
         started(sweep)
@@ -84,9 +84,9 @@ def write_metrics(settings: Settings, metrics: Metrics, path: Path) -> None:
     metrics.write_textfile(path)
 
 
-def _bounds(narrowed: Narrowed, database: Database, now: datetime) -> Bounds:
+def _bounds(narrowed: Narrowed, database: Database) -> Bounds:
     return Bounds(
-        until=now + narrowed.timeout,
+        until=steady() + narrowed.timeout,
         only=narrowed.only,
         limit=narrowed.limit,
         max_purchases=narrowed.max_purchases,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from reconciler.app.clock import steady
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider
 from reconciler.database import Database
@@ -35,4 +36,4 @@ def parts_of(
     kie, pictures = outside.client(observer), outside.pictures(pace)
     hands = Hands(kie, pictures, store, outside.policy, outside.clock)
     ports = database.finder, database.leases, database.gate
-    return Parts(*ports, hands, crew, outside.policy, outside.clock, lately)
+    return Parts(*ports, hands, crew, outside.policy, outside.clock, steady, lately)

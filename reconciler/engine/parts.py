@@ -6,7 +6,7 @@ from reconciler.domain.policy import Policy
 from reconciler.engine.crew import Crew
 from reconciler.engine.effects import Hands
 from reconciler.engine.lately import Lately
-from reconciler.ports import Clock, Finder, Gate, Leases
+from reconciler.ports import Clock, Finder, Gate, Leases, Steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +18,5 @@ class Parts:
     crew: Crew
     policy: Policy
     clock: Clock
+    steady: Steady
     lately: Lately

@@ -49,13 +49,14 @@ A_MOMENT = timedelta(milliseconds=500)
 class Bounds:
     """How far a run may go.
 
-    `until`: nothing is begun after. `waits`: for whatever will be due before that; else the run ends once nothing can
-    be done at once. `patience`: how long steps under way may take when it ends; by default a call's time. `only`: these
-    tracks; `limit`: so many. `tries_key`: a key that was refused is tried at once. `due`: find what is due. `audit`:
-    walk the table, from the key `audit_from` on: all round, or no more than `audit_rows` up to its end.
+    `until`: nothing is begun after, by the steady clock. `waits`: for whatever will be due before that; else the run
+    ends once nothing can be done at once. `patience`: how long steps under way may take when it ends; by default a
+    call's time. `only`: these tracks; `limit`: so many. `tries_key`: a key that was refused is tried at once. `due`:
+    find what is due. `audit`: walk the table, from the key `audit_from` on: all round, or no more than `audit_rows` up
+    to its end.
     """
 
-    until: datetime
+    until: timedelta
     only: tuple[str, ...] | None = None
     limit: int | None = None
     max_purchases: int | None = None
@@ -77,7 +78,7 @@ class Bounds:
 class Sweep:
     def __init__(self, parts: Parts, bounds: Bounds, listener: Listener) -> None:
         self._finder, self._crew, self._clock, self._policy = parts.finder, parts.crew, parts.clock, parts.policy
-        self._hands, self._lately, self._bounds = parts.hands, parts.lately, bounds
+        self._hands, self._lately, self._steady, self._bounds = parts.hands, parts.lately, parts.steady, bounds
         self._tally = Tally(listener)
         self._purse = Purse(
             parts.gate,
@@ -151,7 +152,10 @@ class Sweep:
     @property
     def is_over(self) -> bool:
         """It was asked to end, or its time is up: nothing is begun any more."""
-        return self._stop or self._clock() >= self._bounds.until
+        return self._stop or self._left() <= timedelta(0)
+
+    def _left(self) -> timedelta:
+        return self._bounds.until - self._steady()
 
     def _may_go_on(self) -> bool:
         return not (self._winding_down or self.is_over)
@@ -348,7 +352,7 @@ class Sweep:
         if not self._has_room():
             return None
         soon = self._next_at()
-        return soon if soon is not None and soon < self._bounds.until else None
+        return soon if soon is not None and soon - self._clock() < self._left() else None
 
     def _next_at(self) -> datetime | None:
         """When something can be done again, as far as is known."""
@@ -377,16 +381,17 @@ class Sweep:
         return min(opens, default=None)
 
     def _await(self, wake_at: datetime | None) -> None:
-        ends = wake_at or self._bounds.until
-        done = self._crew.finished(ends - self._clock())
+        wait = self._left() if wake_at is None else wake_at - self._clock()
+        ends = self._steady() + wait
+        done = self._crew.finished(wait)
         if done is not None:
-            self._finish([*self._gathered(done, min(ends, self._clock() + TOGETHER)), *self._crew.others()])
+            self._finish([*self._gathered(done, min(ends, self._steady() + TOGETHER)), *self._crew.others()])
 
-    def _gathered(self, first: Done, until: datetime) -> list[Done]:
+    def _gathered(self, first: Done, until: timedelta) -> list[Done]:
         """With what comes soon after, while nobody runs short of work meanwhile; the answer to an order is saved at
         once."""
         found = [first]
-        while self._steps.can_wait([done.tag for done in found]) and (left := until - self._clock()) > timedelta(0):
+        while self._steps.can_wait([done.tag for done in found]) and (left := until - self._steady()) > timedelta(0):
             another = self._crew.finished(min(left, TOGETHER))
             if another is None:
                 break
@@ -412,10 +417,10 @@ class Sweep:
 
     def _wind_down(self) -> None:
         """Let the steps that are out come back, in a call's time at most where a signal hurries; hand back the rest."""
-        begun, self._winding_down = self._clock(), True
+        begun, self._winding_down = self._steady(), True
         failed: list[Exception] = []
-        while (self._busy() or self._steps.unsaved) and self._clock() < (give_up_at := begun + self._patience()):
-            left = give_up_at - self._clock()
+        while (self._busy() or self._steps.unsaved) and self._steady() < (give_up_at := begun + self._patience()):
+            left = give_up_at - self._steady()
             done = self._crew.finished(min(left, NOT_AGAIN_FOR) if self._steps.unsaved else left)
             try:
                 if done is not None:

@@ -7,12 +7,14 @@ from typing import Protocol
 
 from reconciler.engine.crew import Answer, Done, done
 
+BEGINS = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
 
 class VirtualClock:
     """A clock that stands still until it is moved. `true` is the time on everybody else's."""
 
     def __init__(self) -> None:
-        self.time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+        self.time = BEGINS
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
@@ -20,6 +22,9 @@ class VirtualClock:
 
     def true(self) -> datetime:
         return self.time - self._ahead
+
+    def steady(self) -> timedelta:
+        return self.true() - BEGINS
 
     def advance(self, length: timedelta) -> None:
         self.time += length

@@ -203,7 +203,7 @@ class World:
         with self._fluent(self.open(owner), owner) as database:
             self.store.adopt(None)
             parts = self.parts(database, around)
-            sweep = Sweep(parts, Bounds(self.clock() + length, **bounds), self.events.append)
+            sweep = Sweep(parts, Bounds(self.clock.steady() + length, **bounds), self.events.append)
             if isinstance(parts.crew, InlineCrew) and self.policy.callback_url:
                 parts.crew.world = _Calls(self.kie, database, sweep)
                 parts.crew.world.happen()
@@ -235,6 +235,7 @@ class World:
             self.crew(),
             self.policy,
             self.clock,
+            self.clock.steady,
             Lately(is_called=bool(self.policy.callback_url)),
         )
 

@@ -61,7 +61,7 @@ def sweeping(world: World, length: timedelta, wrap: Wrap = lambda _, port: port,
     database = world.open()
     try:
         world.store.adopt(None)
-        yield Sweep(world.parts(database, wrap), Bounds(world.clock() + length, **bounds), world.events.append)
+        yield Sweep(world.parts(database, wrap), Bounds(world.clock.steady() + length, **bounds), world.events.append)
     finally:
         database.close()
 
