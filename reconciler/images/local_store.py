@@ -1,7 +1,7 @@
 """Pictures as files under a directory with a marker, so that an unmounted volume is not taken for an empty store."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import takewhile
@@ -44,14 +44,22 @@ class LocalReader:
     def keys(self, track_id: str) -> list[str]:
         self.check()
         folder = self.root / "tracks" / folder_of(track_id)
-        with explained("list pictures", folder):
-            try:
-                keys = {path.relative_to(self.root).as_posix(): path for path in folder.iterdir()}
-                ages = {key: path.stat().st_mtime_ns for key, path in keys.items() if is_key(key)}
-            except FileNotFoundError:
-                self.check()
-                return []
+        ages: dict[str, int] = {}
+        with explained("list pictures", folder), self._unless_gone():
+            for path in folder.iterdir():
+                key = path.relative_to(self.root).as_posix()
+                if is_key(key):
+                    with self._unless_gone():
+                        ages[key] = path.stat().st_mtime_ns
         return sorted(ages, key=lambda key: (ages[key], key), reverse=True)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        """What is not there is passed over, as long as the volume is."""
+        try:
+            yield
+        except FileNotFoundError:
+            self.check()
 
 
 class LocalStore(LocalReader):

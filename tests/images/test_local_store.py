@@ -258,6 +258,41 @@ def test_the_newest_comes_first(store: LocalStore, prepared: Make) -> None:
     assert store.keys("a") == keys
 
 
+def test_a_link_that_leads_nowhere_hides_no_other_picture(store: LocalStore, prepared: Make) -> None:
+    key = store.put("a", prepared(b"picture"))
+    (store.root / key).with_name("0123456789abcdef.jpg").symlink_to(store.root / "away.jpg")
+    assert store.keys("a") == [key]
+
+
+def test_a_picture_that_goes_meanwhile_hides_no_other(
+    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [store.put("a", prepared(data)) for data in (b"one", b"two")]
+    goes_at_the_first_look(monkeypatch, (store.root / keys[0]).unlink)
+    assert store.keys("a") == [keys[1]]
+
+
+def test_a_volume_that_goes_while_its_pictures_are_looked_at_is_a_fault(
+    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a", prepared(b"picture"))
+    goes_at_the_first_look(monkeypatch, lambda: store.root.rename(store.root.with_name("away")))
+    with pytest.raises(StoreError):
+        store.keys("a")
+
+
+def goes_at_the_first_look(monkeypatch: pytest.MonkeyPatch, go: Callable[[], object]) -> None:
+    real = Path.stat
+
+    def stat(path: Path, **given: Any) -> os.stat_result:
+        if path.suffix == ".jpg":
+            monkeypatch.setattr(Path, "stat", real)
+            go()
+        return real(path, **given)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
 def test_a_proof_leaves_nothing_and_is_given_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room of some pictures is taken, in their folder and down to the disk, and given back."""
     sizes: list[int] = []
