@@ -14,6 +14,7 @@ from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure,
 from reconciler.domain.buying import buy, look_again
 from reconciler.domain.case import Case
 from reconciler.domain.following import (
+    any_of,
     confirm_callbacks,
     follow_music,
     follow_tasks,
@@ -23,7 +24,7 @@ from reconciler.domain.following import (
     polls,
 )
 from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
-from reconciler.domain.model import INTERRUPTIONS, Memory
+from reconciler.domain.model import INTERRUPTIONS, Ailment, Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
 from reconciler.domain.writing import WEEK, write_moved, write_own_copy, write_resolution, write_stored
@@ -59,7 +60,7 @@ def _unless_paused(case: Case, action: Action) -> Action:
 def _climb(case: Case) -> Action:
     match case.look:
         case Unmeasured(source=source, ailment=ailment):
-            return case.hopeless(ailment) or case.later(ailment) or Measure(source)
+            return _get_to_see(case, source, ailment)
         case Good():
             return _keep(case, case.look)
         case Dying(good=Good() as good):
@@ -72,6 +73,14 @@ def _climb(case: Case) -> Action:
             return _replace(case)
         case _:  # pragma: no cover
             assert_never(case.look)
+
+
+def _get_to_see(case: Case, source: Place, ailment: Ailment) -> Action:
+    """While its place does not answer, what we stored from that very place is as good."""
+    held_up = case.hopeless(ailment) or case.later(ailment)
+    if held_up is None:
+        return Measure(source)
+    return any_of([write_own_copy(case, source), held_up]) or held_up
 
 
 def farewell(memory: Memory, now: datetime, *, asks: bool = True) -> Action:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, ListStore, StoredKey, Wait, Write
+from reconciler.domain.actions import AskTask, Buy, Fetch, GiveUp, ListStore, Measure, RowImage, StoredKey, Wait, Write
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.case import Case
 from reconciler.domain.learn import after_lock
@@ -157,6 +157,32 @@ def test_a_write_that_was_undone_is_restored_for_free() -> None:
     assert planned(track(), holding(kept(was_written=True))) == RESTORE
     thumbnail = holding(kept(was_written=True), sighting=seen(COVER, 360, 360))
     assert planned(track(COVER), thumbnail) == RESTORE
+
+
+AWAY = {RESULT: faulty()}
+
+
+def test_a_write_undone_by_the_very_url_that_it_came_from_is_restored_though_that_host_is_away() -> None:
+    known = kept(was_written=True, origin=RESULT)
+    assert planned(track(RESULT), holding(known)) == Measure(RowImage(RESULT, identity=RESULT))
+    assert planned(track(RESULT), holding(known, ailments=AWAY)) == RESTORE
+    for_long = {RESULT: faulty(since=8 * DAY)}
+    assert planned(track(RESULT), holding(known, ailments=for_long)) == RESTORE
+    other = replace(known, origin=COVER)
+    assert planned(track(RESULT), holding(other, ailments=AWAY)) == Wait(
+        NOW + MINUTE, State.BACKING_OFF, Reason.DOWNLOAD_FAILED
+    )
+    assert planned(track(RESULT), holding(other, ailments=for_long)) == GiveUp(Reason.DOWNLOAD_FAILED)
+
+
+def test_a_host_that_is_away_is_asked_again_while_the_write_that_was_undone_must_wait() -> None:
+    known, asks_again = kept(was_written=True, origin=RESULT), NOW + MINUTE
+    in_grace = planned(track(RESULT, updated_at=NOW), holding(known, ailments=AWAY))
+    assert in_grace == Wait(asks_again, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
+    fought = holding(known, ailments=AWAY, restores=(NOW - DAY,) * 3)
+    assert planned(track(RESULT), fought) == Wait(asks_again, State.BACKING_OFF, Reason.DOWNLOAD_FAILED)
+    hopeless = replace(fought, ailments={RESULT: faulty(since=8 * DAY)})
+    assert planned(track(RESULT), hopeless) == GiveUp(Reason.WRITE_CONFLICT, recheck=NOW + 6 * DAY)
 
 
 def test_restores_back_off() -> None:
