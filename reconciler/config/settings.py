@@ -221,7 +221,8 @@ class Storage(Section):
     public_url: WebUrl = Field(
         "http://127.0.0.1:9464/images",
         description='What is written into image_url is public_url + "/" + key. Loopback here with a PostgreSQL '
-        "database is refused unless listed in allow_insecure_hosts. URLs under it are read from the store.",
+        "database is refused unless listed in allow_insecure_hosts. Stored pictures under it are read from the "
+        "store, others over the web.",
     )
     bucket: str = Field("", description="s3: a bucket that exists, for the pictures alone, that anybody may read.")
     endpoint: OptionalWebUrl = Field(

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from reconciler.domain.keys import is_key
+
 
 class Fit(StrEnum):
     EXACT = "exact"
@@ -122,11 +124,13 @@ class Policy:
         return f"{self.public_url.rstrip('/')}/{key}" if self.keeps else key
 
     def key_of(self, url: str) -> str | None:
-        """The store's key for a URL under `public_url`, whatever query is put behind it, else None."""
-        if not self.keeps:
-            return None
+        """The key under which a store has what lies at this URL, whatever query is put behind it, else None. Others may
+        have pictures under `public_url` too."""
         prefix = self.public_url.rstrip("/") + "/"
-        return re.split("[?#]", url[len(prefix) :], maxsplit=1)[0] if url.startswith(prefix) else None
+        if not self.keeps or not url.startswith(prefix):
+            return None
+        key = re.split("[?#]", url[len(prefix) :], maxsplit=1)[0]
+        return key if is_key(key) else None
 
     def knows(self, key: str) -> bool:
         """The key was made by a policy that keeps as this one does: in the store, or a URL."""

@@ -13,7 +13,7 @@ from reconciler.domain.signatures import expiry, signed
 class Kind(StrEnum):
     NOTHING = "nothing"
     OURS = "ours"
-    """Under `public_url`, and meant to last; `Policy.key_of` gives the key."""
+    """Of our store, and meant to last; `Policy.key_of` gives the key."""
     INLINE = "inline"
     TASK_ID = "task_id"
     """The id of an image task, saved as a URL by mistake."""
@@ -28,7 +28,6 @@ class Kind(StrEnum):
 
 
 _TASK_ID = re.compile(r"task_[A-Za-z0-9_-]+|[0-9A-Fa-f]{32}")
-_KEY = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*(/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*")
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _USERINFO = re.compile(r"^((?:[^/?#]*//)?)[^/?#]*@")
@@ -51,8 +50,8 @@ def kind_of(text: str | None, policy: Policy) -> Kind:
         return Kind.INLINE
     if _TASK_ID.fullmatch(text):
         return Kind.TASK_ID
-    key, parts = policy.key_of(text), _split(text)
-    if key is not None and _KEY.fullmatch(key) and parts is not None and not signed(parts):
+    parts = _split(text)
+    if policy.key_of(text) is not None and parts is not None and not signed(parts):
         return Kind.OURS
     host = _host(parts) if parts else ""
     if parts is None or not host or "@" in parts.netloc:

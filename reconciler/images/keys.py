@@ -1,6 +1,5 @@
-"""Where a picture lies in any store: `tracks/<id>/<first 16 hex digits of its SHA-256>.<extension>`."""
+"""Under which key a picture is stored: `tracks/<id>/<first 16 hex digits of its SHA-256>.<extension>`."""
 
-import re
 from hashlib import sha256
 
 from reconciler.ports import Prepared
@@ -8,7 +7,6 @@ from reconciler.ports import Prepared
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _LONGEST = 200
 """File names end at 255 bytes."""
-_KEY = re.compile(r"tracks/[A-Za-z0-9_~-]{1,200}/[0-9a-f]{16}\.(?:jpg|png|webp)", re.ASCII)
 
 
 def folder_of(track_id: str) -> str:
@@ -23,8 +21,3 @@ def folder_of(track_id: str) -> str:
 
 def key_of(track_id: str, picture: Prepared) -> str:
     return f"tracks/{folder_of(track_id)}/{picture.sha256[:16]}.{picture.extension}"
-
-
-def is_key(text: str) -> bool:
-    """Whether a store can ever have made this key; nothing else is looked up, so no key leads out of the store."""
-    return _KEY.fullmatch(text) is not None

@@ -9,9 +9,10 @@ from pathlib import Path
 from secrets import randbelow, token_bytes, token_hex
 from time import monotonic
 
+from reconciler.domain.keys import is_key
 from reconciler.images import marker
 from reconciler.images.disk import explained, sync, write_new
-from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.keys import folder_of, key_of
 from reconciler.images.proof import LARGE, Proof
 from reconciler.ports import Prepared, StoreError
 

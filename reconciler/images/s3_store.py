@@ -18,11 +18,11 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store as Client
 
-from reconciler.domain.keys import is_of
+from reconciler.domain.keys import is_key, is_of
 from reconciler.images import marker
 from reconciler.images.disk import FileMissing
 from reconciler.images.download import MAX_BYTES
-from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.images.keys import folder_of, key_of
 from reconciler.images.proof import LARGE, Proof
 from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Failure, Operation, Outcome

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from threading import RLock
 
-from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.domain.keys import is_key
+from reconciler.images.keys import folder_of, key_of
 from reconciler.images.marker import expected
 from reconciler.images.proof import Proof
 from reconciler.ports import Prepared, StoreError

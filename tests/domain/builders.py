@@ -37,7 +37,7 @@ COVER = "https://cdn2.suno.ai/image_1.jpeg"
 RESULT = "https://tempfile.aiquickdraw.com/r/1.png"
 OTHER_RESULT = "https://tempfile.aiquickdraw.com/r/2.png"
 INLINE = "data:image/png;base64,iVBORw0KGgo="
-KEY = "tracks/t1/aaaa.jpg"
+KEY = "tracks/t1/aaaaaaaaaaaaaaaa.jpg"
 OURS = POLICY.url_of(KEY)
 TASK = "task_bytedance_1"
 OTHER_TASK = "task_bytedance_2"

@@ -46,7 +46,7 @@ from tests.domain.builders import (
 )
 
 OLD_HOME = "https://old.example/images/" + KEY
-OTHER_KEY = "tracks/t1/bbbb.jpg"
+OTHER_KEY = "tracks/t1/bbbbbbbbbbbbbbbb.jpg"
 URLS = (DURABLE, COVER, RESULT, OTHER_RESULT, INLINE, OURS, POLICY.url_of(OTHER_KEY), OLD_HOME)
 TEXTS = (None, None, None, COVER, *URLS, TASK, "http://plain.example/a.png", "nonsense")
 SONGS = (SONG, "6" * 32)

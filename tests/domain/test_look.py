@@ -161,7 +161,7 @@ def test_a_write_is_undone_by_another_picture_and_by_no_query_behind_its_url() -
     def undone(shows: str | None, last: str | None, wrote: str = OURS, key: str | None = KEY) -> bool:
         return is_undone(track(shows), memory(seen=last, written=Written(wrote, key, NOW, NOW)), POLICY)
 
-    another = POLICY.url_of("tracks/t1/bbbb.jpg")
+    another = POLICY.url_of("tracks/t1/bbbbbbbbbbbbbbbb.jpg")
     signed = f"{OURS}{PRESIGNED[PRESIGNED.index('?') :]}"
     for shown in (None, "", DURABLE, another, signed):
         assert undone(shown, OURS)

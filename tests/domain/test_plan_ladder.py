@@ -196,8 +196,9 @@ def test_a_copy_that_is_larger_than_the_target_is_fitted_from_the_store() -> Non
         assert planned(track(url), known) == Fetch(StoredKey(KEY, known.song_id))
 
 
-def test_when_public_url_moves_rows_are_rewritten_for_free_and_that_is_no_restore() -> None:
-    old = "https://old.example/images/" + KEY
+@pytest.mark.parametrize("home", ["https://old.example/images", f"{POLICY.public_url}/covers"])
+def test_when_public_url_moves_rows_are_rewritten_for_free_and_that_is_no_restore(home: str) -> None:
+    old = f"{home}/{KEY}"
     known = memory(sighting=seen(old), written=Written(old, KEY, NOW - DAY, NOW - DAY), restores=(NOW,) * 3)
     assert planned(track(old), known) == Fetch(StoredKey(KEY, known.song_id))
     held = replace(known, kept=(kept(was_written=True),))

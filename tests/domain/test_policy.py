@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.domain.policy import Fit, Policy, Target
-from tests.domain.builders import SECOND
+from tests.domain.builders import KEY, SECOND
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 600])
@@ -15,11 +15,12 @@ def test_deadlines_nest(seconds: int) -> None:
 def test_a_key_is_found_again_in_its_url() -> None:
     for url in ("https://pictures.example/X", "https://pictures.example/X/"):
         policy = Policy(public_url=url)
-        assert policy.url_of("tracks/a/b.jpg") == "https://pictures.example/X/tracks/a/b.jpg"
-        assert policy.key_of(policy.url_of("tracks/a/b.jpg")) == "tracks/a/b.jpg"
+        assert policy.url_of(KEY) == f"https://pictures.example/X/{KEY}"
+        assert policy.key_of(policy.url_of(KEY)) == KEY
         for behind in ("?v=2", "#top", "?v=2#top", "?a=b?c"):
-            assert policy.key_of(policy.url_of("tracks/a/b.jpg") + behind) == "tracks/a/b.jpg"
-        assert policy.key_of("https://pictures.example/XY/tracks/a/b.jpg") is None
+            assert policy.key_of(policy.url_of(KEY) + behind) == KEY
+        for others in (f"XY/{KEY}", f"X/old/{KEY}", "X/tracks/a/cover.jpg", "X/cover.jpg", "X/"):
+            assert policy.key_of(f"https://pictures.example/{others}") is None
 
 
 @pytest.mark.parametrize(

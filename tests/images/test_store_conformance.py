@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.images.keys import folder_of, is_key, key_of
+from reconciler.domain.keys import is_key
+from reconciler.images.keys import folder_of, key_of
 from reconciler.images.local_store import LocalStore
 from reconciler.images.s3_store import S3Reader, S3Store
 from reconciler.ports import Prepared, Store, StoreError

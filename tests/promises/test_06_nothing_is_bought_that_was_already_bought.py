@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,7 +12,7 @@ from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Result
 from reconciler.kie.simulated import Song, Succeed, belongs_to, paint
 from reconciler.testing.cutting import Killed, Scissors
-from reconciler.testing.world import World
+from reconciler.testing.world import PUBLIC_URL, World
 
 TASK = "a1" * 16
 DONE = Succeed(width=640, height=360, run=timedelta(0))
@@ -77,9 +78,10 @@ def test_a_living_url_that_dies_is_kept_before_it_does(world: World) -> None:
     assert world.run().states == {(State.OK, None): 1}
 
 
-def test_a_living_url_that_lasts_stays_as_it_is(world: World) -> None:
-    world.kie.add_file("/storage/v1/lasting.jpg", text="lasting", size=(640, 360))
-    url = "https://ref.supabase.co/storage/v1/lasting.jpg"
+@pytest.mark.parametrize("home", ["https://ref.supabase.co/storage/v1", f"{PUBLIC_URL}/by-hand"])
+def test_a_living_url_that_lasts_stays_as_it_is(world: World, home: str) -> None:
+    url = f"{home}/lasting.jpg"
+    world.kie.add_file(urlsplit(url).path, text="lasting", size=(640, 360))
     world.add("t", image_url=url, resolution="unknown")
     result = world.run()
     assert result.resolved == {How.ALREADY_GOOD: 1}
@@ -197,10 +199,14 @@ def test_a_stored_picture_that_was_lost_and_put_back_is_used(world: World, tmp_p
     assert belongs_to(world.picture("t") or b"", "our own")
 
 
+@pytest.mark.parametrize("home", ["https://new.example/p", PUBLIC_URL.rpartition("/")[0]], ids=["away", "up"])
 @pytest.mark.parametrize("since", ["another song", "a copy of the row", "our tables were lost"])
-def test_a_row_that_shows_our_picture_is_written_anew_when_public_url_moves(world: World, since: str) -> None:
+def test_a_row_that_shows_our_picture_is_written_anew_when_public_url_moves(
+    world: World, since: str, home: str
+) -> None:
     world.add("t", task_id="c3" * 16, extended_prompt_image="our own")
     world.run()
+    key = (world.row("t")["image_url"] or "").removeprefix(f"{PUBLIC_URL}/")
     if since == "another song":
         world.sql("UPDATE tracks SET task_id = ?", "d4" * 16)
     elif since == "a copy of the row":
@@ -210,10 +216,10 @@ def test_a_row_that_shows_our_picture_is_written_anew_when_public_url_moves(worl
             world.sql(f"DROP TABLE {table['name']}")
     world.pass_time(timedelta(days=20))
     world.run()
-    world.with_policy(public_url="https://new.example/p")
+    world.with_policy(public_url=home)
     result = world.run()
     assert result.states == {(State.OK, None): len(world.rows())}
-    assert all(row["image_url"].startswith("https://new.example/p/") for row in world.rows())
+    assert {row["image_url"] for row in world.rows()} == {f"{home}/{key}"}
     assert len(world.kie.book.purchases) == 1
 
 
