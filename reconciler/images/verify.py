@@ -79,6 +79,8 @@ def _decoded(header: Header, data: bytes, course: jpeg.Course | None) -> Sound |
             if opened.size != (header.width, header.height):
                 return Flawed(Flaw.UNDECODABLE, "header and decoder disagree on the size")
             opened.load()
+            if header.format is Format.PNG and not _shows_its_end(opened) and not png.filled(data):
+                return Flawed(Flaw.TRUNCATED, "the pixels of the PNG end before its last row")
             plain = _shows_itself(header, course) and colour.is_plain_jpeg(opened)
             picture = colour.to_rgb(opened)
     except MemoryError:
@@ -90,6 +92,14 @@ def _decoded(header: Header, data: bytes, course: jpeg.Course | None) -> Sound |
         return Flawed(Flaw.BLANK, f"luminance varies by {BLANK_RANGE} or less")
     turn = _TURNS.get(header.orientation)
     return Sound(picture if turn is None else picture.transpose(turn), header.format, plain)
+
+
+def _shows_its_end(opened: Image.Image) -> bool:
+    """Its last row was decoded for certain, since it is not all black: that spares to inflate the pixels anew. An
+    interlaced one gets its rows in another order."""
+    width, height = opened.size
+    last = opened.crop((0, height - 1, width, height))
+    return "interlace" not in opened.info and last.getbbox(alpha_only=False) is not None
 
 
 def _shows_itself(header: Header, course: jpeg.Course | None) -> bool:

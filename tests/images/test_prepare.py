@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from reconciler.domain.findings import Flawed
 from reconciler.domain.policy import Fit, Target
 from reconciler.domain.states import Flaw
-from reconciler.images import fit
+from reconciler.images import fit, png
 from reconciler.images.fit import prepare
 from reconciler.ports import Prepared
 
@@ -389,6 +389,84 @@ def test_a_middle_that_is_missing(paint: Paint, encode: Encode, form: str, optio
     data = encode(paint(160, 90), form, **options)
     third = len(data) // 3
     assert flaw(prepare(data[:third] + data[-12:], SMALL, interim=False)) in {Flaw.TRUNCATED, Flaw.UNDECODABLE}
+
+
+@pytest.mark.parametrize("interim", [True, False])
+@pytest.mark.parametrize("missing", [1, 30, 80])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "I;16"])
+def test_a_png_that_lacks_its_last_rows(paint: Paint, encode: Encode, mode: str, missing: int, interim: bool) -> None:
+    """All that is there is sound: checksums, and a stream that says that it ends there."""
+    data = encode(_in_mode(paint, mode), "PNG")
+    good(prepare(data, SMALL, interim=False))
+    rows = zlib.decompress(_pixels(data))
+    cut = _with_pixels(data, rows[: len(rows) * (90 - missing) // 90])
+    assert flaw(prepare(cut, SMALL, interim=interim)) is Flaw.TRUNCATED
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "I;16"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_png_that_ends_in_black(paint: Paint, encode: Encode, mode: str, parts: int) -> None:
+    picture = _in_mode(paint, mode)
+    picture.paste((0,) * len(picture.getbands()) if len(picture.getbands()) > 1 else 0, (0, 60, 160, 90))
+    data = encode(picture, "PNG")
+    data = _with_pixels(data, zlib.decompress(_pixels(data)), parts)
+    good(prepare(data, SMALL, interim=False))
+    assert flaw(prepare(_with_pixels(data, zlib.decompress(_pixels(data))[:-1]), SMALL, interim=False))
+
+
+def test_an_interlaced_png_has_all_its_passes(paint: Paint, encode: Encode) -> None:
+    picture = paint(160, 90)
+    plain = encode(picture, "PNG")
+    rows = _passes(picture)
+    whole = _with_pixels(plain, rows, interlaced=True)
+    assert corners(good(prepare(whole, SMALL, interim=False))) == [RED, GREEN, BLUE, WHITE]
+    for missing in (1, 160 * 3 + 1, len(rows) // 2, len(rows) * 3 // 4):
+        cut = _with_pixels(plain, rows[:-missing], interlaced=True)
+        assert flaw(prepare(cut, SMALL, interim=False)) is Flaw.TRUNCATED, missing
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 5), (5, 4), (9, 17)])
+def test_no_pass_is_missed_that_a_small_picture_has_not(paint: Paint, encode: Encode, size: tuple[int, int]) -> None:
+    picture = paint(*size)
+    rows = _passes(picture)
+    assert png.filled(_with_pixels(encode(picture, "PNG"), rows, interlaced=True))
+    assert not png.filled(_with_pixels(encode(picture, "PNG"), rows[:-1], interlaced=True))
+
+
+def _in_mode(paint: Paint, mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.new("I;16", (160, 90), 30_000).transform((160, 90), Image.Transform.AFFINE, (1, 0, 80, 0, 1, 0))
+    return paint(160, 90).quantize() if mode == "P" else paint(160, 90, mode)
+
+
+def _passes(picture: Image.Image) -> bytes:
+    """Its pixels as Adam7 has them (W3C PNG, section 8)."""
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    raw, (width, height) = picture.tobytes(), picture.size
+    found = []
+    for column, row, right, down in steps:
+        for y in range(row, height, down) if column < width else ():
+            places = ((y * width + x) * 3 for x in range(column, width, right))
+            found.append(b"\0" + b"".join(raw[place : place + 3] for place in places))
+    return b"".join(found)
+
+
+def _pixels(data: bytes) -> bytes:
+    return b"".join(data[chunk.start : chunk.end] for chunk in png.chunks(data) if chunk.kind == b"IDAT")
+
+
+def _with_pixels(data: bytes, rows: bytes, parts: int = 1, *, interlaced: bool = False) -> bytes:
+    """The PNG with these pixels in the place of its own, in so many chunks."""
+    packed = zlib.compress(rows)
+    length = -(-len(packed) // parts)
+    bodies = [_chunk(b"IDAT", packed[at : at + length]) for at in range(0, len(packed), length)]
+    header = data[16:28] + bytes([interlaced])
+    before = b"".join(data[c.start - 8 : c.end + 4] for c in png.chunks(data) if c.kind in {b"PLTE", b"tRNS"})
+    return data[:8] + _chunk(b"IHDR", header) + before + b"".join(bodies) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 @pytest.mark.parametrize(("form", "options"), CUT)
