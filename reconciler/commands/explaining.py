@@ -13,7 +13,7 @@ from reconciler.domain.buying import last_resort
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.learn import noticed
-from reconciler.domain.look import Absent, Dying, Good, Larger, Look, Small, Unmeasured, shown
+from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Look, Small, Unmeasured, shown
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
 from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import moment
@@ -27,6 +27,7 @@ LOOKS: dict[type[Look], str] = {
     Absent: "no usable picture",
     Unmeasured: "never measured, or not since it changed",
     Small: "not good enough, and no fitting helps",
+    Huge: "more than is taken, at a place that lasts: left as it is",
     Larger: "of the right shape and larger than the target: fitting makes it good",
     Dying: "good, but at a place that does not last",
     Good: "good and durable",

@@ -88,7 +88,9 @@ _TROUBLE = {
     Reason.PROVIDER_FAILED: "Kie failed or ended its tasks without a picture.",
     Reason.CONTENT_REJECTED: "Kie refuses what the prompt asks for: write another image prompt into the row, or have "
     "all tried once more with `reconciler retry`.",
-    Reason.IMAGE_REJECTED: "The pictures that came were damaged, blank or of the wrong size, or none could be had.",
+    Reason.IMAGE_REJECTED: "The pictures that came were damaged, blank or of the wrong size, or none could be had. One "
+    "over 40 megapixels or 64 MB in the row is left as it is: put a smaller one in its place, or empty image_url to "
+    "have one bought.",
     Reason.WRITE_CONFLICT: "Somebody else keeps changing the row or has it locked, or the database refuses it: "
     "`reconciler explain` tells which.",
     Reason.HOST_REFUSED: "Its picture lies where we may not ask: not https, a private address, or none of "

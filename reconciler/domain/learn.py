@@ -14,7 +14,7 @@ from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding
 from reconciler.domain.learn_kie import learn_confirmation, learn_creation, learn_song, learn_task
 from reconciler.domain.learn_pictures import learn_listing, learn_picture
-from reconciler.domain.look import Absent, Dying, Good, Small, look_at, shown
+from reconciler.domain.look import Absent, Dying, Good, Huge, Small, look_at, shown
 from reconciler.domain.model import Ailment, Memory, Purchase, Sighting, Track, Written
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import judged, to_be_judged_anew
@@ -106,7 +106,7 @@ def _doubted(memory: Memory, track: Track, policy: Policy) -> Memory:
     """Somebody wrote the row, and may have put another picture where one was found wanting."""
     source = shown(track, memory, policy)
     is_elsewhere = isinstance(source, RowImage) and urls.kind_of(source.url, policy) is not urls.Kind.INLINE
-    if source is None or not is_elsewhere or not isinstance(look_at(track, memory, policy), Small | Absent):
+    if source is None or not is_elsewhere or not isinstance(look_at(track, memory, policy), Small | Huge | Absent):
         return memory
     known = memory.ailing(source.name)
     memory = replace(memory.without_ailments(source.name), sighting=None)

@@ -7,6 +7,7 @@ from reconciler.domain import urls
 from reconciler.domain.actions import RowImage, StoredKey
 from reconciler.domain.model import Ailment, Memory, Sighting, Track
 from reconciler.domain.policy import Policy
+from reconciler.domain.states import Flaw
 
 SECOND_LOOK = timedelta(days=1)
 """A picture measured for the first time is measured again after this long."""
@@ -28,6 +29,11 @@ class Unmeasured:
 @dataclass(frozen=True, slots=True)
 class Small:
     """Present, not good enough, and no fitting helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Huge:
+    """Present, and more than we take, at a place that lasts: nobody knows that it is not good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Good:
     measure_at: datetime
 
 
-Look = Absent | Unmeasured | Small | Larger | Dying | Good
+Look = Absent | Unmeasured | Small | Huge | Larger | Dying | Good
 
 
 _NO_PICTURE = (urls.Kind.NOTHING, urls.Kind.TASK_ID, urls.Kind.UNUSABLE)
@@ -76,6 +82,8 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     if source is None or memory.ailing(source.name).dead:
         return Absent()
     ailment = memory.ailing(source.name)
+    if ailment.flaw is Flaw.TOO_LARGE and isinstance(source, RowImage) and not urls.dies(kind):
+        return Huge()
     if ailment.flaw is not None:
         return Small()
     sighting = memory.sighting

@@ -23,7 +23,7 @@ from reconciler.domain.following import (
     list_store,
     polls,
 )
-from reconciler.domain.look import Absent, Dying, Good, Larger, Place, Small, Unmeasured
+from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Place, Small, Unmeasured
 from reconciler.domain.model import INTERRUPTIONS, Ailment, Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
@@ -67,6 +67,8 @@ def _climb(case: Case) -> Action:
             return _keep(case, good)
         case Dying(source=source):
             return write_own_copy(case, source) or _rehost(case, source) or _replace(case)
+        case Huge():
+            return GiveUp(Reason.IMAGE_REJECTED)
         case Larger(source=source):
             return write_own_copy(case, source) or case.pursue(source) or _replace(case)
         case Small() | Absent():

@@ -21,7 +21,7 @@ from reconciler.domain.actions import (
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.horizon import stands_until
-from reconciler.domain.look import Absent, Dying, Good, Larger, Small, Unmeasured
+from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Small, Unmeasured
 from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
@@ -180,7 +180,7 @@ def _by_look(case: Case, reason: Reason) -> Place:
             return State.BELOW_TARGET, reason
         case Absent():
             return State.MISSING, reason
-        case Good() | Dying():  # pragma: no cover
-            raise AssertionError("good pictures are judged before")
+        case Good() | Dying() | Huge():  # pragma: no cover
+            raise AssertionError("what is good or given up is judged before")
         case _:  # pragma: no cover
             assert_never(case.look)

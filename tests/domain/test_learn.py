@@ -197,8 +197,13 @@ def wanting(url: str, **found: Any) -> Memory:
 
 @pytest.mark.parametrize(
     "found",
-    [{"sighting": seen(DURABLE, 360, 360)}, {"ailments": {DURABLE: BLANK}}, {"ailments": {DURABLE: DEAD}}],
-    ids=["small", "flawed", "dead"],
+    [
+        {"sighting": seen(DURABLE, 360, 360)},
+        {"ailments": {DURABLE: BLANK}},
+        {"ailments": {DURABLE: replace(BLANK, flaw=Flaw.TOO_LARGE)}},
+        {"ailments": {DURABLE: DEAD}},
+    ],
+    ids=["small", "flawed", "huge", "dead"],
 )
 def test_a_picture_that_was_found_wanting_is_measured_again_once_the_row_changed(found: dict[str, Any]) -> None:
     before, row = wanting(DURABLE, **found), track(DURABLE, stamp="after")

@@ -8,6 +8,7 @@ from reconciler.domain.look import (
     Absent,
     Dying,
     Good,
+    Huge,
     Larger,
     Look,
     Small,
@@ -92,6 +93,17 @@ def test_a_faulty_url_is_not_absent() -> None:
 
 def test_a_broken_picture_is_present_but_not_good() -> None:
     assert look(DURABLE, memory(ailments={DURABLE: Ailment(flaw=Flaw.BLANK)})) == Small()
+
+
+@pytest.mark.parametrize("url", [DURABLE, INLINE])
+def test_a_picture_that_is_more_than_we_take_is_no_small_one_where_it_lasts(url: str) -> None:
+    assert look(url, memory(ailments={url: Ailment(flaw=Flaw.TOO_LARGE)})) == Huge()
+
+
+@pytest.mark.parametrize("name", [COVER, RESULT, PRESIGNED, f"store:{KEY}"])
+def test_a_picture_that_is_more_than_we_take_is_lost_where_files_are(name: str) -> None:
+    url = OURS if name == f"store:{KEY}" else name
+    assert look(url, memory(ailments={name: Ailment(flaw=Flaw.TOO_LARGE)})) == Small()
 
 
 @pytest.mark.parametrize("size", [(360, 360), (2048, 1151), (2047, 1152), (4096, 4096), (1344, 768)])

@@ -19,7 +19,7 @@ from reconciler.domain.actions import (
     Wait,
     Write,
 )
-from reconciler.domain.model import Ailment, TaskState, Verdict, Written
+from reconciler.domain.model import Ailment, Kept, TaskState, Verdict, Written
 from reconciler.domain.plan import farewell
 from reconciler.domain.states import Flaw, How, Reason, State
 from tests.domain.builders import (
@@ -334,3 +334,17 @@ def test_when_the_row_is_gone_live_tasks_end_unwritten_and_nothing_is_bought() -
 def test_a_flawed_row_picture_is_replaced() -> None:
     broken = memory(ailments={DURABLE: Ailment(flaw=Flaw.UNDECODABLE)}, tasks=tasks(task(state=TaskState.FAILED)))
     assert isinstance(planned(track(DURABLE), broken), Buy)
+
+
+HUGE = Ailment(faults=1, first_fault=NOW - DAY, reason=Reason.IMAGE_REJECTED, flaw=Flaw.TOO_LARGE)
+
+
+@pytest.mark.parametrize("url", [DURABLE, INLINE])
+@pytest.mark.parametrize("mine", [(), (kept(was_written=True),)])
+def test_a_row_picture_that_is_more_than_we_take_is_left_as_it_is(url: str, mine: tuple[Kept, ...]) -> None:
+    assert planned(track(url), memory(ailments={url: HUGE}, kept=mine)) == GiveUp(Reason.IMAGE_REJECTED)
+
+
+def test_it_is_replaced_where_files_are_lost_anyway() -> None:
+    broken = memory(ailments={RESULT: HUGE}, tasks=tasks(task(state=TaskState.FAILED)))
+    assert isinstance(planned(track(RESULT), broken), Buy)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from reconciler import __version__
+from reconciler.domain.advice import to_do
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import Flaw, Reason
@@ -19,6 +20,7 @@ from reconciler.images import download
 from reconciler.images.addresses import vetting
 from reconciler.images.fit import prepare
 from reconciler.images.pictures import WebPictures, vetted_transport
+from reconciler.images.probe import MAX_PIXELS
 from reconciler.ports import Pictures
 from reconciler.transport import Forbidden, Reply, Request, Transport
 
@@ -445,6 +447,10 @@ def test_over_the_cap(
     site.pages["/a"] = Page(encode(paint(64, 36)) + bytes(100_000), ranges=ranges)
     flawed = Flawed(Flaw.TOO_LARGE, "over 100000 bytes")
     assert both(web, site.url("/a")) == (flawed, flawed)
+
+
+def test_people_are_told_what_is_over_the_cap() -> None:
+    assert f"{MAX_PIXELS // 10**6} megapixels or {download.MAX_BYTES // 2**20} MB" in to_do(Reason.IMAGE_REJECTED)
 
 
 def test_over_the_cap_though_no_length_is_told(paint: Paint, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Promise 6: our store, a living URL, a known task and the song's own picture come before any purchase."""
 
+import struct
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -87,6 +88,21 @@ def test_a_living_url_that_lasts_stays_as_it_is(world: World, home: str) -> None
     assert result.resolved == {How.ALREADY_GOOD: 1}
     assert (world.row("t")["image_url"], world.row("t")["resolution"]) == (url, "640x360")
     assert not world.kie.book.creations
+
+
+def test_a_living_picture_that_is_more_than_we_take_stays_as_it_is(world: World) -> None:
+    header = struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 8704, 4896, 8, 2, 0, 0, 0, 0)
+    begins = b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I4s", 40_000_000, b"IDAT")
+    world.kie.add_file("/storage/v1/huge.png", begins + bytes(200_000), format_="PNG")
+    url = "https://ref.supabase.co/storage/v1/huge.png"
+    world.add("t", image_url=url, resolution="8704x4896")
+    for days in (1, 40, 40):
+        assert world.run().states == {(State.FAILED, Reason.IMAGE_REJECTED): 1}
+        assert (world.row("t")["image_url"], world.row("t")["resolution"]) == (url, "8704x4896")
+        world.pass_time(timedelta(days=days))
+    assert not world.kie.book.creations
+    world.sql("UPDATE tracks SET image_url = NULL")
+    assert world.settle().states == {(State.OK, None): 1}
 
 
 def test_a_presigned_url_that_is_still_alive_is_used(world: World) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Flaw, Reason, State
 from reconciler.engine.events import Event, Mistake, Result
 from reconciler.images.addresses import vetting
 from reconciler.images.pictures import WebPictures
@@ -233,7 +233,8 @@ def test_a_result_is_taken_for_what_it_is_and_bought_anew_if_it_is_none(world: W
 def test_a_picture_in_a_row_is_measured_for_what_it_is_and_replaced_if_it_is_none(
     world: World, bodies: dict[str, bytes]
 ) -> None:
-    """Some of them, half at a URL, where the measure is enough if it is the target's, and half within the row."""
+    """Some of them, half at a URL, where the measure is enough if it is the target's, and half within the row. What is
+    more than we take is left."""
     there: dict[str, str] = {}
     bodies = dict(list(bodies.items())[::2])
     for number, (name, content) in enumerate(bodies.items()):
@@ -242,10 +243,14 @@ def test_a_picture_in_a_row_is_measured_for_what_it_is_and_replaced_if_it_is_non
         there[name] = url if number % 2 else "data:image/png;base64," + b64encode(content).decode()
         world.add(name, image_url=there[name], extended_prompt_image=f"for <{name}>")
     honest(world)
-    assert survived(world, timedelta(days=3)).states == {(State.OK, None): len(bodies) + 1}
     enough = {name for name in bodies if there[name].startswith("https") and BODIES[name].size == SIZE}
-    assert {name for name in bodies if world.row(name)["image_url"] == there[name]} == enough
-    assert bought(world) == {name for name in bodies if BODIES[name].flaw} - enough
+    large = {name for name in bodies if BODIES[name].flaw is Flaw.TOO_LARGE} - enough
+    assert survived(world, timedelta(days=3)).states == {
+        (State.OK, None): len(bodies) + 1 - len(large),
+        (State.FAILED, Reason.IMAGE_REJECTED): len(large),
+    }
+    assert {name for name in bodies if world.row(name)["image_url"] == there[name]} == enough | large
+    assert bought(world) == {name for name in bodies if BODIES[name].flaw} - enough - large
 
 
 @pytest.mark.slow
