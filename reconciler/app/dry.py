@@ -21,6 +21,7 @@ from reconciler.domain.closing import closure_for
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
 from reconciler.domain.learn import noticed
+from reconciler.domain.look import Huge
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.effects import Eyes
@@ -131,8 +132,8 @@ def _subjects(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[Sub
     for case in _cases(reader, islice(_in_need(reader, narrowed, met), min(narrowed.limit or maxsize, maxsize))):
         if isinstance(case, Exception):
             raise case
-        is_inline = case.track.image.digest is not None
-        yield Subject(case, reader.inline_image(case.track.id) if is_inline else None)
+        is_read = case.track.image.digest is not None and not isinstance(case.look, Huge)
+        yield Subject(case, reader.inline_image(case.track.id) if is_read else None)
 
 
 def _cases(reader: Reader, track_ids: Iterable[str]) -> Iterator[Case | Exception]:

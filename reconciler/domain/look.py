@@ -12,6 +12,9 @@ from reconciler.domain.states import Flaw
 SECOND_LOOK = timedelta(days=1)
 """A picture measured for the first time is measured again after this long."""
 
+LONGEST_INLINE = 64 * 1024 * 1024 * 4 // 3
+"""Letters in the row: base64 of the most that is downloaded of any picture."""
+
 Place = StoredKey | RowImage
 
 
@@ -82,7 +85,7 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     if source is None or memory.ailing(source.name).dead:
         return Absent()
     ailment = memory.ailing(source.name)
-    if ailment.flaw is Flaw.TOO_LARGE and isinstance(source, RowImage) and not urls.dies(kind):
+    if isinstance(source, RowImage) and not urls.dies(kind) and _is_huge(track, ailment, source):
         return Huge()
     if ailment.flaw is not None:
         return Small()
@@ -122,6 +125,11 @@ def _picture_at(url: str, policy: Policy) -> str:
     """In our store the same, whatever query is put behind its URL."""
     key = policy.key_of(url) if urls.kind_of(url, policy) is urls.Kind.OURS else None
     return key or url
+
+
+def _is_huge(track: Track, ailment: Ailment, source: RowImage) -> bool:
+    """Told of one in the row before it is read."""
+    return ailment.flaw is Flaw.TOO_LARGE or (source.inline and track.image.length > LONGEST_INLINE)
 
 
 def _known_key(track: Track, memory: Memory) -> str | None:

@@ -42,6 +42,9 @@ from reconciler.engine.parts import Parts
 from reconciler.engine.purse import Purse
 from reconciler.ports import DatabaseError, Held, Lease, Step
 
+INLINE_AT_ONCE = 128 * 1024 * 1024
+"""Letters of pictures in rows that are worked at the same time. They are held, and decoded, until each is stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flight:
@@ -60,6 +63,12 @@ class Flight:
     def risky(self) -> bool:
         """Its picture once took the process down with it."""
         return isinstance(self.job, Measure | Fetch) and self.case.memory.interruptions > 0
+
+    @property
+    def letters(self) -> int:
+        """Of the picture that is read from the row."""
+        source = self.job.source if isinstance(self.job, Measure | Fetch) else None
+        return self.case.track.image.length if isinstance(source, RowImage) and source.inline else 0
 
 
 class Steps:
@@ -215,11 +224,11 @@ class Steps:
 
     def _begin_pictures(self) -> None:
         """A picture that once took the process down with it is tried again only while nothing else is at risk, and that
-        it is begun is named anew."""
+        it is begun is named anew. One for which there is no room now waits until there is."""
         is_alone = not self.flights and len(self._pictures) == 1
         while self._pictures:
             flight = self._pictures.popleft()
-            if not flight.risky:
+            if not flight.risky and self._has_room_for(flight):
                 self._dispatch(flight)
             elif is_alone:
                 after = After(partial(self._dispatch, flight), partial(self._put_off, flight))
@@ -227,6 +236,10 @@ class Steps:
             else:
                 self.alone.append(flight.case.track.id)
                 self._put_off(flight)
+
+    def _has_room_for(self, flight: Flight) -> bool:
+        held = sum(other.letters for other in self.flights.values())
+        return not held or held + flight.letters <= INLINE_AT_ONCE
 
     def _put_off(self, flight: Flight) -> None:
         case = flight.case

@@ -3,8 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.domain.actions import RowImage, StoredKey
+from reconciler.domain.actions import GiveUp, RowImage, StoredKey
 from reconciler.domain.look import (
+    LONGEST_INLINE,
     Absent,
     Dying,
     Good,
@@ -19,7 +20,7 @@ from reconciler.domain.look import (
 )
 from reconciler.domain.model import Ailment, Cell, Memory, Sighting, Written
 from reconciler.domain.policy import Fit, Policy, Target
-from reconciler.domain.states import Flaw
+from reconciler.domain.states import Flaw, Reason
 from tests.domain.builders import (
     COVER,
     DAY,
@@ -35,6 +36,7 @@ from tests.domain.builders import (
     TASK,
     faulty,
     memory,
+    planned,
     seen,
     track,
 )
@@ -98,6 +100,14 @@ def test_a_broken_picture_is_present_but_not_good() -> None:
 @pytest.mark.parametrize("url", [DURABLE, INLINE])
 def test_a_picture_that_is_more_than_we_take_is_no_small_one_where_it_lasts(url: str) -> None:
     assert look(url, memory(ailments={url: Ailment(flaw=Flaw.TOO_LARGE)})) == Huge()
+
+
+def test_an_inline_picture_that_is_more_than_we_take_is_told_before_it_is_read() -> None:
+    row = track(INLINE)
+    most, more = (replace(row, image=Cell(INLINE, length, "d" * 64)) for length in (LONGEST_INLINE, LONGEST_INLINE + 1))
+    assert isinstance(look_at(most, memory(), POLICY), Unmeasured)
+    assert look_at(more, memory(), POLICY) == Huge()
+    assert planned(more) == GiveUp(Reason.IMAGE_REJECTED)
 
 
 @pytest.mark.parametrize("name", [COVER, RESULT, PRESIGNED, f"store:{KEY}"])

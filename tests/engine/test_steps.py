@@ -17,6 +17,7 @@ from reconciler.domain.model import Outcome
 from reconciler.domain.models import shapes
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
+from reconciler.engine import steps
 from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recognised, Wrote
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import page, paint
@@ -420,6 +421,27 @@ def test_a_sweep_that_is_stopped_as_a_step_ends_begins_no_other(held_inline: Wor
     assert [type(event.job).__name__ for event in held_inline.events if isinstance(event, Found)] == ["Measure"]
     assert leased(held_inline) == []
     assert held_inline.run(MINUTE).states == {(State.OK, None): 1}
+
+
+@pytest.mark.parametrize(("pictures", "most"), [(1, 1), (2, 2), (2.9, 2), (99, 5)])
+def test_so_many_letters_of_pictures_in_rows_are_worked_at_once(
+    held_inline: World, monkeypatch: pytest.MonkeyPatch, pictures: float, most: int
+) -> None:
+    url = held_inline.row("row")["image_url"]
+    monkeypatch.setattr(steps, "INLINE_AT_ONCE", int(len(url) * pictures))
+    for number in range(4):
+        held_inline.add(f"row{number}", image_url=url)
+    at_once: list[int] = []
+    began: list[str] = []
+
+    def read(track_id: str) -> None:
+        began.append(track_id)
+        at_once.append(len(began) - sum(isinstance(event, Found) for event in held_inline.events))
+
+    result = held_inline.run(MINUTE, wrap=Around("leases", "inline_image", read))
+    assert result.states == {(State.OK, None): 5}
+    assert len(began) == 10, "each to be measured and to be kept"
+    assert max(at_once) == most
 
 
 def test_where_the_database_fails_as_a_step_goes_on_its_lease_is_handed_back(held_inline: World) -> None:
