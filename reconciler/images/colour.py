@@ -29,10 +29,13 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(opened: Image.Image) -> Image.Image:
-    """Pillow's own conversion from 16 bits cuts off everything above 255 instead of scaling."""
+    """Pillow's own conversion from 16 bits cuts off everything above 255 instead of scaling. Which shade is transparent
+    is left out of account: it is told in 16 bits, and of eight others would be taken for it."""
     if not opened.mode.startswith("I"):
         return opened
-    return opened.point(lambda value: value * (1 / 257)).convert("L")
+    scaled = opened.point(lambda value: value * (1 / 257)).convert("L")
+    scaled.info.pop("transparency", None)
+    return scaled
 
 
 def _flat(picture: Image.Image) -> Image.Image:

@@ -236,6 +236,15 @@ def test_sixteen_bits_of_grey_with_a_transparent_one(png_chunk: Chunk) -> None:
     good(prepare(data, SMALL, interim=False))
 
 
+def test_no_other_shade_is_taken_for_the_transparent_one_of_sixteen_bits(png_chunk: Chunk) -> None:
+    """The samples are 51,400; only of eight bits would they be the 200 that is transparent."""
+    dark, light = struct.pack(">H", 20_000), struct.pack(">H", 200 * 257)
+    data = _png(png_chunk, 0, (b"\0" + dark * 80 + light * 80) * 90, png_chunk(b"tRNS", struct.pack(">H", 200)))
+    seen = good(prepare(data, SMALL, interim=False)).getpixel((140, 45))
+    assert isinstance(seen, tuple)
+    assert min(seen) > 190
+
+
 def test_alpha_is_flattened_on_black(encode: Encode) -> None:
     half = Image.new("RGBA", (160, 90), (255, 0, 0, 0))
     half.paste((0, 255, 0, 255), (80, 0, 160, 90))
