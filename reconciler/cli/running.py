@@ -134,7 +134,7 @@ def _serve(ctx: typer.Context) -> int:
         metrics = metrics_of(settings)
         log_by(ctx, settings, count=metrics.logged)
         warn(settings)
-        ears = Ears(ServiceLog(), partial(EventLog, said=Said()), metrics)
+        ears = Ears(ServiceLog(), partial(EventLog, said=Said(), kie=settings.kie.base_url), metrics)
         serve(settings, ears, lambda daemon: stop.on_stop(daemon.stop))
     return DONE
 
@@ -157,7 +157,7 @@ def _run_once(ctx: typer.Context, narrowed: "Narrowed", metrics_file: Path | Non
     with stopping() as stop, progress(console) as shown:
 
         def work() -> "Result":
-            told = each(EventLog(), shown)
+            told = each(EventLog(kie=settings.kie.base_url), shown)
             return run_once(settings, narrowed, metrics, told, lambda sweep: stop.on_stop(sweep.stop, shown.stopping))
 
         try:

@@ -51,7 +51,7 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
     return {
         **head,
         "title": track.title,
-        **_next(case, supposed(reader.view())),
+        **_next(case, reader.view() if reader.remembers else supposed(reader.view())),
         "row": _row(case),
         **_remembered(case.memory),
         **history,

@@ -132,7 +132,7 @@ def _shut(gate: dict[str, Any]) -> str:
 
 def _credits(gate: GateView, policy: Policy, now: datetime) -> str:
     if gate.balance is None or gate.balance_at is None:
-        return "Credits: not asked for yet."
+        return "Credits: Kie has not told them yet."
     left = gate.credits_left() or 0.0
     read = f"read {_length(now - gate.balance_at)} ago"
     return f"Credits: {amount(left)} ({read}); nothing is bought below {amount(policy.min_credits)}."

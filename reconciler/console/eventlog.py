@@ -1,7 +1,8 @@
 """The events of a run as log lines. What concerns everybody is said once an hour, with what to do about it.
 
 Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
-locked, refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits, mistake.
+locked, refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits,
+credits_untold, mistake.
 """
 
 import time
@@ -24,6 +25,7 @@ from reconciler.domain.texts import moment, plain
 from reconciler.engine.events import (
     BreakerMoved,
     CreditsRead,
+    CreditsUntold,
     Event,
     Found,
     GateClosed,
@@ -57,10 +59,11 @@ class Said:
 
 
 class EventLog:
-    """A listener for one run. `sweep`: its id, which every line bears. `said`: shared with other runs, if given."""
+    """A listener for one run. `sweep`: its id, which every line bears. `said`: shared with other runs, if given. `kie`:
+    the URL at which Kie is asked."""
 
-    def __init__(self, sweep: str = "", said: Said | None = None) -> None:
-        self._sweep, self._said = sweep or None, said or Said()
+    def __init__(self, sweep: str = "", said: Said | None = None, kie: str = "") -> None:
+        self._sweep, self._said, self._kie = sweep or None, said or Said(), kie
 
     def __call__(self, event: Event) -> None:
         with logger.contextualize(sweep=self._sweep):
@@ -86,8 +89,8 @@ class EventLog:
                 self._closed(closure)
             case BreakerMoved(breaker=breaker):
                 _breaker(breaker)
-            case CreditsRead(balance=balance):
-                say("DEBUG", "credits", balance=balance)
+            case CreditsRead() | CreditsUntold():
+                self._credits(event)
             case Mistake():
                 self._mistake(event)
             case _:  # pragma: no cover
@@ -136,6 +139,16 @@ class EventLog:
                 detail=closure.detail,
                 todo=gate_advice(closure.name),
             )
+
+    def _credits(self, event: CreditsRead | CreditsUntold) -> None:
+        if isinstance(event, CreditsRead):
+            say("DEBUG", "credits", balance=event.balance)
+            return
+        trouble = event.trouble
+        level = "WARNING" if self._said.fresh("credits_untold", trouble.call) else "DEBUG"
+        todo = "It is asked again; nothing is bought before. If it lasts, see kie.base_url, or run `reconciler check`."
+        host, detail = urls.host_of(self._kie) or None, _detail(trouble)
+        say(level, "credits_untold", cause=trouble.call, host=host, detail=detail, todo=todo)
 
     def _mistake(self, event: Mistake) -> None:
         error = event.error

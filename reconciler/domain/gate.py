@@ -148,14 +148,14 @@ class GateView:
 
 
 def closed(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) -> frozenset[GateName]:
-    """What stops purchases now. `offers`: shape and price of all that may be ordered. A balance that nobody asked for
-    yet stops nothing for long, and is not told."""
+    """What stops purchases now. `offers`: shape and price of all that may be ordered. A balance that Kie has not told
+    yet has no name here: where the question fails again and again, the breaker tells it."""
     offered = (None, *(shape for shape, _ in offers))
     names = [closure.name for closure in view.closures if closure.active(view.now) and closure.shape in offered]
     names += [GateName.PAUSED] if view.paused else []
     names += [GateName.BREAKER] if view.breaker.stage in (Stage.OPEN, Stage.PROBING) else []
     refused = [_unproven(view, shape) for shape, _ in offers]
-    refused += [_poor(view, price, policy) for _, price in offers if view.balance is not None]
+    refused += [_poor(view, price, policy) for _, price in offers]
     return frozenset([*names, *(r.gate for r in refused if r is not None and r.gate is not None)])
 
 
@@ -217,7 +217,7 @@ def _unproven(view: GateView, shape: str) -> NotNow | None:
 def _poor(view: GateView, price: float, policy: Policy) -> NotNow | None:
     left = view.credits_left()
     if left is None:
-        return NotNow(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS)
+        return NotNow(Reason.GATE_CLOSED, None, "Kie has not told the balance yet")
     if left < max(policy.min_credits, price):
         text = f"{left:g} credits left, budget.min_credits = {policy.min_credits:g}"
         return NotNow(Reason.OUT_OF_CREDITS, None, text, GateName.CREDITS)

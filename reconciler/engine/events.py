@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.actions import Job, Write
 from reconciler.domain.breaker import Breaker
-from reconciler.domain.findings import Finding
+from reconciler.domain.findings import Finding, Trouble
 from reconciler.domain.gate import Closure
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import AT_REST, How, Reason, State
@@ -91,6 +91,13 @@ class CreditsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class CreditsUntold:
+    """They were asked for in vain, and no gate was closed for what came back."""
+
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """An exception that should not have been possible; the track's step counts as failed.
 
@@ -112,6 +119,7 @@ Event = (
     | GateClosed
     | BreakerMoved
     | CreditsRead
+    | CreditsUntold
     | Mistake
 )
 

@@ -25,7 +25,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer
-from reconciler.engine.events import BreakerMoved, CreditsRead, GateClosed, Listener, Mistake
+from reconciler.engine.events import BreakerMoved, CreditsRead, CreditsUntold, GateClosed, Listener, Mistake
 from reconciler.engine.lately import Lately
 from reconciler.ports import Clock, DatabaseError, Gate, Held
 
@@ -182,6 +182,8 @@ class Purse:
             return
         self._lately.no_credit_call_until = self._clock() + self._policy.retry_min
         if isinstance(answer, Trouble):
+            if closure_for(answer, None, self._policy, self._clock()) is None:
+                self._tell(CreditsUntold(answer))
             self.heard(answer)
         elif isinstance(answer, Exception):
             self._tell(Mistake("", answer))

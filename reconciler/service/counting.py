@@ -14,6 +14,7 @@ from reconciler.domain.urls import Kind, kind_of
 from reconciler.engine.events import (
     BreakerMoved,
     CreditsRead,
+    CreditsUntold,
     Event,
     Found,
     GateClosed,
@@ -93,7 +94,7 @@ class StepCounts:
                 self._writes.labels("failed").inc()
             case Overwritten():
                 self._overwritten.inc()
-            case Moved() | Ordered() | GateClosed() | BreakerMoved() | CreditsRead() | Mistake():
+            case Moved() | Ordered() | GateClosed() | BreakerMoved() | CreditsRead() | CreditsUntold() | Mistake():
                 pass
             case _:  # pragma: no cover
                 assert_never(event)

@@ -30,6 +30,7 @@ from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import (
     BreakerMoved,
     CreditsRead,
+    CreditsUntold,
     Event,
     Found,
     GateClosed,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Install
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+UNTOLD = CreditsUntold(Trouble(Call.CONNECT_ERROR, "refused"))
 BOUGHT = Purchase("token", "a", "model", "shape", "prompt", 5, NOW, NOW, NOW)
 WRITTEN = Write("https://covers.example/a.jpg", "2048x1152", How.GENERATED)
 LOCKED = DatabaseLocked("locked by another program", "app.db", "Wait.")
@@ -241,7 +243,7 @@ EVENTS: list[Event] = [
     *(Found("a", BOUGHT, AnswerLost(Call.TIMEOUT, "")), Found("a", AskTask("t"), Trouble(Call.TIMEOUT, ""))),
     *(Found("a", BOUGHT, NothingMade(why, Call.REJECTED, "x")) for why in (Refusal.CONTENT, Refusal.OUTAGE)),
     *(BreakerMoved(Breaker(Stage.OPEN, retry_at=NOW)), BreakerMoved(Breaker())),
-    *(GateClosed(Closure(GateName.KEY, NOW)), CreditsRead(1, NOW), Mistake("a", raised())),
+    *(GateClosed(Closure(GateName.KEY, NOW)), CreditsRead(1, NOW), UNTOLD, Mistake("a", raised())),
 ]
 
 
@@ -279,7 +281,9 @@ def test_every_line_of_a_sweep_bears_its_id_and_its_track(lines: Lines) -> None:
     told = lines()
     assert {line["sweep"] for line in told} == {"0123abcd"}
     of_none = {line["event"] for line in told if line.get("track") != "a"}
-    assert of_none == {"gate_closed", "breaker", "credits", "mistake"}, "what concerns all, and a traceback"
+    assert of_none == {"gate_closed", "breaker", "credits", "credits_untold", "mistake"}, (
+        "what concerns all, and a traceback"
+    )
     logger.info("later")
     assert "sweep" not in lines()[0]
 
@@ -290,6 +294,22 @@ def test_a_step_is_told_in_the_words_of_the_history(lines: Lines) -> None:
     step, tried = lines()[0], attempt(found.job, found.finding)
     assert (step["step"], step["answer"], step["detail"]) == (tried.step, tried.came, tried.detail)
     assert (tried.step, tried.came) == ("buy", "nothing_made")
+
+
+def test_credits_that_kie_does_not_tell_are_warned_of_once_an_hour_for_each_way_it_fails(lines: Lines) -> None:
+    listen = EventLog(kie="https://kie.example/")
+    for call in (Call.CONNECT_ERROR, Call.CONNECT_ERROR, Call.MALFORMED, Call.CONNECT_ERROR):
+        listen(CreditsUntold(Trouble(call, "why")))
+    told = lines()
+    assert [(line["level"], line["cause"]) for line in told] == [
+        ("warning", "connect_error"),
+        ("debug", "connect_error"),
+        ("warning", "malformed"),
+        ("debug", "connect_error"),
+    ]
+    assert {(line["host"], line["detail"]) for line in told} == {("kie.example", "why")}
+    assert "kie.base_url" in told[0]["todo"]
+    assert "reconciler check" in told[0]["todo"]
 
 
 def test_a_run_once_has_no_id(lines: Lines) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.database.datetimes import own
-from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, UNAUTHORIZED, Stall
+from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, UNAUTHORIZED, Stall, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,29 @@ def test_without_our_tables_it_says_so_and_counts_every_row(install: Install) ->
     assert "Our own tables are not there yet (the first `run` makes them)" in text
     assert "Tracks in scope: 2. Stuck: 1, the oldest since" in text
     assert "Next due: now." in text
-    assert "Credits: not asked for yet." in text
+    assert "Credits: Kie has not told them yet." in text
+
+
+def test_while_kie_has_never_told_the_balance_no_command_takes_that_for_a_lack_of_credits(install: Install) -> None:
+    install.kie.script.when(page(502))
+    install.add("stuck")
+    ran = install.call("run", "--once", "--timeout", "2s")
+    assert ran.exit_code == 3, ran.output
+    warnings = [json.loads(line) for line in ran.stderr.splitlines()]
+    (untold,) = (warning for warning in warnings if warning["event"] == "credits_untold")
+    assert (untold["cause"], untold["host"]) == ("server_error", "127.0.0.1")
+    assert untold["detail"].startswith("HTTP 502: ")
+    held = {"state": "missing", "reason": "gate_closed"}
+    assert status(install)["states"] == [{**held, "tracks": 1}]
+    text = said(install)
+    assert "Credits: Kie has not told them yet." in text
+    explained = json.loads(install.call("explain", "stuck", "--json").stdout)
+    assert explained == explained | held
+    assert explained["next"]["held_back_by"] == "Kie has not told the balance yet"
+    ignored, back = (
+        json.loads(install.call("ignore", "stuck", *undo, "--json").stdout)["tracks"][0] for undo in ([], ["--undo"])
+    )
+    assert (ignored["before"], back["after"]) == (held, held)
 
 
 @pytest.mark.parametrize("picture", ["good.jpg", None])

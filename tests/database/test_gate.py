@@ -194,7 +194,7 @@ def test_a_repeat_is_no_new_attempt(app: Any) -> None:
 
 def test_nothing_is_bought_blindly(app: Any, till: Till) -> None:
     app.sql("UPDATE reconciler_gate SET balance = NULL, balance_at = NULL")
-    refused(till.order(), Reason.OUT_OF_CREDITS)
+    refused(till.order(), Reason.GATE_CLOSED)
 
 
 def test_credits_count_every_intent_that_the_balance_may_not_know(app: Any, till: Till) -> None:

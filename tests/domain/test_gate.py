@@ -55,7 +55,7 @@ def test_nothing_stands_in_the_way() -> None:
         ),
         (
             {"balance": None},
-            NotNow(Reason.OUT_OF_CREDITS, None, "the balance at Kie is not known yet", GateName.CREDITS),
+            NotNow(Reason.GATE_CLOSED, None, "Kie has not told the balance yet"),
         ),
         (
             {"balance": 49.5},
@@ -224,7 +224,7 @@ def test_a_shape_nobody_tried_may_be_tried() -> None:
     ("balance", "spent", "expected"),
     [
         *[(50, 0, None), (49.9, 0, Reason.OUT_OF_CREDITS), (100, 50, None), (100, 50.5, Reason.OUT_OF_CREDITS)],
-        (None, 0, Reason.OUT_OF_CREDITS),
+        (None, 0, Reason.GATE_CLOSED),
     ],
 )
 def test_the_balance_minus_what_was_ordered_since_must_suffice(

@@ -25,7 +25,7 @@ from reconciler.domain.model import Purchase
 from reconciler.domain.models import shapes
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
-from reconciler.engine.events import BreakerMoved, CreditsRead, Event, GateClosed, Mistake
+from reconciler.engine.events import BreakerMoved, CreditsRead, CreditsUntold, Event, GateClosed, Mistake
 from reconciler.engine.lately import Lately
 from reconciler.engine.purse import Purse
 from reconciler.testing.cutting import Scissors
@@ -69,7 +69,7 @@ def test_nothing_is_bought_before_the_balance_is_known(world: World, database: D
     one = purse(world, database)
     refused = order(world, database, one)
     assert isinstance(refused, NotNow)
-    assert refused.reason is Reason.OUT_OF_CREDITS
+    assert refused.reason is Reason.GATE_CLOSED
     assert one.wants_credit_call()
     assert one.opens_at(*shape(world)) is None, "the call that is due comes first"
 
@@ -200,7 +200,7 @@ def test_a_track_stands_by_the_gate_as_it_is_and_by_what_the_run_may_still_spend
 ) -> None:
     waiting = Stood(State.MISSING, Reason.DUE, shape(world)[0], repeats=False)
     one, poor = purse(world, database), purse(world, database, spend=0)
-    assert one.stands(waiting) == (State.MISSING, Reason.OUT_OF_CREDITS)
+    assert one.stands(waiting) == (State.MISSING, Reason.GATE_CLOSED)
     one.credit_answer(Credits(1000), world.clock())
     assert one.stands(waiting) == (State.MISSING, Reason.DUE)
     assert poor.stands(waiting) == (State.MISSING, Reason.BUDGET)
@@ -219,6 +219,23 @@ def test_while_the_database_cannot_be_asked_an_older_view_will_do(world: World, 
     one._gate = locked()
     one.look_again()
     assert one.view() is before
+
+
+@pytest.mark.parametrize(
+    ("trouble", "gates"),
+    [
+        (Trouble(Call.CONNECT_ERROR, "refused"), []),
+        (Trouble(Call.MALFORMED, "code 200: success"), []),
+        (Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY), [GateName.KEY]),
+    ],
+)
+def test_credits_that_were_asked_for_in_vain_are_told_unless_a_gate_tells_of_them(
+    world: World, database: Database, trouble: Trouble, gates: list[GateName]
+) -> None:
+    told: list[Event] = []
+    purse(world, database, told).credit_answer(trouble, world.clock())
+    assert [event.closure.name for event in told if isinstance(event, GateClosed)] == gates
+    assert [event for event in told if isinstance(event, CreditsUntold)] == ([] if gates else [CreditsUntold(trouble)])
 
 
 # -- the free call -------------------------------------------------------------------------------------------------
@@ -277,7 +294,7 @@ def test_after_a_fruitless_call_it_is_made_again_a_while_later(
     world.pass_time(world.policy.retry_min)
     assert one.wants_credit_call()
     assert one.opens_at(*shape(world)) is None, "it is being made"
-    assert told == ([Mistake("", answer)] if isinstance(answer, RuntimeError) else [])
+    assert told == [Mistake("", answer) if isinstance(answer, RuntimeError) else CreditsUntold(answer)]
 
 
 def test_the_free_call_tries_an_open_breaker_and_tells_nothing_of_purchases(world: World, database: Database) -> None:

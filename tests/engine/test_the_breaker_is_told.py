@@ -1,13 +1,17 @@
 """When the breaker opens and closes is told, and orders of which nothing came are no purchases."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from reconciler.domain.breaker import Stage
+from reconciler.domain.gate import GateName, closed
+from reconciler.domain.models import shapes
+from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved
-from reconciler.kie.simulated import DROPPED
+from reconciler.kie.simulated import DROPPED, MAINTENANCE, Refuse, Reply, page
 from reconciler.testing.world import World
 
 
@@ -24,3 +28,26 @@ def test_an_outage_is_told_with_when_it_is_tried_again_and_its_end(make_world: C
     world.run(timedelta(hours=3))
     stages = [event.breaker.stage for event in world.events if isinstance(event, BreakerMoved)]
     assert stages[-3:] == [Stage.PROBING, Stage.RAMPING, Stage.CLOSED]
+
+
+def balance(data: object) -> Reply:
+    return Reply(200, json.dumps({"code": 200, "msg": "success", "data": data}).encode())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(DROPPED, page(502), page(403), page(200), Reply(200, b""), MAINTENANCE),
+        *(balance(None), balance("12.5")),
+    ],
+)
+def test_where_kie_never_answered_the_gate_is_told_as_closed_and_credits_are_not_said_to_be_lacking(
+    make_world: Callable[..., World], answer: Refuse | Reply
+) -> None:
+    world = make_world(2)
+    world.kie.script.when(answer)
+    world.run(timedelta(minutes=30))
+    seen = world.overview()
+    assert seen.tracks == {(State.MISSING, Reason.GATE_CLOSED): 2}
+    assert closed(seen.gate, shapes(world.policy), world.policy) == {GateName.BREAKER}
+    assert world.kie.book.creations == ()
