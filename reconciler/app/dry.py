@@ -17,7 +17,7 @@ from reconciler.config import Settings
 from reconciler.database import Reader
 from reconciler.domain.breaker import heard
 from reconciler.domain.case import Case
-from reconciler.domain.closing import closure_for
+from reconciler.domain.closing import UNHEALTHY, closure_for
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
 from reconciler.domain.learn import noticed
@@ -39,11 +39,11 @@ A = TypeVar("A", TaskAnswer, SongAnswer, Credits | Trouble)
 
 @dataclass(slots=True)
 class Questions:
-    """Asked of Kie until it refuses the key: as a run does, no more are asked then. `refusals`: what Kie said of keys
-    that it does not take."""
+    """Asked of Kie until it refuses the key: as a run does, no more are asked then. `unheard`: what it did not tell,
+    and why."""
 
     kie: KieReader
-    refusals: list[str] = field(default_factory=list)
+    unheard: list[str] = field(default_factory=list)
     _refused: Trouble | None = None
 
     def task(self, task_id: str) -> TaskAnswer:
@@ -53,28 +53,34 @@ class Questions:
         return self._refused or self._heard(self.kie.song(song_id))
 
     def credit(self) -> Credits | Trouble:
-        return self._refused or self._heard(self.kie.credit())
+        answer = self._refused or self._heard(self.kie.credit())
+        if isinstance(answer, Trouble) and answer.call is not Call.UNAUTHORIZED:
+            why = f"{answer.call}: {answer.detail}"
+            rests = "What is told here rests on what was known before"
+            self.unheard.append(f"Kie could not be asked for the credits ({why}). {rests}")
+        return answer
 
     def _heard(self, answer: A) -> A:
         if isinstance(answer, Trouble) and answer.call is Call.UNAUTHORIZED:
             is_for_songs = answer.refusal is not Refusal.KEY
             said = answer.detail if is_for_songs else f"Kie refuses the key (kie.api_key): {answer.detail}"
-            if said not in self.refusals:
-                self.refusals.append(said)
+            said += ". What it would have told is missing here: put a valid key there"
+            if said not in self.unheard:
+                self.unheard.append(said)
             self._refused = self._refused if is_for_songs else answer
         return answer
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`remembers`: our tables are there; without them memory is empty. `refusals`: what Kie said so far of keys that it
-    does not take. `not_due`: who else is not at rest, once all is forecast; as of a run, nothing is said of others than
-    those that were named, or that came within the limit. `remembered`: of these, from memory alone; those whose memory
-    cannot be read are left out."""
+    """`remembers`: our tables are there; without them memory is empty. `unheard`: what Kie did not tell so far, and
+    why. `not_due`: who else is not at rest, once all is forecast; as of a run, nothing is said of others than those
+    that were named, or that came within the limit. `remembered`: of these, from memory alone; those whose memory cannot
+    be read are left out."""
 
     remembers: bool
     forecasts: Iterator[Forecast]
-    refusals: Sequence[str]
+    unheard: Sequence[str]
     not_due: Callable[[], Sequence[str]]
     remembered: Callable[[Sequence[str]], Iterator[Forecast]]
 
@@ -88,13 +94,13 @@ def preview(
         narrowed = known(settings, narrowed, reader.app, reader.peek)
         kie, view = Questions(outside.reader()), reader.view()
         eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.known_store()))
-        gate = supposed(view if offline else _asked(view, outside.policy, kie))
+        gate = supposed(view) if offline else _asked(view, outside.policy, kie)
         met: set[str] = set()
         subjects = _subjects(reader, narrowed, met)
         # Who looks is done before what it looks with goes.
         with closing(forecasts(subjects, eyes, gate, ended)) as found:
             not_due = partial(_not_due, reader, narrowed, met)
-            yield Preview(reader.remembers, found, kie.refusals, not_due, partial(_remembered, reader, gate))
+            yield Preview(reader.remembers, found, kie.unheard, not_due, partial(_remembered, reader, gate))
 
 
 def supposed(view: GateView) -> GateView:
@@ -114,8 +120,9 @@ def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
         breaker = heard(view.breaker, healthy=True, bought=False, now=view.now, policy=policy)
         known_now = replace(view, balance=answer.balance, balance_at=view.now, spent_since=0.0)
         return replace(known_now, closures=others, breaker=breaker)
+    breaker = heard(view.breaker, healthy=answer.call not in UNHEALTHY, bought=False, now=view.now, policy=policy)
     closure = closure_for(answer, None, policy, view.now)
-    return view if closure is None else replace(view, closures=(*view.closures, closure))
+    return replace(view, breaker=breaker, closures=(*view.closures, closure) if closure is not None else view.closures)
 
 
 def _not_due(reader: Reader, narrowed: Narrowed, met: Set[str]) -> list[str]:

@@ -229,8 +229,7 @@ def _preview(ctx: typer.Context, narrowed: "Narrowed", *, offline: bool, as_json
         output.show_json(forecast.document(seen, narrowed.max_purchases))
     else:
         output.show(*forecast.render(seen, narrowed.max_purchases))
-    unheard = "What it would have told is missing here: put a valid key there"
-    complain((f"{said}. {unheard}" for said in seen.refusals), DONE)
+    complain(seen.unheard, DONE)
     if seen.cut_short:
         why = "stopped" if stop.asked else "--timeout is over"
         return complain([f"{why}: whatever was not looked at until then is missing here"], WORK_REMAINS)
@@ -258,5 +257,5 @@ def _look(
         not_due = [] if ended() else found.not_due()
         remembered = takewhile(lambda _: not ended(), found.remembered(not_due[:named]))
         waiting = [Line.of(each) for each in remembered]
-        refusals = tuple(found.refusals)
-        return Seen(lines, waiting, len(not_due), refusals, remembers=found.remembers, cut_short=ended())
+        unheard = tuple(found.unheard)
+        return Seen(lines, waiting, len(not_due), unheard, remembers=found.remembers, cut_short=ended())

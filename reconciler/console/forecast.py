@@ -44,13 +44,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`not_due`: so many others are not at rest; `waiting`: those of them that are named. `refusals`: what Kie said of
-    keys that it does not take. `remembers`: our tables are there. `cut_short`: it ended before all was looked at."""
+    """`not_due`: so many others are not at rest; `waiting`: those of them that are named. `unheard`: what Kie did
+    not tell, and why. `remembers`: our tables are there. `cut_short`: it ended before all was looked at."""
 
     lines: Sequence[Line]
     waiting: Sequence[Line]
     not_due: int
-    refusals: Sequence[str]
+    unheard: Sequence[str]
     remembers: bool
     cut_short: bool
 

@@ -17,7 +17,7 @@ from reconciler.console import forecast
 from reconciler.console.stopping import Stopping
 from reconciler.database.codec import dump_breaker
 from reconciler.database.datetimes import own
-from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
 from reconciler.engine.preview import describe
 from reconciler.kie.simulated import MAINTENANCE, UNAUTHORIZED, Break, Fault, Stall, Succeed
 
@@ -548,10 +548,33 @@ def test_a_dry_run_after_the_key_was_set_right_is_not_held_back_by_it(questions:
     assert {track: next_ for track, (_, _, next_) in told.items()} == {"adopt": "fetch", "buy": "buy", "song": "buy"}
 
 
-def test_a_dry_run_that_cannot_ask_the_balance_goes_by_the_last_one(questions: Install) -> None:
+UNTOLD = (
+    "reconciler: Kie could not be asked for the credits (server_error: code 455: The service is under maintenance. "
+    "Please try again later.). What is told here rests on what was known before"
+)
+
+
+def test_a_dry_run_that_cannot_ask_the_balance_says_so_and_goes_by_the_last_one(questions: Install) -> None:
+    questions.call("run", "--once", "--track", "adopt", "--timeout", "20s")
+    questions.sql("UPDATE reconciler_gate SET balance_at = ?", own(datetime.now(UTC) - timedelta(hours=1)))
     questions.kie.script.when(MAINTENANCE, operation="credit")
     told, said = looked_at(questions)
-    assert (told["buy"], said) == (("missing", "due", "buy"), [])
+    assert (told["buy"], said) == (("missing", "due", "buy"), [UNTOLD])
+
+
+def test_a_dry_run_promises_no_purchase_where_kie_never_told_the_balance(questions: Install) -> None:
+    questions.kie.script.when(MAINTENANCE, operation="credit")
+    told, said = looked_at(questions)
+    assert (told["buy"], said) == (("missing", "gate_closed", "buy"), [UNTOLD])
+
+
+def test_a_dry_run_hears_of_an_outage_as_a_run_does(questions: Install) -> None:
+    questions.call("run", "--once", "--track", "adopt", "--timeout", "20s")
+    questions.sql("UPDATE reconciler_gate SET balance_at = ?", own(datetime.now(UTC) - timedelta(hours=1)))
+    questions.sql("UPDATE reconciler_gate SET breaker = ?", dump_breaker(Breaker(faults=FAULTS_TO_OPEN - 1)))
+    questions.kie.script.when(MAINTENANCE, operation="credit")
+    told, _ = looked_at(questions)
+    assert told["buy"] == ("missing", "gate_closed", "buy")
 
 
 def test_without_a_key_a_dry_run_is_refused_as_a_run_is(questions: Install) -> None:
