@@ -110,7 +110,8 @@ def creation(raw: Raw) -> Heard[Creation]:
     if envelope.code < 400:
         return _lost(Call.MALFORMED, detail, Odd.SHAPE if envelope.code == 200 else Odd.CODE)
     refusal = refusals.of(envelope.code, envelope.msg)
-    return _nothing(refusal, detail, raw, None if refusals.known(envelope.code) else Odd.CODE)
+    odd = None if refusals.known(envelope.code) else Odd.CODE
+    return _nothing(refusals.call(refusal), refusal, detail, raw, odd)
 
 
 def _unreadable_creation(raw: Raw) -> Heard[Creation]:
@@ -120,7 +121,8 @@ def _unreadable_creation(raw: Raw) -> Heard[Creation]:
     if _unsure(raw.status):
         return _lost(_call_of(raw.status), raw.text(), Odd.STATUS)
     if 400 <= raw.status < 500:
-        return _nothing(refusals.of_status(raw.status), raw.text(), raw, Odd.STATUS)
+        call, refusal = refusals.call_of_status(raw.status), refusals.of_status(raw.status)
+        return _nothing(call, refusal, raw.text(), raw, Odd.STATUS)
     return _lost(Call.MALFORMED, raw.text(), Odd.SHAPE)
 
 
@@ -133,8 +135,7 @@ def _lost(call: Call, detail: str, odd: Odd | None) -> Heard[Creation]:
     return Heard(AnswerLost(call, detail, heard=True), call, odd)
 
 
-def _nothing(refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[Creation]:
-    call = refusals.call(refusal)
+def _nothing(call: Call, refusal: Refusal, detail: str, raw: Raw, odd: Odd | None) -> Heard[Creation]:
     return Heard(NothingMade(refusal, call, detail, retry_after_s=raw.wait_s()), call, odd)
 
 
@@ -232,8 +233,8 @@ def _unreadable_query(raw: Raw) -> Heard[Trouble]:
     if _unsure(raw.status):
         return _trouble(_call_of(raw.status), Refusal.OUTAGE, raw.text(), raw, Odd.STATUS)
     if raw.status >= 400:
-        refusal = refusals.of_status(raw.status)
-        return _trouble(refusals.call(refusal), refusal, raw.text(), raw, Odd.STATUS)
+        call, refusal = refusals.call_of_status(raw.status), refusals.of_status(raw.status)
+        return _trouble(call, refusal, raw.text(), raw, Odd.STATUS)
     return _trouble(Call.MALFORMED, Refusal.OUTAGE, raw.text(), raw, Odd.SHAPE)
 
 

@@ -41,7 +41,11 @@ _CODES: Mapping[int, Refusal] = {
     550: Refusal.OUTAGE,
 }
 
+_NO_SUCH_PATH = frozenset({404, 405})
+"""Of a page these say nothing of what was asked: Kie's API is not there, or kie.base_url leads elsewhere."""
+
 _STATUSES: Mapping[int, Refusal] = {
+    **dict.fromkeys(_NO_SUCH_PATH, Refusal.OUTAGE),
     401: Refusal.KEY,
     402: Refusal.CREDITS,
     403: Refusal.OUTAGE,  # the edge's, not the API's
@@ -82,6 +86,10 @@ def of_status(status: int) -> Refusal:
 
 def call(refusal: Refusal) -> Call:
     return _CALLS[refusal]
+
+
+def call_of_status(status: int) -> Call:
+    return Call.MALFORMED if status in _NO_SUCH_PATH else call(of_status(status))
 
 
 def known(code: int) -> bool:

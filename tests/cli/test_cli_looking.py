@@ -17,7 +17,16 @@ import pytest
 
 from reconciler.commands.checking.database import LOSS
 from reconciler.database.schema import OPTIONAL
-from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, UNAUTHORIZED, Stall, Succeed
+from reconciler.kie.simulated import (
+    CONTENT_REFUSED_AT_ONCE,
+    NO_CREDITS,
+    UNAUTHORIZED,
+    Refuse,
+    Reply,
+    Stall,
+    Succeed,
+    page,
+)
 from tests.postgres import free_port
 from tests.rights import shut
 
@@ -118,6 +127,26 @@ def test_a_refused_key_alone_fails_with_1(install: Install) -> None:
     assert install.call("check").exit_code == 1
     assert lines(install)["kie"][0][0] == "failed"
     assert install.call("check", "--offline").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "call", "todo"),
+    [
+        (NO_CREDITS, "no_credits", "top up the account at Kie, or raise the key's own cap there"),
+        (page(404), "malformed", "see whether kie.base_url ({url}) is Kie's; if it is, try again later"),
+        (page(200), "malformed", "see whether kie.base_url ({url}) is Kie's; if it is, try again later"),
+        (page(400), "rejected", "see whether kie.base_url ({url}) is Kie's; if it is, try again later"),
+        (page(502), "server_error", "try again later"),
+    ],
+)
+def test_what_would_help_is_said_where_kie_does_not_tell_the_credits(
+    install: Install, answer: Refuse | Reply, call: str, todo: str
+) -> None:
+    install.kie.script.when(answer)
+    ((outcome, said),) = lines(install)["kie"]
+    assert outcome == "failed"
+    assert said.startswith(f"127.0.0.1: {call}: ")
+    assert said.endswith(f"; {todo.format(url=install.base_url)}")
 
 
 NO_KEY = {"kie__api_key": '""'}

@@ -37,7 +37,7 @@ def balance(data: object) -> Reply:
 @pytest.mark.parametrize(
     "answer",
     [
-        *(DROPPED, page(502), page(403), page(200), Reply(200, b""), MAINTENANCE),
+        *(DROPPED, page(502), page(403), page(404), page(200), Reply(200, b""), MAINTENANCE),
         *(balance(None), balance("12.5")),
     ],
 )
@@ -51,3 +51,19 @@ def test_where_kie_never_answered_the_gate_is_told_as_closed_and_credits_are_not
     assert seen.tracks == {(State.MISSING, Reason.GATE_CLOSED): 2}
     assert closed(seen.gate, shapes(world.policy), world.policy) == {GateName.BREAKER}
     assert world.kie.book.creations == ()
+
+
+def test_orders_that_lead_to_a_page_close_the_breaker_and_no_model(make_world: Callable[..., World]) -> None:
+    """The balance is known, and then kie.base_url is set wrong: all goes on by itself once it is set right."""
+    world = make_world(8)
+    world.run(timedelta(seconds=30), only=("t000",))
+    world.kie.script.when(page(404))
+    world.run(timedelta(minutes=10))
+    seen = world.overview()
+    assert closed(seen.gate, shapes(world.policy), world.policy) == {GateName.BREAKER}
+    assert seen.gate.closures == ()
+    assert len(world.kie.book.purchases) == 1
+    world.kie.script.clear()
+    world.run(timedelta(hours=12))
+    assert world.overview().tracks == {(State.OK, None): 8}
+    assert len(world.kie.book.purchases) == 8

@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[Refusal, Call, Odd | None]] = {
     "create-invalid": (Refusal.REQUEST, Call.REJECTED, None),
     "create-no-credits": (Refusal.CREDITS, Call.NO_CREDITS, None),
     "unauthorized": (Refusal.KEY, Call.UNAUTHORIZED, None),
-    "record-unknown-path": (Refusal.REQUEST, Call.REJECTED, Odd.STATUS),
+    "record-unknown-path": (Refusal.OUTAGE, Call.MALFORMED, Odd.STATUS),
     "html-502": (Refusal.OUTAGE, Call.SERVER_ERROR, Odd.STATUS),
 }
 
@@ -361,7 +361,8 @@ def test_an_edge_error_leaves_a_creation_unknown(status: int, body: bytes) -> No
         (401, Refusal.KEY),
         (402, Refusal.CREDITS),
         (403, Refusal.OUTAGE),
-        (404, Refusal.REQUEST),
+        (404, Refusal.OUTAGE),
+        (405, Refusal.OUTAGE),
         (429, Refusal.RATE),
     ],
 )
@@ -373,6 +374,16 @@ def test_an_http_refusal_makes_nothing(status: int, refusal: Refusal) -> None:
     assert isinstance(asked, Trouble)
     assert made.refusal is asked.refusal is refusal
     assert made.retry_after_s == asked.retry_after_s == 7
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Not found</html>", b'{"status": 404, "error": "Not Found", "path": "/"}']
+)
+def test_a_page_that_knows_no_such_path_makes_nothing_and_is_no_answer_of_kies(status: int, body: bytes) -> None:
+    made, asked = answers.creation(raw(body, status)), answers.credit(raw(body, status))
+    assert isinstance(made.answer, NothingMade)
+    assert (made.call, made.odd) == (asked.call, asked.odd) == (Call.MALFORMED, Odd.STATUS)
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def test_an_odd_id_is_asked_for_as_it_is(world: World, task_id: str) -> None:
         (sim.Break(sim.Fault.HANG), Call.TIMEOUT),
         (sim.Break(sim.Fault.DRIP), Call.TIMEOUT),
         (sim.page(502), Call.SERVER_ERROR),
-        (sim.page(404), Call.REJECTED),
+        (sim.page(404), Call.MALFORMED),
         (sim.page(200), Call.MALFORMED),
         (sim.Reply(200, b"\xff\x00"), Call.MALFORMED),
         (sim.Reply(200, b"x" * 2_000_000), Call.MALFORMED),

@@ -10,7 +10,7 @@ from reconciler.commands.checking.storage import check_storage
 from reconciler.config import Settings, policy_of, without_key
 from reconciler.domain.findings import Call, Trouble
 from reconciler.domain.models import MODELS
-from reconciler.domain.urls import host_of
+from reconciler.domain.urls import host_of, redact
 
 
 def check(settings: Settings, *, offline: bool) -> Iterator[Line]:
@@ -60,15 +60,25 @@ def _kie(settings: Settings, *, offline: bool) -> Line:
         return unfit("kie", f"not asked. {error}")
     host = host_of(settings.kie.base_url)
     if isinstance(answer, Trouble):
-        unauthorized = answer.call is Call.UNAUTHORIZED
-        todo = "set kie.api_key or the credential kie_api_key to a valid key" if unauthorized else "try again later"
-        return failed("kie", f"{host}: {answer.call}: {answer.detail}; {todo}")
+        return failed("kie", f"{host}: {answer.call}: {answer.detail}; {_what_helps(answer.call, settings)}")
     said = f"{host} takes the key; {answer.balance:g} credits"
     if answer.balance < settings.budget.min_credits:
         return warning(
             "kie", f"{said}, less than budget.min_credits = {settings.budget.min_credits:g}: nothing is bought"
         )
     return ok("kie", said)
+
+
+def _what_helps(call: Call, settings: Settings) -> str:
+    match call:
+        case Call.UNAUTHORIZED:
+            return "set kie.api_key or the credential kie_api_key to a valid key"
+        case Call.NO_CREDITS:
+            return "top up the account at Kie, or raise the key's own cap there"
+        case Call.REJECTED | Call.MALFORMED:
+            return f"see whether kie.base_url ({redact(settings.kie.base_url)}) is Kie's; if it is, try again later"
+        case _:
+            return "try again later"
 
 
 def _without_key(settings: Settings, *, offline: bool) -> Line:
