@@ -42,8 +42,8 @@ def _options_read() -> Iterator[None]:
     """Meanwhile --help and --version are told: nothing but stdout can fail."""
     try:
         yield
-    except BrokenPipeError:  # who read it has seen enough
-        raise
+    except BrokenPipeError as error:  # who read it has seen enough
+        raise typer.Exit(DONE) from error
     except OSError as error:
         raise typer.Exit(complain([f"stdout: {error.strerror}"], FAILED)) from error
 
@@ -73,7 +73,7 @@ class Face(TyperGroup):
 
 def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
-    if isinstance(error, BrokenPipeError) or type(error).__module__.startswith("typer"):
+    if type(error).__module__.startswith("typer"):
         return None
     from reconciler.app.inside import AuthoritiesUnfit, HttpAway, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.commands.deciding import Declined

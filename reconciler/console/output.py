@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 
 def out() -> Console:
-    """What it prints was heard, or else it raises Unheard."""
+    """What it prints was heard, or else it raises Unheard. A reader that has left has seen enough."""
     return _wide_enough(_Stdout(file=sys.stdout, markup=False, emoji=False, highlight=False))
 
 
@@ -27,7 +27,7 @@ def _wide_enough(console: Console) -> Console:
 
 
 class Unheard(Exception):
-    """stdout takes nothing. The text says why."""
+    """stdout takes nothing, though somebody reads it. The text says why."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def _heard() -> Iterator[None]:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # who read it has seen enough
-        raise
+        pass
     except OSError as error:
         raise Unheard(f"stdout: {error.strerror}") from error
 
@@ -46,6 +46,10 @@ class _Stdout(Console):
     def print(self, *parts: Any, **how: Any) -> None:
         with _heard():
             super().print(*parts, **how)
+
+    def on_broken_pipe(self) -> None:
+        """The default ends the process, whatever it still has to do."""
+        self.quiet = True
 
 
 def show(*parts: RenderableType, soft_wrap: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -252,6 +253,25 @@ def test_a_closed_stdout_is_nobodys_fault(install: Install, command: str) -> Non
     install.add("a")
     result = install.program(*command.split(), by=("sh", "-c", '"$@" >&-', "sh"))
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        *((command, 0) for command in ("status", "status --json", "--version", "--help", "run --help", "run --once")),
+        *((command, 3) for command in ("run --once --dry-run", "run --once --json --max-purchases 0 --timeout 1s")),
+    ],
+)
+def test_a_reader_that_has_seen_enough_changes_no_exit_code(install: Install, command: str, code: int) -> None:
+    good = install.kie.add_file("good.jpg", text="good")
+    install.add("a", image_url=good if code == 0 else None)
+    unread, stdout = os.pipe()
+    os.close(unread)
+    try:
+        result = install.program(*command.split(), stdout=stdout)
+    finally:
+        os.close(stdout)
+    assert (result.returncode, [line for line in result.stderr.splitlines() if '"info"' not in line]) == (code, [])
 
 
 @pytest.mark.parametrize(
