@@ -146,7 +146,7 @@ class EventLog:
             return
         trouble = event.trouble
         level = "WARNING" if self._said.fresh("credits_untold", trouble.call) else "DEBUG"
-        todo = "It is asked again; nothing is bought before. If it lasts, see kie.base_url, or run `reconciler check`."
+        todo = "It is asked again by itself. If it lasts, see kie.base_url, or run `reconciler check`."
         host, detail = urls.host_of(self._kie) or None, _detail(trouble)
         say(level, "credits_untold", cause=trouble.call, host=host, detail=detail, todo=todo)
 
