@@ -11,7 +11,7 @@ from reconciler.database.connection import Connection
 from reconciler.database.dialect import flag
 from reconciler.database.statements import Answer, Question, Slot
 from reconciler.database.tables import Bought, Closed, GateRow, Polled, Shape
-from reconciler.domain.gate import Closure, GateName, GateView, Proof, Usage
+from reconciler.domain.gate import Closure, GateView, Proof, Usage
 from reconciler.domain.model import Outcome, TaskState, Verdict
 from reconciler.domain.policy import Policy
 
@@ -97,7 +97,7 @@ class GateReader:
         return GateView(
             now,
             paused=paused,
-            closures=self._closures(closed, now),
+            closures=tuple(map(self._closure, closed)),
             breaker=codec.load_breaker(breaker),
             balance=balance,
             balance_at=balance_at,
@@ -124,12 +124,9 @@ class GateReader:
         self._counted = counted if counted.used >= MANY and is_far else None
         return counted.used
 
-    def _closures(self, rows: Rows, now: datetime) -> tuple[Closure, ...]:
-        """Those that hold; that on trial, which a good answer ends; and the last rate limit: the next is measured by
-        it."""
-        named = (self._closed.named(row) for row in rows)
-        found = (Closure(**{**row, "shape": row["shape"] or None}) for row in named)
-        return tuple(c for c in found if c.active(now) or c.trial or c.name is GateName.RATE_LIMIT)
+    def _closure(self, row: tuple[Any, ...]) -> Closure:
+        named = self._closed.named(row)
+        return Closure(**{**named, "shape": named["shape"] or None})
 
 
 def _judged(so: Any) -> Any:

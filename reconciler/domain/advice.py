@@ -67,8 +67,9 @@ _HELD = {
     "anything is bought.",
     Reason.UNAUTHORIZED: "Kie refuses the key or there is none: put a valid one into kie.api_key or the credential "
     "kie_api_key.",
-    Reason.GATE_CLOSED: "Purchases pause for a rate limit, for tasks that run or for an outage at Kie, and go on by "
-    "themselves. If it lasts, `reconciler check` tells whether Kie answers.",
+    Reason.GATE_CLOSED: "Purchases pause for a rate limit, for tasks that run, for an outage at Kie or, after a "
+    "refusal, for the answer to each order, and go on by themselves. If it lasts, `reconciler check` tells whether Kie "
+    "answers.",
     Reason.PAUSED: "An operator paused all purchases and writes; `reconciler resume` ends it.",
     Reason.MODEL_UNPROVEN: "No result of the model was good: choose another kie.model or change [target]; "
     "`reconciler retry --reason model_unproven` lets one more order through.",

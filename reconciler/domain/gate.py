@@ -16,6 +16,10 @@ PROOF_LIMIT = 3
 CREDITS_FRESH_FOR = timedelta(minutes=10)
 """A balance older than this is asked for again before buying."""
 
+WARY_FOR = timedelta(minutes=10)
+"""After a closure ran out, so long one order at a time is sent: all that go at once may be refused as one, and each
+costs budget."""
+
 
 class GateName(StrEnum):
     """What closes the gate; the labels of `kie_gate_closed`."""
@@ -45,6 +49,10 @@ class Closure:
 
     def active(self, now: datetime) -> bool:
         return not self.trial and (self.until is None or now < self.until)
+
+    def lately(self, now: datetime) -> bool:
+        """It ran out not long ago."""
+        return self.until is not None and self.until <= now < self.until + WARY_FOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """All that the gate knows at `now`. `window`: when each occupant of the sliding window leaves it, soonest first."""
+    """All that the gate knows at `now`. `closures`: those that ran out too. `window`: when each occupant of the sliding
+    window leaves it, soonest first."""
 
     now: datetime
     paused: bool = False
@@ -170,6 +179,7 @@ def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat:
         or _broken(view, policy, repeat=repeat)
         or _over_budget(view, policy)
         or _crowded(view, policy)
+        or _wary(view, policy)
     )
 
 
@@ -254,3 +264,12 @@ def _crowded(view: GateView, policy: Policy) -> NotNow | None:
     if excess >= 0:
         return NotNow(Reason.GATE_CLOSED, view.window[excess], f"{policy.purchase_limit} purchases per window")
     return None
+
+
+def _wary(view: GateView, policy: Policy) -> NotNow | None:
+    """The answer to the one that is out tells whether the next may follow."""
+    last = next((closure for closure in view.closures if closure.lately(view.now)), None)
+    if last is None or view.open == 0:
+        return None
+    text = f"refused not long ago, so that one order at a time is tried; {last.detail}"
+    return NotNow(Reason.GATE_CLOSED, view.now + policy.purchase_window, text)

@@ -192,6 +192,34 @@ def test_a_price_beyond_the_credits_closes_the_gate_for_all_to_see() -> None:
     assert closed(replace(READY, balance=8), OFFERS, replace(POLICY, min_credits=0)) == {GateName.CREDITS}
 
 
+# -- after a refusal -----------------------------------------------------------------------------------------------
+
+
+LATELY = replace(READY, closures=(Closure(GateName.CREDITS, NOW - HOUR, NOW - MINUTE, "Kie: no credits"),))
+
+
+def test_after_a_refusal_one_order_at_a_time_is_tried() -> None:
+    assert refused(LATELY) is None
+    text = "refused not long ago, so that one order at a time is tried; Kie: no credits"
+    for repeat in (False, True):
+        assert refused(replace(LATELY, open=1), repeat=repeat) == NotNow(Reason.GATE_CLOSED, NOW + 10 * SECOND, text)
+    assert closed(replace(LATELY, open=1), OFFERS, POLICY) == set()
+    assert places(LATELY, SHAPE, 5, POLICY, 7) == 1
+    assert why(replace(LATELY, open=1, day=Usage(100, NOW)), per_day=100) is Reason.BUDGET, "that holds for longer"
+
+
+@pytest.mark.parametrize("since", [timedelta(0), 10 * MINUTE - SECOND, 10 * MINUTE])
+def test_so_it_is_for_a_while(since: timedelta) -> None:
+    closure = Closure(GateName.RATE_LIMIT, NOW - HOUR, NOW - since)
+    is_wary = refused(replace(READY, closures=(closure,), open=1)) is not None
+    assert is_wary is (since < 10 * MINUTE)
+
+
+def test_a_request_that_was_called_wrong_is_tried_as_an_operator_says() -> None:
+    trial = Closure(GateName.REQUEST_REJECTED, NOW - MINUTE, shape=SHAPE, trial=True)
+    assert refused(replace(READY, closures=(trial,), open=1)) is None
+
+
 # -- unproven ------------------------------------------------------------------------------------------------------
 
 
