@@ -378,12 +378,17 @@ class Gate(Protocol):
 
     def balance(self, credits: float, asked_at: datetime) -> None: ...
 
-    def close(self, closure: Closure) -> Closure:
-        """What holds then: a closure of the same that lasts longer, by whichever process, is not cut short."""
+    def close(self, closure: Closure, *, ordered: bool = False) -> Closure:
+        """What holds then: a closure of the same that lasts longer, by whichever process, is not cut short. `ordered`:
+        an order met it."""
         ...
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
         """`shape`: only what was closed for this one."""
+        ...
+
+    def key_taken(self) -> None:
+        """A free call was answered."""
         ...
 
     def try_once(self, shape: str) -> bool:

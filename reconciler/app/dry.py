@@ -17,7 +17,7 @@ from reconciler.config import Settings
 from reconciler.database import Reader
 from reconciler.domain.breaker import heard
 from reconciler.domain.case import Case
-from reconciler.domain.closing import UNHEALTHY, closure_for
+from reconciler.domain.closing import UNHEALTHY, closure_for, key_taken
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
 from reconciler.domain.learn import noticed
@@ -110,16 +110,15 @@ def supposed(view: GateView) -> GateView:
 
 def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
     """As it would be once a run had asked for the credits, which tells too whether Kie takes the key, and is up."""
-    key_refused = any(closure.name is GateName.KEY for closure in view.closures)
-    asks = key_refused or view.breaker.wants_free_call(view.now) or view.wants_balance(policy)
+    asks = view.refuses_key() or view.breaker.wants_free_call(view.now) or view.wants_balance(policy)
     if policy.per_day == 0 or not asks:
         return view
     answer = kie.credit()
     if isinstance(answer, Credits):
-        others = tuple(closure for closure in view.closures if closure.name is not GateName.KEY)
+        closures = tuple(key_taken(closure, view.now) for closure in view.closures)
         breaker = heard(view.breaker, healthy=True, bought=False, now=view.now, policy=policy)
         known_now = replace(view, balance=answer.balance, balance_at=view.now, spent_since=0.0)
-        return replace(known_now, closures=others, breaker=breaker)
+        return replace(known_now, closures=closures, breaker=breaker)
     breaker = heard(view.breaker, healthy=answer.call not in UNHEALTHY, bought=False, now=view.now, policy=policy)
     closure = closure_for(answer, None, policy, view.now)
     return replace(view, breaker=breaker, closures=(*view.closures, closure) if closure is not None else view.closures)

@@ -18,7 +18,7 @@ from reconciler.database.tables import ANEW, Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import heard
-from reconciler.domain.closing import lengthened
+from reconciler.domain.closing import key_taken, lengthened
 from reconciler.domain.gate import Closure, GateName, GateView, NotNow, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
@@ -100,25 +100,34 @@ class SqlGate:
             newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
             self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
 
-    def close(self, closure: Closure) -> Closure:
+    def close(self, closure: Closure, *, ordered: bool = False) -> Closure:
         with self.connection.writing(gate=True, own=True) as now:
             same = (c for c in self._view(now).closures if (c.name, c.shape) == (closure.name, closure.shape))
-            holds = lengthened(closure, next(same, None))
-            row = {
-                Closed.name: holds.name,
-                Closed.shape: holds.shape or "",
-                Closed.at: holds.at,
-                Closed.until: holds.until,
-                Closed.detail: holds.detail,
-                Closed.trial: holds.trial,
-            }
-            self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
+            holds = lengthened(closure, next(same, None), ordered=ordered)
+            self._put(holds)
         return holds
 
     def reopen(self, name: GateName, shape: str | None = None) -> None:
         with self.connection.writing(gate=True, own=True):
             among = (Closed.name == name) & (Closed.shape == shape) if shape is not None else Closed.name == name
             self.connection.delete(Closed, among)
+
+    def key_taken(self) -> None:
+        with self.connection.writing(gate=True, own=True) as now:
+            for closure in self._view(now).closures:
+                if (left := key_taken(closure, now)) != closure:
+                    self._put(left)
+
+    def _put(self, closure: Closure) -> None:
+        row = {
+            Closed.name: closure.name,
+            Closed.shape: closure.shape or "",
+            Closed.at: closure.at,
+            Closed.until: closure.until,
+            Closed.detail: closure.detail,
+            Closed.trial: closure.trial,
+        }
+        self.connection.run(Closed.insert(row).on_conflict(conflict_target=[Closed.name, Closed.shape], update=row))
 
     def heard(self, *, healthy: bool, bought: bool) -> None:
         """Most calls change nothing, and then nothing is written."""

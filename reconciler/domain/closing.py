@@ -10,7 +10,8 @@ from reconciler.domain.policy import Policy
 KEY_RETRY = timedelta(minutes=10)
 CREDITS_RETRY = timedelta(minutes=10)
 CAP_RETRY = timedelta(hours=1)
-LONGEST_RATE_PAUSE = timedelta(minutes=10)
+LONGEST_PAUSE = timedelta(minutes=30)
+"""Of a refusal that is met again and again."""
 
 UNHEALTHY = frozenset({Call.SERVER_ERROR, Call.TIMEOUT, Call.CONNECT_ERROR, Call.MALFORMED})
 """Outcomes that are the provider's own fault; the breaker counts them."""
@@ -32,22 +33,34 @@ def closure_for(finding: Finding, shape: str | None, policy: Policy, now: dateti
             return None
 
 
-def lengthened(closure: Closure, before: Closure | None) -> Closure:
-    """What is to hold after the last one of its name: that one, while it ends later.
+def lengthened(closure: Closure, before: Closure | None, *, ordered: bool) -> Closure:
+    """What is to hold after the last one of its name: that one, while it ends later. `ordered`: an order met it.
 
-    A rate limit met again soon after the last one ended is left alone twice as long: each try costs budget.
+    What is met again soon after the last one ended is left alone twice as long: each try costs budget. A key, whose
+    free calls tell when it is taken, only where an order met it: by that it is known that they do not.
     """
     if closure.until is None or before is None or before.until is None:
         return closure
     if before.active(closure.at) and before.until > closure.until:
         return before
-    if closure.name is not GateName.RATE_LIMIT:
+    if closure.name is GateName.KEY and not ordered:
         return closure
-    last, since = before.until - before.at, closure.at - before.until
+    last, since = max(before.until - before.at, closure.until - closure.at), closure.at - before.until
     if since > 2 * last:
         return closure
-    longer = min(last if since < timedelta(0) else 2 * last, LONGEST_RATE_PAUSE)
+    longer = min(last if since < timedelta(0) else 2 * last, LONGEST_PAUSE)
     return replace(closure, until=max(closure.until, closure.at + longer))
+
+
+def key_taken(closure: Closure, now: datetime) -> Closure:
+    """What is left of it once a free call shows that Kie takes the key.
+
+    That opens the gate, unless orders were refused again after an earlier free call had opened it.
+    """
+    if closure.name is not GateName.KEY or not closure.active(now):
+        return closure
+    is_doubted = closure.until is not None and closure.until - closure.at > KEY_RETRY
+    return closure if is_doubted else replace(closure, until=now)
 
 
 def _closure(

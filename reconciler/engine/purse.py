@@ -169,14 +169,13 @@ class Purse:
         last, now = self._lately.gate, self._clock()
         if last is None or last.now > now or last.breaker.stage is Stage.OPEN:
             return False
-        key_refused = any(closure.name is GateName.KEY for closure in last.closures)
-        return not (key_refused or replace(last, now=now).wants_balance(self._policy))
+        return not (last.refuses_key() or replace(last, now=now).wants_balance(self._policy))
 
     def credit_answer(self, answer: Answer | Exception, asked_at: datetime) -> None:
         self._view, self._key_tried = None, True
         if isinstance(answer, Credits):
             self._gate.balance(answer.balance, asked_at)
-            self._gate.reopen(GateName.KEY)
+            self._gate.key_taken()
             self._tell(CreditsRead(answer.balance, asked_at))
             self._hear(healthy=True, bought=False)
             return
@@ -194,7 +193,7 @@ class Purse:
         closure = closure_for(finding, shape, self._policy, self._clock())
         if closure is not None:
             self._view = None
-            self._tell(GateClosed(self._gate.close(closure)))
+            self._tell(GateClosed(self._gate.close(closure, ordered=isinstance(finding, NothingMade))))
         if isinstance(finding, NothingMade) and finding.refusal not in _OF_THE_REQUEST and self._is_trial(order):
             self._view = None
             self._gate.try_once(order.shape)

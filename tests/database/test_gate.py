@@ -257,6 +257,35 @@ def test_closures(app: Any, till: Till) -> None:
     till.bought()
 
 
+def test_a_key_that_a_free_call_takes_is_remembered_as_refused(app: Any, till: Till) -> None:
+    now = app.clock()
+    key = Closure(GateName.KEY, now, now + 600 * SECOND, "401")
+    no_credits = Closure(GateName.CREDITS, now, now + 600 * SECOND)
+    others = {no_credits, Closure(GateName.REQUEST_REJECTED, now, shape="other")}
+    for closure in (key, *others):
+        till.gate.close(closure)
+    app.clock.on(seconds=60)
+    till.gate.key_taken()
+    assert set(till.gate.view().closures) == {replace(key, until=app.clock()), *others}
+    refused_again = Closure(GateName.KEY, app.clock(), app.clock() + 600 * SECOND, "401")
+    holds = till.gate.close(refused_again, ordered=True)
+    till.gate.key_taken()
+    assert set(till.gate.view().closures) == {replace(refused_again, until=app.clock() + 1200 * SECOND), *others}
+    assert holds in till.gate.view().closures
+
+
+def test_after_a_refusal_the_next_order_waits_for_the_answer_to_the_one_that_is_out(app: Any, till: Till) -> None:
+    till.gate.close(Closure(GateName.CREDITS, app.clock(), app.clock() + SECOND, "402"))
+    app.clock.on(seconds=1)
+    first = till.bought("a")
+    refused(till.order("b"), Reason.GATE_CLOSED, app.clock() + 10 * SECOND)
+    till.answered(first, verdict=Verdict.GOOD)
+    till.bought("b")
+    app.clock.on(minutes=10)
+    till.bought("c")
+    till.bought("d")
+
+
 def test_what_closes_the_gate_for_longer_holds(app: Any, till: Till) -> None:
     now = app.clock()
     long, short = (Closure(GateName.RATE_LIMIT, now, now + length) for length in (60 * SECOND, SECOND))

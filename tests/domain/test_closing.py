@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.domain.closing import UNHEALTHY, closure_for, lengthened
+from reconciler.domain import closing
+from reconciler.domain.closing import UNHEALTHY, closure_for, key_taken
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -56,6 +57,10 @@ def test_a_rate_limit_may_say_for_how_long() -> None:
     assert closed_for(1e9) == HOUR
 
 
+def lengthened(closure: Closure, before: Closure | None, *, ordered: bool = True) -> Closure:
+    return closing.lengthened(closure, before, ordered=ordered)
+
+
 def test_a_rate_limit_that_persists_is_left_alone_for_longer_each_time() -> None:
     first = Closure(GateName.RATE_LIMIT, NOW, NOW + 10 * SECOND)
 
@@ -69,17 +74,53 @@ def test_a_rate_limit_that_persists_is_left_alone_for_longer_each_time() -> None
     assert again(NOW + 12 * SECOND) == 20 * SECOND
     assert [again(NOW + n * SECOND) for n in (9, 10, 30, 31)] == [n * SECOND for n in (10, 20, 20, 10)]
     assert again(NOW + HOUR) == 10 * SECOND
-    long = Closure(GateName.RATE_LIMIT, NOW, NOW + 9 * MINUTE)
-    assert again(NOW + 10 * MINUTE, long) == 10 * MINUTE
+    long = Closure(GateName.RATE_LIMIT, NOW, NOW + 20 * MINUTE)
+    assert again(NOW + 21 * MINUTE, long) == 30 * MINUTE
     told = Closure(GateName.RATE_LIMIT, NOW + MINUTE, NOW + HOUR)
     assert lengthened(told, first) == told
-    for other in (
-        Closure(GateName.KEY, NOW + 12 * SECOND, NOW + 13 * SECOND),
-        Closure(GateName.RATE_LIMIT, NOW, None),
-        Closure(GateName.KEY, NOW, None),
-    ):
+    for other in (Closure(GateName.RATE_LIMIT, NOW, None), Closure(GateName.KEY, NOW, None)):
         assert lengthened(other, other) == lengthened(other, first) == lengthened(other, None) == other
         assert lengthened(told, other) == told
+
+
+@pytest.mark.parametrize("name", [GateName.CREDITS, GateName.KEY])
+def test_an_account_whose_orders_are_refused_again_and_again_is_left_alone_for_longer_each_time(name: GateName) -> None:
+    holds, lengths = None, []
+    for _ in range(4):
+        at = NOW if holds is None or holds.until is None else holds.until + MINUTE
+        holds = lengthened(Closure(name, at, at + 10 * MINUTE), holds)
+        assert holds.until is not None
+        lengths.append(holds.until - at)
+    assert lengths == [n * MINUTE for n in (10, 20, 30, 30)]
+
+
+def test_an_account_that_is_capped_for_an_hour_stays_closed_for_an_hour() -> None:
+    cap = Closure(GateName.CREDITS, NOW, NOW + HOUR)
+    again = Closure(GateName.CREDITS, NOW + HOUR, NOW + 2 * HOUR)
+    assert lengthened(again, cap) == again
+    short = Closure(GateName.CREDITS, NOW + HOUR, NOW + HOUR + 10 * MINUTE)
+    assert lengthened(short, cap).until == NOW + HOUR + 30 * MINUTE
+
+
+def test_free_calls_that_are_refused_keep_a_key_closed_no_longer_than_the_first() -> None:
+    first = Closure(GateName.KEY, NOW, NOW + 10 * MINUTE)
+    for at in (NOW + 9 * MINUTE, NOW + 10 * MINUTE):
+        again = Closure(GateName.KEY, at, at + 10 * MINUTE)
+        assert lengthened(again, first, ordered=False) == again
+
+
+def test_a_free_call_opens_the_gate_of_a_key_until_orders_are_refused_all_the_same() -> None:
+    first = Closure(GateName.KEY, NOW, NOW + 10 * MINUTE)
+    opened = key_taken(first, NOW + SECOND)
+    assert opened == replace(first, until=NOW + SECOND)
+    assert key_taken(opened, NOW + MINUTE) == opened, "it is over"
+    again = lengthened(Closure(GateName.KEY, NOW + MINUTE, NOW + 11 * MINUTE), opened)
+    assert again.until == NOW + 21 * MINUTE
+    assert key_taken(again, NOW + 2 * MINUTE) == again
+    endless = Closure(GateName.KEY, NOW)
+    assert not key_taken(endless, NOW + SECOND).active(NOW + SECOND)
+    of_the_account = Closure(GateName.CREDITS, NOW, NOW + HOUR)
+    assert key_taken(of_the_account, NOW + SECOND) == of_the_account
 
 
 @pytest.mark.parametrize("name", [GateName.RATE_LIMIT, GateName.CREDITS])

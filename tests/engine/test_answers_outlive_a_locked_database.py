@@ -97,7 +97,7 @@ def in_time_for_the_orders(tag: str) -> tuple[timedelta, timedelta]:
 
 
 @pytest.mark.parametrize("error", [LOCKED, DatabaseGone("the connection failed", "db", "It is tried again")])
-@pytest.mark.parametrize("method", ["balance", "reopen"])
+@pytest.mark.parametrize("method", ["balance", "key_taken"])
 def test_orders_whose_answers_came_with_that_of_the_credit_call_are_not_lost(
     make_world: MakeWorld, method: str, error: DatabaseError
 ) -> None:
