@@ -73,10 +73,10 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`remembers`: our tables are there; without them memory is empty. `unheard`: what Kie did not tell so far, and
-    why. `not_due`: who else is not at rest, once all is forecast; as of a run, nothing is said of others than those
-    that were named, or that came within the limit. `remembered`: of these, from memory alone; those whose memory cannot
-    be read are left out."""
+    """`remembers`: our tables are there; without them memory is empty. `unheard`: what neither Kie nor memory told so
+    far, and why. `not_due`: who else is not at rest, once all is forecast; as of a run, nothing is said of others than
+    those that were named, or that came within the limit. `remembered`: of these, from memory alone; those whose memory
+    cannot be read are left out."""
 
     remembers: bool
     forecasts: Iterator[Forecast]
@@ -96,7 +96,7 @@ def preview(
         eyes = None if offline else Eyes(kie, outside.pictures(), found_by(settings, reader.known_store()))
         gate = supposed(view) if offline else _asked(view, outside.policy, kie)
         met: set[str] = set()
-        subjects = _subjects(reader, narrowed, met)
+        subjects = _subjects(reader, narrowed, met, kie.unheard)
         # Who looks is done before what it looks with goes.
         with closing(forecasts(subjects, eyes, gate, ended)) as found:
             not_due = partial(_not_due, reader, narrowed, met)
@@ -131,26 +131,33 @@ def _not_due(reader: Reader, narrowed: Narrowed, met: Set[str]) -> list[str]:
 
 
 def _remembered(reader: Reader, gate: GateView, track_ids: Sequence[str]) -> Iterator[Forecast]:
-    return (forecast(case, gate) for case in _cases(reader, track_ids) if isinstance(case, Case))
+    return (forecast(case, gate) for _, case in _cases(reader, track_ids) if isinstance(case, Case))
 
 
-def _subjects(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[Subject]:
-    for case in _cases(reader, islice(_in_need(reader, narrowed, met), min(narrowed.limit or maxsize, maxsize))):
+def _subjects(reader: Reader, narrowed: Narrowed, met: set[str], unheard: list[str]) -> Iterator[Subject]:
+    """Whose memory cannot be read is left out, as a run leaves it alone, and has not been met."""
+    in_need = islice(_in_need(reader, narrowed, met), min(narrowed.limit or maxsize, maxsize))
+    for track_id, case in _cases(reader, in_need):
         if isinstance(case, Exception):
-            raise case
+            met.discard(track_id)
+            why = f"what is remembered of it cannot be read ({type(case).__name__})"
+            said = f"track {track_id[:200]} is left out, as by a run: {why}"
+            if said not in unheard:
+                unheard.append(said)
+            continue
         is_read = case.track.image.digest is not None and not isinstance(case.look, Huge)
         yield Subject(case, reader.inline_image(case.track.id) if is_read else None)
 
 
-def _cases(reader: Reader, track_ids: Iterable[str]) -> Iterator[Case | Exception]:
+def _cases(reader: Reader, track_ids: Iterable[str]) -> Iterator[tuple[str, Case | Exception]]:
     """In the place of one whose memory cannot be read stands why."""
     waiting = iter(track_ids)
     while some := list(islice(waiting, TOGETHER)):
-        for held in reader.peek_all(some).values():
+        for track_id, held in reader.peek_all(some).items():
             if isinstance(held, Exception):
-                yield held
+                yield track_id, held
             elif held.track is not None:
-                yield noticed(held.track, held.memory, reader.finder.policy, held.now)
+                yield track_id, noticed(held.track, held.memory, reader.finder.policy, held.now)
 
 
 def _in_need(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[str]:

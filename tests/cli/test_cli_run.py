@@ -440,6 +440,19 @@ def test_a_dry_run_leaves_out_whose_memory_cannot_be_read_and_counts_it(backing_
     assert (told["not_due"], told["waiting"]) == (1, [])
 
 
+def test_a_dry_run_says_of_which_due_track_the_memory_cannot_be_read(make_install: Callable[..., Install]) -> None:
+    install = make_install(credits=0)
+    install.add("a")
+    install.add("b")
+    install.call("run", "--once", "--timeout", "5s")
+    install.sql("UPDATE reconciler_memory SET doc = 'no document', due_at = tried_at WHERE track_id = 'a'")
+    dry = install.call("run", "--once", "--dry-run", "--offline", "--json")
+    told = json.loads(dry.stdout)
+    assert ([each["track"] for each in told["tracks"]], told["not_due"]) == (["b"], 1)
+    left_out = "track a is left out, as by a run: what is remembered of it cannot be read (ValidationError)"
+    assert dry.stderr.splitlines() == [f"reconciler: {left_out}"]
+
+
 @pytest.mark.parametrize("options", ["--track good", "--limit 1"])
 def test_a_narrowed_dry_run_speaks_of_no_others(backing_off: Install, options: str) -> None:
     backing_off.sql("UPDATE reconciler_memory SET due_at = '2026-01-01T00:00:00.000000+00:00' WHERE track_id = 'good'")
