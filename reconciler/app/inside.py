@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from reconciler.config import Settings, policy_of
 from reconciler.database import AppTable, Database, Reader, TimeHeard, Where, open_database, open_reader, printed_schema
-from reconciler.ports import Held
+from reconciler.ports import DatabaseError, Held
 
 
 def utc_now() -> datetime:
@@ -33,13 +33,35 @@ class NoSuchTrack(Exception):
     """Neither the app nor we know the id."""
 
 
+class MemoryUnread(Exception):
+    """What is remembered of a track cannot be read, as where a newer version wrote it; nothing was changed."""
+
+
 def known_track(settings: Settings, app: AppTable, peek: Callable[[str], Held], track_id: str) -> Held:
-    """Of a track as a person named it; the lease tells its id as we write it."""
-    held = peek(app.canonical(track_id)) if _is_text(track_id) else None
+    """Of a track as a person named it; the lease tells its id as we write it. Raises NoSuchTrack, MemoryUnread."""
+    held = _peeked(peek, app.canonical(track_id)) if _is_text(track_id) else None
     if held is None or (held.track is None and not (held.memory.purchases or held.memory.kept)):
         where = f"table {settings.database.table} of {settings.database.place}"
         raise NoSuchTrack(f"there is no track {track_id!r} in {where}, and nothing is remembered of one")
     return held
+
+
+def _peeked(peek: Callable[[str], Held], track_id: str) -> Held:
+    try:
+        return peek(track_id)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        why = f"what is remembered of track {track_id} in reconciler_memory cannot be read ({type(error).__name__})"
+        raise MemoryUnread(f"{why}; run the version that wrote it, which may be a newer one") from error
+
+
+def known_id(settings: Settings, app: AppTable, peek: Callable[[str], Held], track_id: str) -> str:
+    """As we write it, of a track whose memory is for others to read. Raises NoSuchTrack."""
+    try:
+        return known_track(settings, app, peek, track_id).lease.track_id
+    except MemoryUnread:
+        return app.canonical(track_id)
 
 
 def _is_text(argument: str) -> bool:

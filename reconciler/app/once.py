@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.app.clock import steady
 from reconciler.app.counted import each
 from reconciler.app.forgetting import forget_if_due
-from reconciler.app.inside import known_track, looked_into, opened, utc_now
+from reconciler.app.inside import known_id, looked_into, opened, utc_now
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings
@@ -72,7 +72,7 @@ def known(settings: Settings, narrowed: Narrowed, app: AppTable, peek: Callable[
     """To tracks by their ids as we write them. Raises NoSuchTrack."""
     if narrowed.only is None:
         return narrowed
-    ids = (known_track(settings, app, peek, track_id).lease.track_id for track_id in narrowed.only)
+    ids = (known_id(settings, app, peek, track_id) for track_id in narrowed.only)
     return replace(narrowed, only=tuple(dict.fromkeys(ids)))
 
 

@@ -75,7 +75,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app.inside import AuthoritiesUnfit, HttpAway, NoSuchTrack, StoreAway, StoreUnfit
+    from reconciler.app.inside import AuthoritiesUnfit, HttpAway, MemoryUnread, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.commands.deciding import Declined
     from reconciler.config import ConfigError
     from reconciler.console.output import Unheard
@@ -89,7 +89,7 @@ def _tell(error: Exception, given: Given) -> int | None:
             return complain([str(error)], UNFIT)
         case StoreAway():
             return complain([f"{error}. Where nothing starts this again, run it again yourself"], FAILED)
-        case DatabaseError() | NoSuchTrack() | HttpAway() | Declined() | Busy() | Unheard():
+        case DatabaseError() | NoSuchTrack() | MemoryUnread() | HttpAway() | Declined() | Busy() | Unheard():
             return complain([str(error)], FAILED)
         case _:
             return _unexpected(error, given)

@@ -35,7 +35,7 @@ LOOKS: dict[type[Look], str] = {
 
 
 def explain(settings: Settings, track_id: str) -> dict[str, Any]:
-    """Values that JSON takes. Raises NoSuchTrack, DatabaseError."""
+    """Values that JSON takes. Raises NoSuchTrack, MemoryUnread, DatabaseError."""
     with looked_into(settings) as reader:
         held = known_track(settings, reader.app, reader.peek, track_id)
         return _known(settings, reader, held, held.track)

@@ -453,6 +453,28 @@ def test_a_dry_run_says_of_which_due_track_the_memory_cannot_be_read(make_instal
     assert dry.stderr.splitlines() == [f"reconciler: {left_out}"]
 
 
+@pytest.fixture
+def unread(backing_off: Install) -> Install:
+    backing_off.sql("UPDATE reconciler_memory SET doc = 'no document', due_at = tried_at WHERE track_id = 'a'")
+    return backing_off
+
+
+def test_a_run_leaves_a_named_track_alone_whose_memory_cannot_be_read_and_does_the_others(unread: Install) -> None:
+    unread.add("b", image_url=unread.kie.add_file("b.jpg", text="b"), resolution="2048x1152")
+    run = unread.call("run", "--once", "--json", "--track", "a", "--track", "b")
+    told = json.loads(run.stdout)
+    states = {each["state"]: each["tracks"] for each in told["states"]}
+    assert (run.exit_code, told["mistakes"], states) == (3, 1, {"backing_off": 1, "ok": 1}), run.output
+
+
+@pytest.mark.parametrize("command", [["explain", "a"], ["retry", "a"]])
+def test_a_command_says_whose_memory_cannot_be_read(unread: Install, command: list[str]) -> None:
+    result = unread.call(*command)
+    why = "what is remembered of track a in reconciler_memory cannot be read (ValidationError)"
+    said = f"reconciler: {why}; run the version that wrote it, which may be a newer one\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", said)
+
+
 @pytest.mark.parametrize("options", ["--track good", "--limit 1"])
 def test_a_narrowed_dry_run_speaks_of_no_others(backing_off: Install, options: str) -> None:
     backing_off.sql("UPDATE reconciler_memory SET due_at = '2026-01-01T00:00:00.000000+00:00' WHERE track_id = 'good'")
