@@ -273,11 +273,12 @@ class SqlOverview:
         """1 or 0: settled and `ok`. What tasks it was handed does not matter then, so no other table is asked: a server
         would not share the work among its processes any more."""
         elsewhere = R.state.is_null() | (R.state != State.OK) | R.reason.is_null(False) | R.wants.is_null(False)
-        return Case(None, [(elsewhere, 0), (self._is_changed, 0)], 1)
+        return Case(None, [(elsewhere, 0), (self._is_changed | has_flaw(self.app), 0)], 1)
 
     def _is_unsettled(self, told: bool) -> Any:
         """Other tables are asked only where they have something to tell: see `_is_good`."""
-        moved = R.state.is_null() | self._is_changed
+        spoiled = (R.state != State.INVALID) & has_flaw(self.app)
+        moved = R.state.is_null() | self._is_changed | spoiled
         if told:
             moved = moved | self._is_suspect_since() | R.track_id.in_(self._handed_over)
         return R.track_id.is_null(False) & moved
@@ -288,9 +289,8 @@ class SqlOverview:
         image, dialect = self.app.column("image_url"), self.app.dialect
         # A picture that is as it was remembered need not be measured.
         picture = dialect.differ(R.seen, image) & dialect.differ(R.seen, dialect.identity(image))
-        spoiled = (R.state != State.INVALID) & has_flaw(self.app)
         over = R.lease_owner.is_null(False) | (R.stands_until <= NOW) | (R.tried_at > NOW)
-        return over | picture | stamp_differs(self.app, R.stamp) | spoiled
+        return over | picture | stamp_differs(self.app, R.stamp)
 
     @property
     def _settles(self) -> Any:
