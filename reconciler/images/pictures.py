@@ -6,6 +6,7 @@ from datetime import datetime
 
 from reconciler.domain.findings import Fault, Flawed, Refused, Sized
 from reconciler.domain.policy import Policy
+from reconciler.domain.states import Flaw
 from reconciler.images.addresses import vetting
 from reconciler.images.download import Downloader, Head
 from reconciler.images.fit import prepare
@@ -49,6 +50,8 @@ class WebPictures:
             if not isinstance(got, Head):
                 return got
             found = probe_whole(got.data) if got.whole else probe(got.data)
+            if isinstance(found, Flawed) and found.flaw is Flaw.TRUNCATED:
+                break  # some servers tell a part's length as the whole's
             if not isinstance(found, Short):
                 return sized(found)
             if len(got.data) < wanted:

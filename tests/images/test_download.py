@@ -31,7 +31,7 @@ Paint = Callable[..., Image.Image]
 @dataclass
 class Page:
     """What one path answers. `cut`: the connection ends after that many bytes. `hold`: it stays open and silent.
-    `at_most`: of a range, whatever was asked for."""
+    `at_most`: of a range, whatever was asked for. `total`: what is told, with a range, of the whole's length."""
 
     body: bytes = b""
     status: int = 200
@@ -40,6 +40,7 @@ class Page:
     cut: int | None = None
     hold: bool = False
     at_most: int | None = None
+    total: int | None = None
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -82,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, extra = 416, {"Content-Range": "bytes */0"}
             else:
                 last = min(int(wanted.rpartition("-")[2]), len(body) - 1, (page.at_most or len(body)) - 1)
-                extra["Content-Range"] = f"bytes 0-{last}/{len(body)}"
+                extra["Content-Range"] = f"bytes 0-{last}/{len(body) if page.total is None else page.total}"
                 status, body = 206, body[: last + 1]
         self.send_response(status)
         for name, value in ({"Content-Type": "image/jpeg", "Content-Length": str(len(body))} | extra).items():
@@ -437,6 +438,15 @@ def test_what_ends_before_its_size_is_truncated(
     measured = web.measure(site.url("/a"))
     assert isinstance(measured, Flawed)
     assert measured.flaw is Flaw.TRUNCATED
+
+
+@pytest.mark.parametrize("total", [65536, 0], ids=["the part's", "none"])
+def test_a_wrong_length_told_with_a_part_does_not_condemn_the_whole(
+    site: Site, web: Pictures, encode: Encode, total: int
+) -> None:
+    noise = Image.effect_noise((1024, 576), 99).convert("RGB")
+    site.pages["/a"] = Page(encode(noise), total=total)
+    assert web.measure(site.url("/a")) == Sized(1024, 576)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
