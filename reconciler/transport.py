@@ -44,6 +44,7 @@ READ_AT_ONCE = 256 * 1024
 BELIEVED = 4 * 1024 * 1024
 """So many bytes, if a server tells of them, get their room before they come."""
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_QUOTED = re.compile(r":? (bytearray\()?b['\"].*")
 _BLANK_LINE = re.compile(rb"\n\r?(?=\n)")
 
 
@@ -193,6 +194,9 @@ def _exchange(pool: httpcore.ConnectionPool, request: Request, call: _Call, max_
     except (httpcore.LocalProtocolError, ValueError, TypeError) as error:
         # Its text may quote a header.
         raise _translated(call, error, f"{host}: the request is not valid HTTP") from None
+    except httpcore.RemoteProtocolError as error:
+        # Its text may quote the answer, and that may repeat a secret of ours.
+        raise _translated(call, error, f"{host}: {_QUOTED.sub('', str(error))}") from None
     except Exception as error:
         raise _translated(call, error, f"{host}: {str(error) or type(error).__name__}") from error
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shutil
 import socket
 import ssl
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -655,6 +657,24 @@ def test_a_handler_answers_in_process(make: Callable[..., Transport]) -> None:
 def test_a_closed_transport_sends_nothing(transport: Transport) -> None:
     transport.close()
     assert isinstance(failure(transport, post("http://127.0.0.1:1/")), NotSent)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation : https://b.example/a?signed=secret\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Echo: it's\x00secret\r\n\r\n",
+        b"hello?signed=secret\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n?signed=secret\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n-secret\r\n",
+    ],
+    ids=["blank before the colon", "null in a header", "status line", "head of a chunk", "end of a chunk"],
+)
+def test_an_answer_that_is_not_valid_http_is_not_quoted(serve: Serve, transport: Transport, told: bytes) -> None:
+    error = failure(transport, post(serve(answer(told)).url))
+    assert isinstance(error, Broken)
+    assert "secret" not in "".join(format_exception(error))
+    assert re.fullmatch(r"127\.0\.0\.1: (illegal|malformed) [a-z ]+", error.detail)
 
 
 def test_nothing_secret_is_shown_or_logged(

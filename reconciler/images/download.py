@@ -23,7 +23,7 @@ _REMOTE = frozenset({Kind.SUNO_COVER, Kind.KIE_FILE, Kind.PRESIGNED, Kind.PUBLIC
 _RANGE = re.compile(r"bytes 0-\d{1,19}/(\d{1,19}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,19}", re.ASCII)
 _LONGEST_DETAIL = 300
-"""What a server said instead of HTTP is quoted in it, and may be long."""
+"""A host is named in it, and that name may be long."""
 _ACCEPT = {"accept": "image/jpeg, image/png, image/webp, */*;q=0.1"}
 
 
