@@ -10,6 +10,8 @@ from reconciler.images.formats import MAX_PARTS, Format, Header, Short
 # In compressed data 0xFF is followed by 0 or a restart marker, so this finds segments only.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+"""The codings that browsers know: by Huffman, in sequence or progressive. Pillow decodes arithmetic ones too."""
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _BARE = frozenset({0x01, 0xD8, _EOI})
 _FRAME_HEAD = 64
@@ -28,11 +30,13 @@ class Segment:
 class Course:
     """What a decoder goes over from the first byte to the picture's end. `ends_there`: nothing follows that.
 
+    `common`: every browser can decode it.
     `unheard_exif`: viewers may find a turn of the picture where `header` hears none.
     """
 
     scans: int
     exif_blocks: int
+    common: bool
     unheard_exif: bool
     ends_there: bool
 
@@ -73,16 +77,18 @@ def header(head: bytes) -> Header | Short | None:
 
 def course(data: bytes) -> Course | None:
     """None when the picture's end is missing."""
-    frames = scans = exif_blocks = 0
-    unheard_exif = False
+    scans = exif_blocks = 0
+    frames, unheard_exif = set[int](), False
     for segment in segments(data):
-        frames += segment.marker in _FRAMES
+        if segment.marker in _FRAMES:
+            frames.add(segment.marker)
         scans += segment.marker == _SOS
         if _is_exif(data, segment):
-            unheard_exif = unheard_exif or frames + exif_blocks > 0
+            unheard_exif = unheard_exif or bool(frames) or exif_blocks > 0
             exif_blocks += 1
         if segment.marker == _EOI:
-            return Course(scans, exif_blocks, unheard_exif, ends_there=segment.end == len(data))
+            common, ends_there = frames <= _COMMON_FRAMES, segment.end == len(data)
+            return Course(scans, exif_blocks, common, unheard_exif, ends_there)
     return None
 
 

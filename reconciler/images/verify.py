@@ -103,8 +103,10 @@ def _shows_its_end(opened: Image.Image) -> bool:
 
 
 def _shows_itself(header: Header, course: jpeg.Course | None) -> bool:
-    """A JPEG that nobody turns, and nothing but that."""
-    return course is not None and course.ends_there and header.orientation == 1 and not course.unheard_exif
+    """A JPEG that every browser decodes and nobody turns, and nothing but that."""
+    if course is None or header.orientation != 1:
+        return False
+    return course.common and course.ends_there and not course.unheard_exif
 
 
 class _Quiet:

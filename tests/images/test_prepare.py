@@ -6,6 +6,7 @@ import random
 import struct
 import warnings
 import zlib
+from base64 import b64decode
 from collections.abc import Callable
 from threading import Thread
 
@@ -94,6 +95,22 @@ def test_a_plain_jpeg_of_the_right_size_is_kept_byte_for_byte(paint: Paint, enco
         good(result)
         assert isinstance(result, Prepared)
         assert result.data == data
+
+
+_ARITHMETIC = b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgICAgMCAgIDAwMDBAYEBAQEBAgGBgUGCQgKCgkICQkKDA8MCgsOCwkJDRENDg8QEBEQCgwSEx"
+    "IQEw8QEBD/2wBDAQMDAwQDBAgEBAgQCwkLEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBD/yQARCAAS"
+    "ACADAREAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/ANlJHFQSon4KMmusD4nfX2tDwWAo8iQJ21NHvqHwqP/Z"
+)
+"""Red on the left and blue on the right, of 32 by 18. Pillow decodes such a coding, and does not write it."""
+
+
+def test_a_jpeg_in_a_coding_that_browsers_do_not_know_is_encoded_anew() -> None:
+    target = Target(width=32, height=18)
+    result = prepare(_ARITHMETIC, target, interim=False)
+    assert corners(good(result, target)) == [RED, BLUE, RED, BLUE]
+    assert isinstance(result, Prepared)
+    assert result.data != _ARITHMETIC
 
 
 def test_what_follows_the_end_is_not_kept(paint: Paint, encode: Encode) -> None:
