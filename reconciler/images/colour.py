@@ -12,10 +12,13 @@ def is_plain_jpeg(opened: Image.Image) -> bool:
     return opened.format == "JPEG" and opened.mode == "RGB" and _foreign_profile(opened) is None
 
 
-def to_rgb(opened: Image.Image) -> Image.Image:
-    """The first frame. A profile that is damaged, or of another kind of colour, is left out of account."""
+def to_rgb(opened: Image.Image, *, sixteen_bits: bool) -> Image.Image:
+    """The first frame. A profile that is damaged, or of another kind of colour, is left out of account; so is, in a
+    file of `sixteen_bits`, which colour is transparent: it is told in as many, and Pillow takes others for it."""
     profile = _foreign_profile(opened)
     picture = _eight_bits(opened)
+    if sixteen_bits:
+        picture.info.pop("transparency", None)
     if picture.has_transparency_data:
         picture = _flat(picture)
     elif picture.mode not in {"RGB", "L", "CMYK"}:
@@ -29,13 +32,10 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(opened: Image.Image) -> Image.Image:
-    """Pillow's own conversion from 16 bits cuts off everything above 255 instead of scaling. Which shade is transparent
-    is left out of account: it is told in 16 bits, and of eight others would be taken for it."""
+    """Pillow's own conversion from 16 bits cuts off everything above 255 instead of scaling."""
     if not opened.mode.startswith("I"):
         return opened
-    scaled = opened.point(lambda value: value * (1 / 257)).convert("L")
-    scaled.info.pop("transparency", None)
-    return scaled
+    return opened.point(lambda value: value * (1 / 257)).convert("L")
 
 
 def _flat(picture: Image.Image) -> Image.Image:

@@ -58,6 +58,11 @@ def header(head: bytes) -> Header | Short | None:
     return Short(max(end, len(head) + 1))
 
 
+def has_sixteen_bits(data: bytes) -> bool:
+    """For each sample. Of colours, Pillow tells only what it made of them."""
+    return data[24] == 16
+
+
 def ended(data: bytes) -> bool:
     """The closing chunk is there whole. Pillow does not miss its last bytes."""
     return any(chunk.kind == b"IEND" and chunk.end + 4 <= len(data) for chunk in chunks(data))

@@ -82,7 +82,8 @@ def _decoded(header: Header, data: bytes, course: jpeg.Course | None) -> Sound |
             if header.format is Format.PNG and not _shows_its_end(opened) and not png.filled(data):
                 return Flawed(Flaw.TRUNCATED, "the pixels of the PNG end before its last row")
             plain = _shows_itself(header, course) and colour.is_plain_jpeg(opened)
-            picture = colour.to_rgb(opened)
+            sixteen_bits = header.format is Format.PNG and png.has_sixteen_bits(data)
+            picture = colour.to_rgb(opened, sixteen_bits=sixteen_bits)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - fed with hostile bytes, a decoder raises anything

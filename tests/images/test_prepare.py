@@ -262,6 +262,15 @@ def test_no_other_shade_is_taken_for_the_transparent_one_of_sixteen_bits(png_chu
     assert min(seen) > 190
 
 
+@pytest.mark.parametrize("transparent", [0x00FF, 0x12FF])
+def test_no_other_colour_is_taken_for_the_transparent_one_of_sixteen_bits(png_chunk: Chunk, transparent: int) -> None:
+    """Of eight bits, or by its lower ones, the white half would be transparent."""
+    red, white = struct.pack(">HHH", 0xFFFF, 0, 0), struct.pack(">HHH", 0xFFFF, 0xFFFF, 0xFFFF)
+    transparency = png_chunk(b"tRNS", struct.pack(">HHH", *[transparent] * 3))
+    data = _png(png_chunk, 2, (b"\0" + red * 80 + white * 80) * 90, transparency)
+    assert corners(good(prepare(data, SMALL, interim=False))) == [RED, WHITE, RED, WHITE]
+
+
 def test_alpha_is_flattened_on_black(encode: Encode) -> None:
     half = Image.new("RGBA", (160, 90), (255, 0, 0, 0))
     half.paste((0, 255, 0, 255), (80, 0, 160, 90))
