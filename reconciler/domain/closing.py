@@ -36,14 +36,14 @@ def closure_for(finding: Finding, shape: str | None, policy: Policy, now: dateti
 def lengthened(closure: Closure, before: Closure | None, *, ordered: bool) -> Closure:
     """What is to hold after the last one of its name: that one, while it ends later. `ordered`: an order met it.
 
-    What is met again soon after the last one ended is left alone twice as long: each try costs budget. A key, whose
-    free calls tell when it is taken, only where an order met it: by that it is known that they do not.
+    What orders meet again soon after the last one ended is left alone twice as long: each try costs budget. Of a key,
+    whose free calls tell when it is taken, it is known by that that they do not.
     """
     if closure.until is None or before is None or before.until is None:
         return closure
     if before.active(closure.at) and before.until > closure.until:
         return before
-    if closure.name is GateName.KEY and not ordered:
+    if not ordered:
         return closure
     last, since = max(before.until - before.at, closure.until - closure.at), closure.at - before.until
     if since > 2 * last:

@@ -102,10 +102,11 @@ def test_an_account_that_is_capped_for_an_hour_stays_closed_for_an_hour() -> Non
     assert lengthened(short, cap).until == NOW + HOUR + 30 * MINUTE
 
 
-def test_free_calls_that_are_refused_keep_a_key_closed_no_longer_than_the_first() -> None:
-    first = Closure(GateName.KEY, NOW, NOW + 10 * MINUTE)
+@pytest.mark.parametrize("name", [GateName.KEY, GateName.RATE_LIMIT, GateName.CREDITS])
+def test_free_calls_that_are_refused_keep_the_gate_closed_no_longer_than_the_first(name: GateName) -> None:
+    first = Closure(name, NOW, NOW + 10 * MINUTE)
     for at in (NOW + 9 * MINUTE, NOW + 10 * MINUTE):
-        again = Closure(GateName.KEY, at, at + 10 * MINUTE)
+        again = Closure(name, at, at + 10 * MINUTE)
         assert lengthened(again, first, ordered=False) == again
 
 
