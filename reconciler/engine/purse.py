@@ -35,7 +35,7 @@ _OF_THE_REQUEST = frozenset({Refusal.REQUEST, Refusal.CONTENT})
 
 
 class Purse:
-    """`tries_key`: a key that was refused is tried once more, in case it has been set right."""
+    """`tries_key`: a key that was refused before is tried once more, in case it has been set right."""
 
     def __init__(
         self,
@@ -193,7 +193,9 @@ class Purse:
         closure = closure_for(finding, shape, self._policy, self._clock())
         if closure is not None:
             self._view = None
-            self._tell(GateClosed(self._gate.close(closure, ordered=isinstance(finding, NothingMade))))
+            ordered = isinstance(finding, NothingMade)
+            self._key_tried = self._key_tried or (ordered and closure.name is GateName.KEY)
+            self._tell(GateClosed(self._gate.close(closure, ordered=ordered)))
         if isinstance(finding, NothingMade) and finding.refusal not in _OF_THE_REQUEST and self._is_trial(order):
             self._view = None
             self._gate.try_once(order.shape)

@@ -1,13 +1,14 @@
 """A key that Kie refuses stops asking and buying, that for songs nothing but songs; once it is set right, the next run
 goes on at once."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved
-from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, TOO_FREQUENT, UNAUTHORIZED, Operation, Refuse
+from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, TOO_FREQUENT, UNAUTHORIZED, Operation, Refuse, Rule
 from reconciler.testing.world import World
 
 
@@ -29,6 +30,19 @@ def test_the_next_run_after_the_key_was_set_right_does_everything(tmp_path: Path
     assert [visit.operation for visit in world.kie.book.visits[asked:]] == [Operation.CREDIT]
 
     world.kie.script.clear()
+    assert world.run().states == {(State.OK, None): 2}
+
+
+def test_a_key_whose_order_this_run_saw_refused_is_left_to_the_next_run(tmp_path: Path) -> None:
+    """Tried at once it is refused once more, and left alone for twice as long."""
+    world = World(tmp_path)
+    world.add("proof")
+    assert world.run().states == {(State.OK, None): 1}
+    world.add("buy")
+    ends = world.clock.true() + timedelta(seconds=5)
+    world.kie.script.add(Rule(operation=Operation.CREATE, behaviour=UNAUTHORIZED, until=ends))
+    assert world.run(timedelta(seconds=20)).states[State.MISSING, Reason.UNAUTHORIZED] == 1
+    world.pass_time(timedelta(minutes=1))
     assert world.run().states == {(State.OK, None): 2}
 
 
