@@ -85,6 +85,8 @@ def forecasts(
 ) -> Generator[Forecast, None, None]:
     """One forecast per subject, in order: each by what orders of those before it leave of budgets and credits. `eyes`
     None: offline, nothing is asked. Once `ended`, which is for good, nothing more is asked and there are no more."""
+    # After one that ran out a run sends them one by one, but all of them.
+    gate = replace(gate, closures=tuple(closure for closure in gate.closures if closure.active(gate.now)))
     with closing(_looked_around(subjects, eyes, ended)) as cases:
         for case in cases:
             if ended():  # perhaps before all was asked of this one

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,7 +24,7 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.case import Case
-from reconciler.domain.gate import GateView
+from reconciler.domain.gate import Closure, GateName, GateView
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.effects import Eyes
 from reconciler.engine.preview import Forecast, Subject, describe, forecasts
@@ -73,6 +74,13 @@ def test_it_asks_what_is_free_until_the_next_thing_would_cost(make_world: MakeWo
     assert {visit.operation for visit in world.kie.book.visits} >= {Operation.RECORD, Operation.SUNO_RECORD}
     assert {visit.method for visit in world.kie.book.visits} == {"GET"}
     assert world.sql("SELECT * FROM reconciler_memory") == []
+
+
+def test_after_a_closure_ran_out_all_is_foretold_that_a_run_sends_one_by_one(make_world: MakeWorld) -> None:
+    with looking(make_world(3)) as (subjects, eyes, view):
+        over = Closure(GateName.RATE_LIMIT, view.now - 2 * MINUTE, view.now - MINUTE)
+        found = list(forecasts(subjects, eyes, replace(view, closures=(over,))))
+    assert [each.buys_at_once for each in found] == [True] * 3
 
 
 def test_offline_nothing_is_asked(make_world: MakeWorld) -> None:
