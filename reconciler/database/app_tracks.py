@@ -50,7 +50,7 @@ class AppTracks:
         image = app.column("image_url")
         self._image = connection.statement(app.table.select(image).where(this).limit(1), None)
         is_shown = flag(app.dialect.same(image, Slot("url")))
-        written = app.table.select(stamp(app), updated_at, is_shown).where(this).limit(1)
+        written = app.table.select(stamp(app), updated_at, is_shown).where(this).limit(2)
         self._written = connection.statement(written, None, None, None)
         samples = app.table.select(app.told_id, updated_at, _sample(app))
         self._updated_at = Several(lambda ids: connection.statement(samples.where(app.id.in_(ids)), None, None, None))

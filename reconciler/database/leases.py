@@ -306,7 +306,7 @@ class SqlLeases(Peek):
         answers = self.connection.ask(*self.tracks.writes([row for *_, row in rows], before.samples))
         verdicts: dict[str, _Verdict] = {}
         for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
-            if wrote.written > 1:
+            if wrote.written and len(known.rows) > 1:
                 raise RowRefused("two rows have its id", self.connection.place, "Give each row an id of its own")
             undone = wrote.written == 1 and self.tracks.is_undone(row, known)
             if undone:

@@ -306,20 +306,21 @@ def test_a_row_is_left_alone_once_another_one_has_its_id(make_app: Callable[...,
 
 
 @pytest.mark.postgres
-def test_though_that_one_came_as_it_was_written(make_app: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("image", [None, "https://x/old.png"])
+def test_though_that_one_came_as_it_was_written(make_app: Callable[..., Any], image: str | None) -> None:
     app = make_app(WITHOUT_KEY)
     app.put("a")
     leases = app.leases()
     held, write_rows = lease(leases), leases._write_rows
 
     def late(*arguments: Any) -> Any:
-        app.put("a")
+        app.put("a", image_url=image)
         leases._write_rows = write_rows
         return write_rows(*arguments)
 
     leases._write_rows = late
     assert leases.commit_all([Ending(held.lease, Change(held.memory, STUCK), row_write(held))]) == [Commit.REFUSED]
-    assert app.sql("SELECT image_url FROM tracks") == [(None,), (None,)]
+    assert app.sql("SELECT image_url FROM tracks") == [(None,), (image,)]
 
 
 @pytest.mark.parametrize("kept", ["'https://x/of-the-app.png'", "'data:' || NEW.image_url"])
