@@ -9,7 +9,7 @@ from typing import Protocol
 from reconciler.domain.actions import Buy, Write
 from reconciler.domain.attempts import Attempt
 from reconciler.domain.findings import Creation, Credits, Fault, Flawed, Refused, Sized, SongAnswer, TaskAnswer, Trouble
-from reconciler.domain.gate import Closure, GateName, GateView, NotNow
+from reconciler.domain.gate import Closure, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import Reason, State
@@ -376,23 +376,21 @@ class Gate(Protocol):
 
     def view(self) -> GateView: ...
 
-    def balance(self, credits: float, asked_at: datetime) -> None: ...
+    def balance(self, credits: float, asked_at: datetime) -> None:
+        """A free call was answered: Kie takes the key."""
+        ...
 
     def close(self, closure: Closure, *, ordered: bool = False) -> Closure:
         """What holds then: a closure of the same that lasts longer, by whichever process, is not cut short. `ordered`:
         an order met it."""
         ...
 
-    def reopen(self, name: GateName, shape: str | None = None) -> None:
-        """`shape`: only what was closed for this one."""
+    def request_taken(self, shape: str) -> None:
+        """Kie does not call its request wrong any more."""
         ...
 
-    def key_taken(self) -> None:
-        """A free call was answered."""
-        ...
-
-    def try_once(self, shape: str) -> bool:
-        """Let one order of a shape through whose request Kie called wrong. False: it did not."""
+    def try_once(self, shape: str) -> None:
+        """Let one order of a shape through whose request Kie called wrong."""
         ...
 
     def heard(self, *, healthy: bool, bought: bool) -> None:

@@ -95,10 +95,13 @@ class SqlGate:
         return is_ahead
 
     def balance(self, credits: float, asked_at: datetime) -> None:
-        """An older answer that comes late is not taken."""
-        with self.connection.writing(gate=True, own=True):
+        """Of an older answer that comes late the credits are not taken."""
+        with self.connection.writing(gate=True, own=True) as now:
             newer = GateRow.balance_at.is_null() | (GateRow.balance_at <= asked_at)
             self.connection.run(GateRow.update(balance=credits, balance_at=asked_at).where(newer))
+            for closure in self._view(now).closures:
+                if (left := key_taken(closure, now)) != closure:
+                    self._put(left)
 
     def close(self, closure: Closure, *, ordered: bool = False) -> Closure:
         with self.connection.writing(gate=True, own=True) as now:
@@ -107,16 +110,9 @@ class SqlGate:
             self._put(holds)
         return holds
 
-    def reopen(self, name: GateName, shape: str | None = None) -> None:
+    def request_taken(self, shape: str) -> None:
         with self.connection.writing(gate=True, own=True):
-            among = (Closed.name == name) & (Closed.shape == shape) if shape is not None else Closed.name == name
-            self.connection.delete(Closed, among)
-
-    def key_taken(self) -> None:
-        with self.connection.writing(gate=True, own=True) as now:
-            for closure in self._view(now).closures:
-                if (left := key_taken(closure, now)) != closure:
-                    self._put(left)
+            self.connection.delete(Closed, _rejected(shape))
 
     def _put(self, closure: Closure) -> None:
         row = {
@@ -174,11 +170,9 @@ class SqlGate:
             more = {Shape.granted: Shape.granted + 1}
             self.connection.run(Shape.insert(row).on_conflict(conflict_target=[Shape.shape], update=more))
 
-    def try_once(self, shape: str) -> bool:
-        """Let one order of a shape through whose request Kie called wrong. False: it did not."""
+    def try_once(self, shape: str) -> None:
         with self.connection.writing(gate=True, own=True):
-            rejected = (Closed.name == GateName.REQUEST_REJECTED) & (Closed.shape == shape)
-            return self.connection.run(Closed.update({Closed.trial: True}).where(rejected)) > 0
+            self.connection.run(Closed.update({Closed.trial: True}).where(_rejected(shape)))
 
     def _breaker_after(self, now: datetime, *, healthy: bool, bought: bool) -> str | None:
         before = codec.load_breaker((self._breaker.one() or (None,))[0])
@@ -208,6 +202,10 @@ class SqlGate:
             last=True,
         )
         return purchase
+
+
+def _rejected(shape: str) -> Any:
+    return (Closed.name == GateName.REQUEST_REJECTED) & (Closed.shape == shape)
 
 
 def _changed(before: Held, found: Held) -> NotNow | None:

@@ -175,7 +175,6 @@ class Purse:
         self._view, self._key_tried = None, True
         if isinstance(answer, Credits):
             self._gate.balance(answer.balance, asked_at)
-            self._gate.key_taken()
             self._tell(CreditsRead(answer.balance, asked_at))
             self._hear(healthy=True, bought=False)
             return
@@ -203,7 +202,7 @@ class Purse:
             return
         if isinstance(finding, Accepted) and self._is_trial(order):
             self._view = None
-            self._gate.reopen(GateName.REQUEST_REJECTED, order.shape)
+            self._gate.request_taken(order.shape)
         troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
         self._hear(healthy=not troubled, bought=isinstance(finding, Creation))
 

@@ -243,17 +243,15 @@ def test_closures(app: Any, till: Till) -> None:
         till.gate.close(closure)
     assert set(till.gate.view().closures) == {key, rate, replace(model, detail="again"), replace(model, shape="other")}
     refused(till.order(), Reason.UNAUTHORIZED)
-    older = Closure(GateName.CREDITS, now - SECOND)
+    older = Closure(GateName.CREDITS, now - SECOND, now + SECOND)
     till.gate.close(older)
     assert till.gate.view().closures[0] == older, "the first reason is told first"
-    till.gate.reopen(GateName.CREDITS)
-    till.gate.reopen(GateName.REQUEST_REJECTED, "shape")
-    assert set(till.gate.view().closures) == {key, rate, replace(model, shape="other")}
-    till.gate.reopen(GateName.KEY)
-    till.gate.reopen(GateName.REQUEST_REJECTED)
-    refused(till.order(), Reason.GATE_CLOSED, now + SECOND)
+    till.gate.request_taken("shape")
+    till.gate.balance(1000, now)
+    key_taken = replace(key, until=now)
+    assert set(till.gate.view().closures) == {older, key_taken, rate, replace(model, shape="other")}
+    refused(till.order(), Reason.OUT_OF_CREDITS, now + SECOND)
     app.clock.on(seconds=1)
-    assert till.gate.view().closures == (rate,), "it tells how soon the next one came"
     till.bought()
 
 
@@ -265,13 +263,29 @@ def test_a_key_that_a_free_call_takes_is_remembered_as_refused(app: Any, till: T
     for closure in (key, *others):
         till.gate.close(closure)
     app.clock.on(seconds=60)
-    till.gate.key_taken()
+    till.gate.balance(1000, app.clock())
     assert set(till.gate.view().closures) == {replace(key, until=app.clock()), *others}
     refused_again = Closure(GateName.KEY, app.clock(), app.clock() + 600 * SECOND, "401")
     holds = till.gate.close(refused_again, ordered=True)
-    till.gate.key_taken()
+    till.gate.balance(1000, app.clock())
     assert set(till.gate.view().closures) == {replace(refused_again, until=app.clock() + 1200 * SECOND), *others}
     assert holds in till.gate.view().closures
+
+
+def test_what_a_free_call_tells_is_kept_whole_or_not_at_all(
+    app: Any, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till.gate.close(Closure(GateName.KEY, app.clock(), None, "401"))
+    before = till.gate.view()
+    app.clock.on(seconds=1)
+    monkeypatch.setattr(till.gate, "_put", failing)
+    with pytest.raises(ConnectionError):
+        till.gate.balance(400, app.clock())
+    assert replace(till.gate.view(), now=before.now) == before
+
+
+def failing(closure: Closure) -> None:
+    raise ConnectionError
 
 
 def test_after_a_refusal_the_next_order_waits_for_the_answer_to_the_one_that_is_out(app: Any, till: Till) -> None:
@@ -459,7 +473,7 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
     till.gate.balance(1, app.clock())
     till.gate.close(Closure(GateName.REQUEST_REJECTED, app.clock(), shape="shape"))
     till.gate.try_once("shape")
-    till.gate.reopen(GateName.REQUEST_REJECTED)
+    till.gate.request_taken("shape")
     till.gate.grant("shape")
     till.gate.pause(paused=True)
     till.gate.heard(healthy=False, bought=True)

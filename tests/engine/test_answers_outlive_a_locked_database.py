@@ -97,15 +97,14 @@ def in_time_for_the_orders(tag: str) -> tuple[timedelta, timedelta]:
 
 
 @pytest.mark.parametrize("error", [LOCKED, DatabaseGone("the connection failed", "db", "It is tried again")])
-@pytest.mark.parametrize("method", ["balance", "key_taken"])
 def test_orders_whose_answers_came_with_that_of_the_credit_call_are_not_lost(
-    make_world: MakeWorld, method: str, error: DatabaseError
+    make_world: MakeWorld, error: DatabaseError
 ) -> None:
     world = make_world(6)
     world.run(only=("t000",))
     world.pass_time(HOUR)  # the balance is to be asked for, and nobody waits for it
     world.crew = lambda: DelayedCrew(Stage(world.clock), in_time_for_the_orders, size=8)
-    wrapped = sweeping(world, HOUR, lambda _, part: Locked(part, {method}, 1, lambda: True, error))
+    wrapped = sweeping(world, HOUR, lambda _, part: Locked(part, {"balance"}, 1, lambda: True, error))
     with wrapped as sweep, pytest.raises(type(error)):
         sweep.run()
     rows = world.sql("SELECT task_id FROM reconciler_purchase WHERE task_id IS NOT NULL")

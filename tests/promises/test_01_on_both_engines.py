@@ -62,7 +62,7 @@ def places(app: AppServer, tmp_path_factory: pytest.TempPathFactory) -> Sequence
 TRACES = {
     f"after {call}"
     for call in (
-        *("leases.lease_all", "leases.commit_all", "gate.balance", "gate.key_taken", "gate.reserve"),
+        *("leases.lease_all", "leases.commit_all", "gate.balance", "gate.reserve"),
         *("kie.create", "store.put"),
     )
 }
