@@ -11,6 +11,7 @@ from reconciler.domain.attempts import Attempt
 from reconciler.domain.findings import Creation, Credits, Fault, Flawed, Refused, Sized, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import Closure, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
+from reconciler.domain.policy import Target
 from reconciler.domain.standing import Standing, Stood
 from reconciler.domain.states import Reason, State
 
@@ -30,8 +31,7 @@ class Order:
 
     model: str
     prompt: str
-    target_width: int
-    target_height: int
+    target: Target
     send_before: datetime
     callback_url: str | None = None
 

@@ -62,7 +62,7 @@ def _shape(s: Settings) -> Iterator[Clash]:
         yield Clash(keys, what, f"Use {round(width / PICTURE_ASPECT)}, or set [budget] per_day = 0 to buy none")
         return
     models = [MODELS[name] for name in (s.kie.model, *s.kie.fallback_models) if name in MODELS]
-    if short := [model.name for model in models if not model.reaches(width, height, tolerance)]:
+    if short := [model.name for model in models if not model.reaches(policy_of(s).target)]:
         what = f"with width {width} is more than can be had of {', '.join(short)}"
         yield Clash(
             (*keys, "kie.model"), what, "Lower both, use another model, or set [budget] per_day = 0 to buy none"

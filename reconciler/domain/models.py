@@ -35,22 +35,21 @@ class Model:
     sizes: tuple[Size, ...]
     fixed: tuple[tuple[str, object], ...]
 
-    def request(self, prompt: str, width: int, height: int) -> dict[str, object]:
+    def request(self, prompt: str, target: Target) -> dict[str, object]:
         """The `input` object of a creation."""
-        return {"prompt": prompt, **dict(self.fixed), self.size_field: self._size(width, height).setting}
+        return {"prompt": prompt, **dict(self.fixed), self.size_field: self._size(target).setting}
 
-    def reaches(self, width: int, height: int, tolerance: float = 0.01) -> bool:
-        """Some size yields a picture that has, or can be cropped and scaled down to, these pixels."""
-        target = Target(width, height, tolerance)
+    def reaches(self, target: Target) -> bool:
+        """Some size yields a picture that meets the target, or can be cropped and scaled down to it."""
         return any(target.usable(size.width, size.height) for size in self.sizes)
 
     def shape(self, target: Target) -> str:
         """What is proven together: the model, its request apart from the prompt, and the target."""
-        size, aspect = self._size(target.width, target.height), self.fixed[0][1]
+        size, aspect = self._size(target), self.fixed[0][1]
         return judged_by(target, f"{self.name} {size.setting} {aspect}")
 
-    def _size(self, width: int, height: int) -> Size:
-        enough = (size for size in self.sizes if size.width >= width and size.height >= height)
+    def _size(self, target: Target) -> Size:
+        enough = (size for size in self.sizes if target.covers(size.width, size.height))
         return next(enough, self.sizes[-1])
 
 

@@ -167,9 +167,8 @@ class Hands(Eyes):
             return _not_ordered(Refusal.STORE, "the time to send it had run out once the store was asked")
         if not may_go_on():
             return _not_ordered(Refusal.STOPPED, "the run ended before it was sent")
-        target = self.policy.target
-        size, callback_url = (target.width, target.height), self.policy.callback_of(purchase.token)
-        return self.kie.create(Order(purchase.model, purchase.prompt, *size, purchase.send_before, callback_url))
+        target, callback_url = self.policy.target, self.policy.callback_of(purchase.token)
+        return self.kie.create(Order(purchase.model, purchase.prompt, target, purchase.send_before, callback_url))
 
 
 def _not_ordered(refusal: Refusal, why: str) -> NothingMade:

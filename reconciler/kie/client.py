@@ -143,7 +143,7 @@ class KieClient(KieReader):
         if model is None:
             detail = f"kie.model: {order.model!r} is not a model that we know"
             return _creation_unheard(_Silence(Call.REJECTED, detail, Refusal.REQUEST))
-        picture = model.request(order.prompt, order.target_width, order.target_height)
+        picture = model.request(order.prompt, order.target)
         callback = {"callBackUrl": order.callback_url} if order.callback_url is not None else {}
         request = Request(
             "POST",

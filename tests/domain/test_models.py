@@ -17,7 +17,7 @@ def test_the_four_models_that_reach_the_target() -> None:
         LITE: (3000, 5.5),
         NANO: (20000, 12),
     }
-    assert all(model.reaches(2048, 1152) for model in MODELS.values())
+    assert all(model.reaches(Target()) for model in MODELS.values())
 
 
 def test_the_default_policy_names_known_models() -> None:
@@ -34,7 +34,7 @@ def test_the_default_policy_names_known_models() -> None:
     ],
 )
 def test_the_request_names_every_field_exactly(name: str, settings: dict[str, object]) -> None:
-    assert MODELS[name].request("a lake", 2048, 1152) == {"prompt": "a lake", **settings}
+    assert MODELS[name].request("a lake", Target()) == {"prompt": "a lake", **settings}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_request_names_every_field_exactly(name: str, settings: dict[str, ob
 def test_the_smallest_size_that_reaches_or_else_the_largest(
     name: str, field: str, width: int, height: int, setting: str
 ) -> None:
-    assert MODELS[name].request("", width, height)[field] == setting
+    assert MODELS[name].request("", Target(width, height))[field] == setting
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_the_smallest_size_that_reaches_or_else_the_largest(
     ],
 )
 def test_reaching_needs_the_pixels_and_the_aspect(name: str, width: int, height: int, reached: bool) -> None:
-    assert MODELS[name].reaches(width, height) is reached
+    assert MODELS[name].reaches(Target(width, height)) is reached
 
 
 def test_a_wider_tolerance_reaches_more() -> None:
-    assert not MODELS[V4].reaches(2000, 1152)
-    assert MODELS[V4].reaches(2000, 1152, 0.05)
+    assert not MODELS[V4].reaches(Target(2000, 1152))
+    assert MODELS[V4].reaches(Target(2000, 1152, 0.05))
 
 
 def test_the_shape_names_model_request_and_target() -> None:

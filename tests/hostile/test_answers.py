@@ -23,6 +23,7 @@ from reconciler.domain.findings import (
     TaskAnswer,
     Trouble,
 )
+from reconciler.domain.policy import Target
 from reconciler.kie import wire
 from reconciler.kie.client import KieClient
 from reconciler.ports import Order
@@ -31,7 +32,7 @@ from tests.hostile.bounds import memory, processor_time
 from tests.hostile.mutations import misspelt, variants
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-ORDER = Order("bytedance/seedream-v4-text-to-image", "Mist", 2048, 1152, NOW)
+ORDER = Order("bytedance/seedream-v4-text-to-image", "Mist", Target(), NOW)
 PAYLOADS = sorted((Path(__file__).parents[1] / "kie/payloads").glob("*.json"))
 TASK = "5b1f0c9de2a84c7796d4a3f20c8e1b57"
 """Whose records they are."""

@@ -19,6 +19,7 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.models import MODELS
+from reconciler.domain.policy import Target
 from reconciler.kie.client import KieClient
 from reconciler.ports import Order
 from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, TimedOut, Transport, TransportError
@@ -26,7 +27,7 @@ from reconciler.transport import Broken, Forbidden, NotSent, Reply, Request, Tim
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 KEY, MUSIC_KEY = "image-account-key", "music-account-key"
 MODEL = "bytedance/seedream-v4-text-to-image"
-ORDER = Order(MODEL, "Mist – ä", 2048, 1152, NOW, "https://ops.example/callback/token")
+ORDER = Order(MODEL, "Mist – ä", Target(), NOW, "https://ops.example/callback/token")
 
 
 class Wire:
@@ -67,14 +68,14 @@ def test_a_creation_is_one_post_with_the_models_own_fields() -> None:
     assert request.headers["user-agent"] == "reconciler/1"
     assert json.loads(request.body or b"") == {
         "model": MODEL,
-        "input": MODELS[MODEL].request("Mist – ä", 2048, 1152),
+        "input": MODELS[MODEL].request("Mist – ä", Target()),
         "callBackUrl": "https://ops.example/callback/token",
     }
 
 
 def test_without_a_callback_none_is_named() -> None:
     wire = Wire(OK)
-    wire.client().create(Order(MODEL, "Mist", 2048, 1152, NOW))
+    wire.client().create(Order(MODEL, "Mist", Target(), NOW))
     assert set(json.loads(wire.asked[0].body or b"")) == {"model", "input"}
 
 
@@ -223,7 +224,7 @@ def test_an_answer_is_capped() -> None:
 
 def test_a_prompt_of_any_text_can_be_sent() -> None:
     wire = Wire(OK)
-    wire.client().create(Order(MODEL, "\ud800\x00", 2048, 1152, NOW))
+    wire.client().create(Order(MODEL, "\ud800\x00", Target(), NOW))
     assert json.loads(wire.asked[0].body or b"")["input"]["prompt"] == "\ud800\x00"
 
 

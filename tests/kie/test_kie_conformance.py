@@ -23,6 +23,7 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.models import MODELS
+from reconciler.domain.policy import Target
 from reconciler.kie import simulated as sim
 from reconciler.kie.client import KieClient
 from reconciler.ports import Kie, Order
@@ -79,7 +80,7 @@ class World:
 
 
 def order(prompt: str, now: datetime, model: str = sim.DEFAULT_MODEL, callback_url: str | None = None) -> Order:
-    return Order(model, prompt, 2048, 1152, now + timedelta(seconds=15), callback_url)
+    return Order(model, prompt, Target(), now + timedelta(seconds=15), callback_url)
 
 
 @pytest.fixture(params=["in process", "over HTTP"])

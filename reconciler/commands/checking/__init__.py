@@ -39,7 +39,7 @@ def _models(settings: Settings) -> Iterator[Line]:
     for name in (settings.kie.model, *settings.kie.fallback_models):
         model = MODELS[name]
         said = f"{name}: {model.price:g} credits a picture"
-        if model.reaches(target.width, target.height, target.aspect_tolerance):
+        if model.reaches(target):
             yield ok("model", f"{said}, reaches {target.resolution}")
         else:
             yield warning("model", f"{said}, does not reach {target.resolution}")
