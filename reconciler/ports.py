@@ -113,8 +113,9 @@ class Store(StoreReader, Protocol):
         """Store durably, read back, compare; return the key. Same bytes, same key, no second write."""
         ...
 
-    def prove(self) -> None:
-        """Raises where a picture could not be stored and read back now. What was proven holds until a `put` fails."""
+    def prove(self, track_id: str) -> None:
+        """Raises where a picture of the track could not be stored and read back now. What was proven of the store
+        holds until a `put` fails."""
         ...
 
 

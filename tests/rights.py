@@ -34,3 +34,13 @@ def unreadable(patch: pytest.MonkeyPatch, file: Path) -> None:
 
     patch.setattr(os, "access", denied)
     patch.setattr(Path, "open", refuse)
+
+
+def others(patch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """They belong to another user, who lets nobody else write."""
+    look = os.access
+
+    def denied(path: Any, mode: int, **options: Any) -> bool:
+        return not (Path(path) in folders and mode & os.W_OK) and look(path, mode, **options)
+
+    patch.setattr(os, "access", denied)

@@ -47,7 +47,7 @@ class NoStore(EmptyReader):
     def put(self, track_id: str, picture: Prepared) -> str:  # noqa: ARG002
         raise StoreError('store a picture: storage.kind = "none" stores nothing; set it to "local" or "s3"')
 
-    def prove(self) -> None:
+    def prove(self, track_id: str) -> None:
         """Nothing is to be stored."""
 
 

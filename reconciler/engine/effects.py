@@ -100,7 +100,7 @@ class Hands(Eyes):
             case Fetch():
                 return self._fetch(track_id, job)
             case Purchase():
-                return self._buy(job, may_go_on)
+                return self._buy(track_id, job, may_go_on)
             case ListStore():
                 return self._list_before_buying(track_id)
             case Measure() | AskTask() | AskSong():
@@ -113,7 +113,7 @@ class Hands(Eyes):
         listing = self._list(track_id)
         if isinstance(listing, Listing):
             with suppress(StoreError):
-                self.store.prove()
+                self.store.prove(track_id)
         return listing
 
     def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
@@ -156,11 +156,11 @@ class Hands(Eyes):
         data = self.pictures.fetch(url, bound=True)
         return self._keep(track_id, data, url, interim=True) if isinstance(data, bytes) else data
 
-    def _buy(self, purchase: Purchase, may_go_on: Callable[[], bool]) -> Creation:
+    def _buy(self, track_id: str, purchase: Purchase, may_go_on: Callable[[], bool]) -> Creation:
         """Nothing is ordered that could not be stored, nor by a run that has ended while the store was asked."""
         try:
             self.store.check()
-            self.store.prove()
+            self.store.prove(track_id)
         except StoreError as error:
             return _not_ordered(Refusal.STORE, str(error))
         if self.clock() > purchase.send_before:

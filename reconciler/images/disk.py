@@ -8,15 +8,15 @@ from pathlib import Path
 
 from reconciler.ports import StoreError
 
-_ALLOWED = (
+ALLOWED = (
     "let the reconciler's user read and write there, and search the directories above; under systemd see "
     "SupplementaryGroups=, ReadWritePaths= and ProtectHome="
 )
 _ADVICE = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room, or raise the quota",
-    errno.EACCES: _ALLOWED,
-    errno.EPERM: _ALLOWED,
+    errno.EACCES: ALLOWED,
+    errno.EPERM: ALLOWED,
     errno.EROFS: "mount it writable",
     errno.ENOENT: "see whether the volume is mounted",
     errno.ENOTDIR: "move away the file that stands where a directory should be",
@@ -47,6 +47,11 @@ def _kind(error: OSError) -> type[StoreError]:
     if isinstance(error, FileNotFoundError):
         return FileMissing
     return DiskAway if error.errno in _AWAY else StoreError
+
+
+def is_shut(folder: Path) -> bool:
+    """It is there, and no picture can be put into it, by what its rights say: nothing is tried."""
+    return not os.access(folder, os.R_OK | os.W_OK | os.X_OK) and folder.is_dir()
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from reconciler.domain.keys import is_key
 from reconciler.ports import Prepared
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -17,6 +18,11 @@ def folder_of(track_id: str) -> str:
     raw = track_id.encode("utf-8", "surrogatepass")
     name = "".join(chr(byte) if byte in _PLAIN else f"~{byte:02x}" for byte in raw) or "~"
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 34]}~~{sha256(raw).hexdigest()[:32]}"
+
+
+def is_folder(name: str) -> bool:
+    """Whether pictures of a track can lie there."""
+    return is_key(f"tracks/{name}/{'0' * 16}.jpg")
 
 
 def key_of(track_id: str, picture: Prepared) -> str:

@@ -1,5 +1,7 @@
 """Pictures as files under a directory with a marker, so that an unmounted volume is not taken for an empty store."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -11,14 +13,14 @@ from time import monotonic
 
 from reconciler.domain.keys import is_key
 from reconciler.images import marker
-from reconciler.images.disk import explained, sync, write_new
-from reconciler.images.keys import folder_of, key_of
+from reconciler.images.disk import explained, is_shut, sync, write_new
+from reconciler.images.keys import folder_of, is_folder, key_of
 from reconciler.images.proof import LARGE, Proof
 from reconciler.ports import Prepared, StoreError
 
 _LEFTOVER_AGE = timedelta(days=1)
 _PART = ".part"
-CLEANING_S = 30.0
+CLEANING_S, LOOKING_S = 30.0, 10.0
 
 
 class LocalReader:
@@ -101,8 +103,12 @@ class LocalStore(LocalReader):
             self.compare(path, picture)
         return key
 
-    def prove(self) -> None:
+    def prove(self, track_id: str) -> None:
         self._proof.renew(self._try)
+        folder = self.root / "tracks" / folder_of(track_id)
+        with explained("store a picture", folder):
+            if is_shut(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _try(self, _size: int) -> None:
         self.check()
@@ -170,6 +176,14 @@ def try_in(folder: Path) -> None:
         part.unlink()
     if given_back != data:
         raise _not_kept("write a probe", part)
+
+
+def shut_folders(tracks: Path) -> list[Path]:
+    """Of tracks, those that take no picture, as far as that can be seen in LOOKING_S."""
+    ends = monotonic() + LOOKING_S
+    with explained("look at the folders of tracks", tracks):
+        folders = takewhile(lambda _: monotonic() < ends, tracks.iterdir())
+        return [folder for folder in folders if is_folder(folder.name) and is_shut(folder)]
 
 
 def _not_kept(what: str, path: Path) -> StoreError:

@@ -46,7 +46,7 @@ class MemoryStore:
             self._put(key, picture)
         return key
 
-    def prove(self) -> None:
+    def prove(self, track_id: str) -> None:
         self._proof.renew(self._try)
 
     def get(self, key: str) -> bytes | None:

@@ -434,7 +434,7 @@ def test_each_sweep_tries_it_anew_and_knows_what_it_did_not_take(
         for sweep in range(3):
             parts = parts_of(database, outside, crew, metrics_of(settings), Lately())
             for _ in range(2):
-                parts.hands.store.prove()
+                parts.hands.store.prove("a")
             if sweep == 0:
                 with pytest.raises(StoreError):
                     parts.hands.store.put("a", picture)

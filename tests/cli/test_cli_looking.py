@@ -28,7 +28,7 @@ from reconciler.kie.simulated import (
     page,
 )
 from tests.postgres import free_port
-from tests.rights import shut
+from tests.rights import others, shut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,6 +197,25 @@ def test_the_store_is_read_back_through_its_public_url(install: Install) -> None
         install.configure(storage__public_url=f'"{url}"')
         assert install.call("check").exit_code == 78
     assert sorted(path.name for path in install.store.rglob("*")) == [".reconciler-store", "tracks"]
+
+
+def test_folders_that_take_no_picture_are_told_by_one_of_them(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made by another user, as by `sudo`, takes none from a service."""
+    install.call("run", "--once")
+    folders = [install.store / "tracks" / name for name in ("a", "b")]
+    for shown, end in (folders[:1], "cannot be written"), (folders, "and 1 more cannot be written"):
+        for folder in shown:
+            folder.mkdir(exist_ok=True)
+        with monkeypatch.context() as patch:
+            others(patch, *shown)
+            assert install.call("check", "--offline").exit_code == 78
+            outcome, said = lines(install, "--offline")["storage"][-1]
+        assert outcome == "failed"
+        assert said.startswith(f"{install.store}/tracks/")
+        assert f"{end}: let the reconciler's user read and write there" in said
+    assert [outcome for outcome, _ in lines(install, "--offline")["storage"]] == ["ok", "ok"]
 
 
 def test_a_port_that_was_changed_in_one_place_only_is_told(install: Install) -> None:

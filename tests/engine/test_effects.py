@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -34,11 +35,13 @@ from reconciler.domain.findings import (
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import Flaw, How, Reason
 from reconciler.engine.effects import Hands, whole
+from reconciler.images.local_store import LocalStore
 from reconciler.kie.simulated import Song
 from reconciler.ports import StoreError
 from reconciler.testing.store import MemoryStore
 from reconciler.testing.world import World
 from tests.engine.conftest import MakeWorld, sweeping
+from tests.rights import others
 
 GOOD = "https://tempfile.aiquickdraw.com/p/good.jpg"
 SMALL_COVER = "https://tempfile.aiquickdraw.com/p/small.jpg"
@@ -207,6 +210,23 @@ def test_nothing_is_ordered_while_a_store_that_is_well_to_read_takes_nothing(
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.detail, answer.sent) == (Refusal.STORE, "write a probe: the disk is full", False)
     assert not world.kie.book.creations
+
+
+def test_nothing_is_ordered_for_a_track_whose_own_folder_takes_nothing(
+    make_world: MakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    world.store = LocalStore(tmp_path / "images", now=world.clock)
+    folder = tmp_path / "images" / "tracks" / "t"
+    folder.mkdir(parents=True)
+    others(monkeypatch, folder)
+    with sweeping(world, timedelta(minutes=1)) as sweep:
+        answer = sweep._hands.perform("t", order(world))
+        assert isinstance(answer, NothingMade)
+        assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
+        assert not world.kie.book.creations
+        assert sweep._hands.perform("t", ListStore()) == Listing(()), "what it holds is told all the same"
+        assert isinstance(sweep._hands.perform("other", order(world)), Accepted)
 
 
 def test_the_store_is_tried_before_an_order_is_due(hands: Hands, store: MemoryStore) -> None:

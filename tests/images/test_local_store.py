@@ -15,6 +15,7 @@ import pytest
 from reconciler.images import disk, local_store, marker
 from reconciler.images.local_store import LocalStore
 from reconciler.ports import Prepared, StoreError
+from tests.rights import others
 
 Make = Callable[..., Prepared]
 STEPS = ("make_folder", "holds", "write", "rename", "settle", "compare")
@@ -312,7 +313,7 @@ def test_a_proof_leaves_nothing_and_is_given_once(store: LocalStore, monkeypatch
 
     monkeypatch.setattr(os, "fsync", fsync)
     for _ in range(3):
-        store.prove()
+        store.prove("a")
     assert sizes == [4 << 20]
     assert 4 << 20 in synced
     assert [path.name for path in store.root.rglob("*") if path.name != ".reconciler-store"] == ["tracks"]
@@ -329,7 +330,7 @@ def test_a_proof_that_fails_gives_back_its_room(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", written)
         with pytest.raises(StoreError, match=f"write a probe: {store.root}/tracks/.*{os.strerror(number)}; m"):
-            store.prove()
+            store.prove("a")
     assert list((store.root / "tracks").iterdir()) == []
 
 
@@ -344,7 +345,7 @@ def test_the_folder_of_all_pictures_is_made_anew(
         disk.sync(folder)
 
     monkeypatch.setattr(local_store, "sync", sync)
-    for call in (store.prove, lambda: store.put("a", prepared(b"picture"))):
+    for call in (lambda: store.prove("a"), lambda: store.put("a", prepared(b"picture"))):
         (store.root / "tracks").rmdir()
         synced.clear()
         call()
@@ -352,12 +353,43 @@ def test_the_folder_of_all_pictures_is_made_anew(
     assert [store.get(key) for key in store.keys("a")] == [b"picture"]
 
 
+def test_a_folder_that_takes_nothing_is_told_before_a_picture_is_put_into_it_and_stops_no_other_track(
+    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo` leaves such a one. What was proven of the store says nothing of it."""
+    folder = (store.root / store.put("a.b", prepared(b"picture"))).parent
+    store.prove("a.b")
+    others(monkeypatch, folder)
+    for _ in range(2):
+        with pytest.raises(
+            StoreError, match=f"store a picture: {folder}: Permission denied; let the reconciler's user"
+        ):
+            store.prove("a.b")
+    store.prove("b")
+    monkeypatch.undo()
+    store.prove("a.b")
+
+
+def test_folders_that_take_nothing_are_found_among_all_that_are_tracks(
+    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = store.root / "tracks"
+    for track_id in ("a", "b", "c"):
+        store.put(track_id, prepared(b"picture"))
+    (tracks / "lost+found").mkdir()
+    (tracks / "file").write_bytes(b"")
+    others(monkeypatch, *(tracks / name for name in ("a", "c", "lost+found", "file", "gone")))
+    assert sorted(local_store.shut_folders(tracks)) == [tracks / "a", tracks / "c"]
+    monkeypatch.setattr(local_store, "LOOKING_S", 0.0)
+    assert local_store.shut_folders(tracks) == [], "it has no time to begin"
+
+
 def test_many_prove_at_once(store: LocalStore) -> None:
     start, proven = Barrier(8), []
 
     def prove() -> None:
         start.wait()
-        store.prove()
+        store.prove("a")
         proven.append(True)
 
     threads = [Thread(target=prove) for _ in range(8)]
@@ -372,7 +404,7 @@ def test_many_prove_at_once(store: LocalStore) -> None:
 def test_what_a_proof_left_that_was_cut_goes_after_a_day(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.images.local_store.write_new", torn)
     with pytest.raises(PowerCut):
-        store.prove()
+        store.prove("a")
     (left,) = (store.root / "tracks").iterdir()
     assert left.name.startswith(".")
     now = datetime.fromtimestamp(left.stat().st_mtime, UTC)

@@ -14,7 +14,7 @@ def test_trouble_hits_every_method_and_passes() -> None:
         lambda: store.adopt(None),
         lambda: store.put("a", PICTURE),
         lambda: store.get("x"),
-        store.prove,
+        lambda: store.prove("a"),
     ):
         with pytest.raises(StoreError, match="store: no"):
             call()
@@ -46,5 +46,5 @@ def test_every_call_is_heard() -> None:
     store.adopt(None)
     store.get(store.put("a", PICTURE))
     store.keys("a")
-    store.prove()
+    store.prove("a")
     assert heard == ["check", "adopt", "put", "get", "keys", "prove"]

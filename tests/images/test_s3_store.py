@@ -181,8 +181,8 @@ def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prep
     told.files(files)
     heard = Heard()
     store = S3Store(told.access(), heard)
-    store.prove()
-    store.prove()
+    store.prove("a")
+    store.prove("a")
     assert heard == [GOT, PUT, GOT]
     assert files.keys() == {".reconciler-store", "tracks/.reconciler-probe"}
     (headers,) = (headers for method, _, headers in told.asked if method == "PUT")
@@ -192,7 +192,7 @@ def test_a_proof_is_one_small_file_beside_the_marker_that_stays(told: Told, prep
         store.put("a", prepared(b"picture"))
     told.answer = honest
     heard.clear()
-    store.prove()
+    store.prove("a")
     assert heard == [GOT, PUT, GOT]
 
 
@@ -208,7 +208,7 @@ def test_a_proof_bears_that_another_process_gives_one_at_once(told: Told) -> Non
         return said
 
     told.answer = answer
-    S3Store(told.access()).prove()
+    S3Store(told.access()).prove("a")
     assert others == []
 
 
@@ -224,14 +224,14 @@ def test_what_could_not_be_stored_is_proven_with_as_large_a_file(told: Told, pre
 
     told.answer = small_only
     store = S3Store(told.access())
-    store.prove()
+    store.prove("a")
     with pytest.raises(StoreError):
         store.put("a", prepared(b"p" * 2000))
     for _ in range(2):
         with pytest.raises(StoreError):
-            store.prove()
+            store.prove("a")
     told.answer = honest
-    store.prove()
+    store.prove("a")
     assert len(files["tracks/.reconciler-probe"]) == 2000
 
 

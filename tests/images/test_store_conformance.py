@@ -56,7 +56,7 @@ def every_method_of(store: Store, picture: Prepared) -> tuple[Callable[[], objec
         lambda: store.get("nonsense"),
         lambda: store.keys("a"),
         lambda: store.put("a", picture),
-        store.prove,
+        lambda: store.prove("a"),
     )
 
 
@@ -180,20 +180,20 @@ def test_a_store_that_takes_nothing_is_told_before_anything_is_put(store: Store)
         store.check()
         for _ in range(2):
             with pytest.raises(StoreError):
-                store.prove()
-    store.prove()
+                store.prove("a")
+    store.prove("a")
 
 
 def test_what_was_proven_holds_until_a_put_fails(store: Store, prepared: Make) -> None:
-    store.prove()
+    store.prove("a")
     with refusing(store):
-        store.prove()
+        store.prove("a")
         with pytest.raises(StoreError):
             store.put("a", prepared(b"picture"))
         for _ in range(2):
             with pytest.raises(StoreError):
-                store.prove()
-    store.prove()
+                store.prove("a")
+    store.prove("a")
     assert list(store.keys("a")) == []
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
@@ -222,14 +222,15 @@ def test_a_store_that_keeps_nothing_of_what_it_takes_is_told_before_anything_is_
     store: Store, prepared: Make, before: bool
 ) -> None:
     if before:
-        store.prove()
+        store.prove("a")
         with refusing(store), suppress(StoreError):
             store.put("a", prepared(b"picture"))
     with keeping_nothing(store):
-        for call in (store.prove, store.prove, lambda: store.put("a", prepared(b"picture"))):
+        prove = partial(store.prove, "a")
+        for call in (prove, prove, lambda: store.put("a", prepared(b"picture"))):
             with pytest.raises(StoreError, match="read"):
                 call()
-    store.prove()
+    store.prove("a")
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 

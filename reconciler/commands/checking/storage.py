@@ -1,7 +1,7 @@
 """`check` of the store: it is ours, it takes and gives a file, and `public_url` serves it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -15,8 +15,8 @@ from reconciler.commands.checking.lines import Line, ok, unfit, warning
 from reconciler.config import Settings
 from reconciler.domain.urls import host_of
 from reconciler.images import marker
-from reconciler.images.disk import explained, write_new
-from reconciler.images.local_store import try_in
+from reconciler.images.disk import ALLOWED, explained, write_new
+from reconciler.images.local_store import shut_folders, try_in
 from reconciler.ports import StoreError
 
 if TYPE_CHECKING:
@@ -87,7 +87,16 @@ def _directory(settings: Settings, known: str | None) -> Iterator[Line]:
     with _file(root / key, data):
         try_in((root / key).parent)
         back, through = (root / key).read_bytes(), served(settings, key)
+        shut = shut_folders(root / "tracks")
     yield from _given_back(settings, data, back, through)
+    yield from _shut(shut)
+
+
+def _shut(folders: Sequence[Path]) -> Iterator[Line]:
+    """As one that was made while the reconciler was run by another user."""
+    if folders:
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        yield unfit("storage", f"{min(folders)}{more} cannot be written: {ALLOWED}")
 
 
 def _is_there(path: Path) -> bool:
