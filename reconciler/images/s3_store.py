@@ -3,6 +3,8 @@
 The only module that imports obstore, which is an extra: imported only where a bucket is wanted.
 """
 
+import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +45,8 @@ _SMALL = 16
 _NO_MARKER = Failure(Outcome.MALFORMED, marker.GARBLED, marker.RESTORE)
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
+_OVERHEARD = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
+"""Variables that obstore goes by on its own, and nothing else of the program."""
 
 
 class S3Reader:
@@ -228,8 +232,15 @@ def authorities() -> bytes:
     return Path(certifi.where()).read_bytes()
 
 
+def _forget_environment() -> None:
+    """For good: to put a variable back is not safe while other threads look for theirs."""
+    for name in filter(_OVERHEARD.fullmatch, tuple(os.environ)):
+        os.environ.pop(name, None)
+
+
 def _client(access: Access) -> Client:
     """All is said here that AWS_* in the environment would say otherwise."""
+    _forget_environment()
     keys: S3Credential = {
         "access_key_id": access.access_key,
         "secret_access_key": access.secret_key,

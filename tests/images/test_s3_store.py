@@ -552,6 +552,13 @@ def test_what_the_environment_says_of_another_bucket_is_not_heard(
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_that_the_environment_names_is_not_used(told: Told, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As by the transport: else the bucket alone would be out of reach, or reached."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert S3Reader(told.access(), sleep=lambda _: None).check() == "ours"
+
+
 @pytest.mark.slow
 def test_a_probe_leaves_nothing(real: Server, bucket: str, store: S3Store) -> None:
     probe = S3Probe(real.access(bucket))
