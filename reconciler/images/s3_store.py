@@ -45,7 +45,7 @@ _SMALL = 16
 _NO_MARKER = Failure(Outcome.MALFORMED, marker.GARBLED, marker.RESTORE)
 DEFAULT_REGION = "us-east-1"
 """What servers without regions expect in a signature."""
-_OVERHEARD = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
+_OVERHEARD = re.compile(r"AWS_.*|(https?|all)_proxy", re.IGNORECASE)
 """Variables that obstore goes by on its own, and nothing else of the program."""
 
 
@@ -239,7 +239,6 @@ def _forget_environment() -> None:
 
 
 def _client(access: Access) -> Client:
-    """All is said here that AWS_* in the environment would say otherwise."""
     _forget_environment()
     keys: S3Credential = {
         "access_key_id": access.access_key,
@@ -250,11 +249,8 @@ def _client(access: Access) -> Client:
     return Client(
         access.bucket,
         endpoint=access.endpoint,
-        aws_endpoint_url_s3=access.endpoint,
         region=access.region or DEFAULT_REGION,
         credential_provider=lambda: keys,
-        skip_signature=False,
-        unsigned_payload=False,
         virtual_hosted_style_request=False,
         conditional_put="etag",
         disable_bulk_delete=True,

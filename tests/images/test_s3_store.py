@@ -552,6 +552,33 @@ def test_what_the_environment_says_of_another_bucket_is_not_heard(
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SERVER_SIDE_ENCRYPTION", "aws:kms"),
+        ("REQUEST_PAYER", "true"),
+        ("CHECKSUM_ALGORITHM", "sha256"),
+        ("CHECKSUM_ALGORITHM", "md5"),
+        ("S3_EXPRESS", "true"),
+        ("COPY_IF_NOT_EXISTS", "nonsense"),
+    ],
+)
+def test_what_the_environment_says_of_requests_to_others_is_neither_sent_nor_an_error(
+    told: Told, prepared: Make, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    told.files({".reconciler-store": MARKER})
+
+    def sent() -> list[tuple[str, set[str]]]:
+        told.asked.clear()
+        S3Store(told.access()).put("a", prepared(b"picture"))
+        return [(method, set(headers)) for method, _, headers in told.asked]
+
+    plain = sent()
+    monkeypatch.setenv(f"AWS_{name}", text)
+    told.files({".reconciler-store": MARKER})
+    assert sent() == plain
+
+
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_that_the_environment_names_is_not_used(told: Told, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As by the transport: else the bucket alone would be out of reach, or reached."""
