@@ -74,6 +74,26 @@ def _optional_web_url(url: str) -> str:
     return _web_url(url) if url else url
 
 
+def _endpoint(url: str) -> str:
+    """What asks there ends the program at any other."""
+    url = _optional_web_url(url)
+    if not re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@%/\[\]-]*", url):
+        raise ValueError("must be plain ASCII: a host beyond it in its xn-- form, other letters of the path as %xx")
+    host = host_of(url)
+    if host.rpartition(".")[2].isdigit() and not is_address(host):
+        raise ValueError("must have a name or an address as its host, not what ends in a number and is neither")
+    return url
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"([A-Za-z0-9_-][A-Za-z0-9._-]*)?", text):
+        raise ValueError(
+            "must hold only letters from A to Z, digits, . _ - and begin with no dot: look for a blank or an "
+            "invisible character at its ends"
+        )
+    return text
+
+
 def _key(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]*", secret.get_secret_value()):
         raise ValueError("must be of visible ASCII only: look for a blank or an invisible character at its ends")
@@ -120,6 +140,8 @@ Column = Annotated[str, AfterValidator(_column)]
 Table = Annotated[str, AfterValidator(_table)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 OptionalWebUrl = Annotated[str, AfterValidator(_optional_web_url)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Name = Annotated[str, AfterValidator(_name)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 """Or none, as an empty text."""

@@ -15,7 +15,9 @@ from reconciler.config.forms import (
     ApiKey,
     Column,
     DatabaseUrl,
+    Endpoint,
     Hosts,
+    Name,
     OptionalWebUrl,
     Secret,
     Suffixes,
@@ -224,13 +226,13 @@ class Storage(Section):
         "database is refused unless listed in allow_insecure_hosts. Stored pictures under it are read from the "
         "store, others over the web.",
     )
-    bucket: str = Field("", description="s3: a bucket that exists, for the pictures alone, that anybody may read.")
-    endpoint: OptionalWebUrl = Field(
+    bucket: Name = Field("", description="s3: a bucket that exists, for the pictures alone, that anybody may read.")
+    endpoint: Endpoint = Field(
         "",
         description="s3: its URL without the bucket; http only for hosts in allow_insecure_hosts. Supabase: "
         "https://PROJECT.storage.supabase.co/storage/v1/s3. AWS: https://s3.REGION.amazonaws.com.",
     )
-    region: str = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
+    region: Name = Field("", description="s3: left empty, us-east-1, which servers without regions take.")
     access_key: ApiKey = Field(SecretStr(""), description="s3: of a key that may read, write and list there.")
     secret_key: Secret = Field(SecretStr(""), description="s3. Better given as the credential storage_secret_key.")
 

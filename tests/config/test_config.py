@@ -346,6 +346,47 @@ def test_a_bucket_s_secret_is_of_whatever_letters_somebody_chose(write: Write) -
     assert settings.storage.secret_key.get_secret_value() == "zwölf Boxkämpfer"
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "words"),
+    [
+        (
+            "bucket",
+            ("b ", "my bucket", "b\n", "b?x", "a/b", "b%20", "..", "b\u200b", "bücher"),
+            "must hold only letters",
+        ),
+        ("region", ("eu-west-1\n", " eu-west-1", "eu/west", "éu"), "must hold only letters"),
+        ("endpoint", ("https://bücher.invalid", "https://a.example/<b>", "https://a.example/ü"), "must be plain ASCII"),
+        (
+            "endpoint",
+            ("http://10.0.0.256", "https://1.2.3.4.5/s3", "https://a.example.7"),
+            "ends in a number and is neither",
+        ),
+    ],
+)
+def test_what_names_a_bucket_is_of_letters_that_can_be_asked_for(
+    write: Write, key: str, values: tuple[str, ...], words: str
+) -> None:
+    name = f"RECONCILER_STORAGE__{key.upper()}"
+    for value in values:
+        (problem,) = problems(write(""), {name: value})
+        assert problem.where == f"environment {name}"
+        assert words in problem.what
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("bucket", ("", "pictures", "my-bucket.example.com", "_Old_1")),
+        ("region", ("", "us-east-1", "auto", "my_region")),
+        ("endpoint", ("", "https://a.example/storage/v1/s3", "http://127.0.0.1:9000", "http://[::1]:9000/a%20b")),
+        ("endpoint", ("https://xn--bcher-kva.example", "http://minio:9000", "http://s3_1:9000")),
+    ],
+)
+def test_what_names_a_bucket_is_taken_as_it_is(write: Write, key: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        assert getattr(load(write(f"[storage]\n{key} = '{value}'"), {}).settings.storage, key) == value
+
+
 def test_a_credential_saved_with_a_byte_order_mark_is_told_and_a_line_end_is_none_of_the_key(
     write: Write, tmp_path: Path
 ) -> None:
