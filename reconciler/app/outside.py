@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
 from typing import TypeVar
 
 from reconciler.app.clock import ServerClock
 from reconciler.app.inside import AuthoritiesUnfit, utc_now
 from reconciler.config import Settings, policy_of
 from reconciler.domain.policy import Policy
+from reconciler.domain.urls import redact
+from reconciler.images import redirects
 from reconciler.images.pictures import WebPictures, vetted_transport
 from reconciler.images.proof import Proof
 from reconciler.kie.client import KieClient, KieReader, Observer
@@ -77,16 +81,28 @@ class Served:
 
 
 def served(settings: Settings, key: str) -> Served:
-    """Asked without vetting the address: `public_url` is the operator's own."""
+    """Asked without vetting the address: `public_url` is the operator's own, and so is where it redirects to."""
     try:
         transport = Transport(clock=utc_now)
     except NoAuthorities as error:
         return Served(None, b"", str(error), asked=False)
-    request = Request("GET", policy_of(settings).url_of(key), {})
     try:
-        reply = transport.send(request, deadline=settings.kie.request_timeout, max_bytes=1024)
-    except TransportError as error:
-        return Served(None, b"", error.detail)
+        return _answer(transport, policy_of(settings).url_of(key), settings.kie.request_timeout)
     finally:
         transport.close()
-    return Served(reply.status, reply.body, f"answered {reply.status}")
+
+
+def _answer(transport: Transport, url: str, within: timedelta) -> Served:
+    """After all redirects, as browsers follow them."""
+    ends, status, via = monotonic() + within.total_seconds(), None, ""
+    for _ in range(redirects.MOST + 1):
+        left = timedelta(seconds=ends - monotonic())
+        try:
+            reply = transport.send(Request("GET", url, {}), deadline=left, max_bytes=1024)
+        except TransportError as error:
+            return Served(status, b"", f"{via}{error.detail}")
+        target = redirects.target(url, reply) if redirects.leads_on(reply) else None
+        if target is None:
+            return Served(reply.status, reply.body, f"{via}answered {reply.status}")
+        url, status, via = target, reply.status, f"redirects to {redact(target)}: "
+    return Served(status, b"", f"redirects more than {redirects.MOST} times")

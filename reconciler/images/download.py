@@ -4,19 +4,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from reconciler.domain.findings import Fault, Flawed, Refused
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw, Reason
 from reconciler.domain.urls import Kind, host_of, kind_of, under
+from reconciler.images import redirects
 from reconciler.images.formats import is_image, sniff
 from reconciler.images.refusals import refusal
 from reconciler.transport import Forbidden, Reply, Request, Transport, TransportError
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CODINGS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "dcb", "dcz"})
 """Of contents, that browsers undo."""
 _REMOTE = frozenset({Kind.SUNO_COVER, Kind.KIE_FILE, Kind.PRESIGNED, Kind.PUBLIC})
@@ -74,18 +73,18 @@ class Downloader:
 
     def _follow(self, url: str, headers: dict[str, str], max_bytes: int, *, bound: bool, ends: float) -> Reply | Fault:
         """The last reply after redirects, each of which is vetted like the first URL."""
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(redirects.MOST + 1):
             refusal = self._refusal(url, bound=bound)
             if refusal is not None:
                 return refusal
             reply = self._send(Request("GET", url, _ACCEPT | headers), max_bytes, ends)
-            if isinstance(reply, Fault) or reply.status not in _REDIRECTS:
+            if isinstance(reply, Fault) or not redirects.leads_on(reply):
                 return reply
-            target = _target(url, reply)
+            target = redirects.target(url, reply)
             if target is None:
                 return Fault(Reason.DOWNLOAD_FAILED, f"{host_of(url)} redirects to nowhere")
             url = target
-        return Fault(Reason.DOWNLOAD_FAILED, f"{host_of(url)}: more than {MAX_REDIRECTS} redirects")
+        return Fault(Reason.DOWNLOAD_FAILED, f"{host_of(url)}: more than {redirects.MOST} redirects")
 
     def _refusal(self, url: str, *, bound: bool) -> Fault | None:
         """By its spelling alone; the address is vetted when connecting."""
@@ -112,15 +111,6 @@ class Downloader:
             return Fault(Reason.HOST_REFUSED, error.detail[:_LONGEST_DETAIL])
         except TransportError as error:
             return Fault(Reason.DOWNLOAD_FAILED, error.detail[:_LONGEST_DETAIL])
-
-
-def _target(url: str, reply: Reply) -> str | None:
-    """Servers send bytes beyond ASCII as they are, and each of them is one letter in our headers."""
-    try:
-        told = reply.headers["location"].strip(" \t")
-        return urljoin(url, "".join(byte if byte.isascii() else f"%{ord(byte):02X}" for byte in told))
-    except (KeyError, ValueError):
-        return None
 
 
 def _judged(reply: Reply | Fault, wanted: int, url: str) -> Answer:

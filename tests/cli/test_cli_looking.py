@@ -7,10 +7,10 @@ import json
 import os
 import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,13 +47,14 @@ def lines(install: Install, *options: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-@contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+
+@contextmanager
+def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -62,6 +63,23 @@ def web_server(folder: Path) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def web_server(folder: Path) -> AbstractContextManager[str]:
+    return listening(partial(Quiet, directory=str(folder)))
+
+
+def moved_to(location: str) -> AbstractContextManager[str]:
+    """A server that redirects each path to another's, `{path}` in the location."""
+
+    class Moved(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", location.format(path=self.path))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    return listening(Moved)
 
 
 # -- check ---------------------------------------------------------------------------------------------------------
@@ -197,6 +215,37 @@ def test_the_store_is_read_back_through_its_public_url(install: Install) -> None
         install.configure(storage__public_url=f'"{url}"')
         assert install.call("check").exit_code == 78
     assert sorted(path.name for path in install.store.rglob("*")) == [".reconciler-store", "tracks"]
+
+
+def test_the_store_may_be_served_where_its_public_url_redirects_to(install: Install) -> None:
+    """From http to https, say, or to another name: browsers go there too."""
+    install.call("run", "--once")
+    with (
+        web_server(install.store) as url,
+        moved_to(url + "{path}") as second,
+        moved_to(second + "{path}") as first,
+    ):
+        install.configure(storage__public_url=f'"{first}"')
+        assert lines(install)["public_url"] == [("ok", f"{first} serves what is stored")]
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("http://127.0.0.1:{port}/nothing", "redirects to http://127.0.0.1:{port}/nothing: 127.0.0.1: "),
+        ("{{path}}", "redirects more than 5 times"),
+        ("http://[", "answered 301"),
+        ("ftp://127.0.0.1{{path}}", ": the URL is not one of http or https with a host"),
+    ],
+)
+def test_a_redirect_that_leads_to_no_picture_is_told(install: Install, location: str, says: str) -> None:
+    install.call("run", "--once")
+    nobody = free_port()
+    with moved_to(location.format(port=nobody)) as url:
+        install.configure(storage__public_url=f'"{url}"')
+        ((outcome, said),) = lines(install)["public_url"]
+    assert outcome == "failed"
+    assert says.format(port=nobody) in said
 
 
 def test_folders_that_take_no_picture_are_told_by_one_of_them(
