@@ -12,7 +12,7 @@ from reconciler.domain.findings import Creation, Credits, Fault, Flawed, Refused
 from reconciler.domain.gate import Closure, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.policy import Target
-from reconciler.domain.standing import Standing, Stood
+from reconciler.domain.standing import Standing, Stood, is_waiting
 from reconciler.domain.states import Reason, State
 
 Clock = Callable[[], datetime]
@@ -271,6 +271,8 @@ class Overview:
     working: tuple[Working, ...]
     unseen_settling: int = 0
     """So many of those within grace nobody looked at yet."""
+    for_audit: int = 0
+    """So many whose time has come, and that no sweep sees: the next audit does."""
 
     @property
     def stuck(self) -> int:
@@ -279,11 +281,17 @@ class Overview:
     @property
     def work_due(self) -> datetime | None:
         """Rows that nobody looked at yet are due although nothing is remembered of them."""
-        found = {where for where, count in self.tracks.items() if count}
-        waits = any(state is State.UNVERIFIED or reason is Reason.DUE for state, reason in found)
-        if waits or self.unseen_settling:
-            return min(self.next_due or self.at, self.at)
-        return self.next_due
+        return min(self.next_due or self.at, self.at) if self._waiting else self.next_due
+
+    @property
+    def sweep_due(self) -> datetime | None:
+        """The same, of what a sweep sees."""
+        return self.work_due if self._waiting > self.for_audit else self.next_due
+
+    @property
+    def _waiting(self) -> int:
+        waits = (count for (state, reason), count in self.tracks.items() if is_waiting(state, reason))
+        return sum(waits) + self.unseen_settling
 
 
 class Finder(Protocol):

@@ -11,6 +11,7 @@ from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory, Outcome, Verdict
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
+from reconciler.domain.unswept import is_unswept
 from reconciler.engine.preview import Forecast, describe, forecast
 from reconciler.page.values import Example, Fate, Recovery, Seen
 from reconciler.ports import Held, Overview
@@ -51,7 +52,8 @@ def _examples(reader: Reader, overview: Overview, policy: Policy) -> Iterator[Ex
         for held in reader.peek_all(ids[:each]).values():
             if isinstance(held, Held) and held.track is not None:
                 case = noticed(held.track, held.memory, policy, held.now)
-                yield from _example(forecast(case, overview.gate))
+                unswept = is_unswept(held.track, held.memory, policy, held.now)
+                yield from _example(forecast(case, overview.gate, unswept=unswept))
 
 
 def _places(overview: Overview) -> list[tuple[State, Reason]]:

@@ -17,7 +17,8 @@ from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Look, Smal
 from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Song, Task, Track, Verdict
 from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import moment
-from reconciler.engine.preview import describe, forecast
+from reconciler.domain.unswept import is_unswept
+from reconciler.engine.preview import Forecast, describe, forecast
 from reconciler.ports import Held
 
 HISTORY = 40
@@ -48,10 +49,12 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
         return head | {"row": "gone; nothing is written or bought for it any more"} | _remembered(held.memory) | history
     policy = policy_of(settings)
     case = noticed(track, held.memory, policy, held.now)
+    gate = reader.view() if reader.remembers else supposed(reader.view())
+    unswept = is_unswept(track, held.memory, policy, held.now)
     return {
         **head,
         "title": track.title,
-        **_next(case, reader.view() if reader.remembers else supposed(reader.view())),
+        **_next(forecast(case, gate, unswept=unswept), gate),
         "row": _row(case),
         **_remembered(case.memory),
         **history,
@@ -61,9 +64,8 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
 # -- what comes next -----------------------------------------------------------------------------------------------
 
 
-def _next(case: Case, gate: GateView) -> dict[str, Any]:
-    ahead = forecast(case, gate)
-    action, where = ahead.action, ahead.standing
+def _next(ahead: Forecast, gate: GateView) -> dict[str, Any]:
+    case, action, where = ahead.case, ahead.action, ahead.standing
     return {
         "state": where.state or "out of scope",
         "reason": where.reason,

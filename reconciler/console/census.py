@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.console import standings
+from reconciler.domain.advice import AT_AUDIT
 from reconciler.domain.gate import GateView, Usage
 from reconciler.domain.policy import Policy
 from reconciler.domain.shut import shut
@@ -35,6 +36,7 @@ def document(overview: Overview, policy: Policy, *, remembers: bool, outdated: b
         "oldest_stuck": moment(overview.oldest_stuck),
         "earliest_expiry": moment(overview.earliest_expiry),
         "next_due": moment(overview.work_due),
+        "for_audit": overview.for_audit,
         "paused": gate.paused,
         "gate_closed": _gates(gate, policy),
         "budget": {
@@ -69,6 +71,8 @@ def render(overview: Overview, policy: Policy, *, remembers: bool, outdated: boo
     if overview.earliest_expiry is not None:
         yield Text(f"The first picture that dies may be gone from {moment(overview.earliest_expiry)} on.")
     yield Text(f"Next due: {_due(overview)}. Tasks running at Kie: {gate.running} of {policy.max_concurrent_tasks}.")
+    if overview.for_audit:
+        yield Text(f"Seen by no sweep: {overview.for_audit}; their turn comes {AT_AUDIT}.")
     spent = (_spent("hour", gate.hour, policy.per_hour), _spent("day", gate.day, policy.per_day))
     yield Text(f"Bought: {' and '.join(spent)}.")
     yield Text(_credits(gate, policy, overview.at))
@@ -113,9 +117,9 @@ def _length(length: timedelta) -> str:
 
 
 def _due(overview: Overview) -> str:
-    due = overview.work_due
+    due = overview.sweep_due
     if due is None:
-        return "nothing before the world changes"
+        return "at the next audit" if overview.for_audit else "nothing before the world changes"
     return "now" if due <= overview.at else str(moment(due))
 
 

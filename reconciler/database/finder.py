@@ -21,6 +21,7 @@ from reconciler.database.tables import HandedOver, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import AT_REST, Reason, State
+from reconciler.domain.unswept import new_for
 from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
@@ -155,7 +156,7 @@ class SqlFinder:
 
     def _times(self, now: datetime) -> dict[str, datetime | str | int]:
         stale = now - self.policy.stale_after
-        oldest = stale - self.policy.grace
+        oldest = now - new_for(self.policy)
         day = (oldest - timedelta(days=1)).date().isoformat()
         return {"stale": stale, "oldest": oldest, "day": day, "second": int(oldest.timestamp())}
 

@@ -33,8 +33,9 @@ from reconciler.domain.gate import GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
 from reconciler.domain.policy import Policy
-from reconciler.domain.standing import Stood, classify, newcomer
+from reconciler.domain.standing import Stood, classify, is_waiting, newcomer
 from reconciler.domain.states import Reason, State
+from reconciler.domain.unswept import is_unswept, new_for
 from reconciler.ports import Held, Overview, Working
 
 R = Remembered
@@ -58,12 +59,19 @@ class _Row(NamedTuple):
     repeats: bool | None
     flawed: int
     settles: int
+    noticed: int
+    """Of a new row: a sweep sees it, whatever picture it has."""
     head: str | bytes | None
     """Of a new row: the beginning of what it has for a picture."""
 
     @property
     def is_new(self) -> bool:
         return self.state is None and not self.unsettled
+
+    @property
+    def is_unswept(self) -> bool:
+        """As `domain.unswept` tells it of one that is judged."""
+        return self.is_new and bool(self.head) and not self.noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class _Sums:
     oldest_stuck: datetime | None = None
     earliest_expiry: datetime | None = None
     unseen_settling: int = 0
+    for_audit: int = 0
 
     def add(self, state: State, reason: Reason | None, count: int, since: datetime, expires: datetime | None) -> None:
         self.tracks[state, reason] += count
@@ -126,7 +135,8 @@ class SqlOverview:
         for stretch in self._stretches():
             may_judge -= self._add(stretch, gate, sums, may_judge, told=told)
         soonest = sums.oldest_stuck, sums.earliest_expiry
-        return Overview(at, sums.tracks, *soonest, gate, self._finder.next_due(), working, sums.unseen_settling)
+        unseen = sums.unseen_settling, sums.for_audit
+        return Overview(at, sums.tracks, *soonest, gate, self._finder.next_due(), working, *unseen)
 
     def _add(self, stretch: _Stretch, gate: GateView, sums: _Sums, may_judge: int, *, told: bool) -> int:
         """Count a stretch; return how many of its tracks were judged anew. `told`: see `_spell_told`."""
@@ -144,8 +154,9 @@ class SqlOverview:
             if left > 0:
                 state, reason = self._stands(group.row, gate)
                 sums.add(state, reason, left, min(group.since or now, now), group.expires)
-                if group.row.is_new and state is State.SETTLING:
-                    sums.unseen_settling += left
+                settles = group.row.is_new and state is State.SETTLING
+                sums.unseen_settling += left * settles
+                sums.for_audit += left * (group.row.is_unswept and (settles or is_waiting(state, reason)))
         for first in range(0, len(unsettled), LOOKED_AT):
             for track_id, held in self._peek.peek_all([*unsettled][first : first + LOOKED_AT]).items():
                 if isinstance(held, Held):
@@ -207,11 +218,14 @@ class SqlOverview:
         where = classify(case, gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
+            unswept = is_unswept(held.track, held.memory, self.policy, held.now)
+            sums.for_audit += unswept and is_waiting(where.state, where.reason)
 
     # -- queries: spelled once, with slots for times ------------------------------------------------------------------
 
     def _times(self, now: datetime) -> dict[str, Any]:
-        return {"now": now, "stale": now - self.policy.stale_after, "cut": now - self.policy.grace}
+        stale, cut = now - self.policy.stale_after, now - self.policy.grace
+        return {"now": now, "stale": stale, "cut": cut, "oldest": now - new_for(self.policy)}
 
     def _spell_end(self, is_first: bool) -> Statement:
         key = self.app.column("id")
@@ -265,6 +279,7 @@ class SqlOverview:
             *(R.state, R.reason, R.wants, R.repeats),
             flag(new & has_flaw(self.app)),
             flag(new & self._settles),
+            flag(new & self._is_noticed(told)),
             Case(None, [(new, self.app.dialect.shown(self.app.column("image_url")))], None),
         ]
 
@@ -300,6 +315,12 @@ class SqlOverview:
         times = [self.app.dialect.instant(self.app.column(name)) for name in ("created_at", "updated_at")]
         untold = reduce(and_, (time.is_null() for time in times))
         return reduce(or_, (fn.coalesce(time > Slot("cut"), FALSE) for time in times)) | untold
+
+    def _is_noticed(self, told: bool) -> Any:
+        """Of a row that nobody looked at yet: see `SqlFinder.due`."""
+        created = self.app.dialect.instant(self.app.column("created_at"))
+        young = fn.coalesce(created >= Slot("oldest"), FALSE)
+        return young | self.app.told_id.in_(self._handed_over) if told else young
 
     def _is_suspect_since(self) -> Any:
         """Of a suspect host, and last seen about to buy, or as waiting for the store to do so."""

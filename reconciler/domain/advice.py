@@ -23,6 +23,10 @@ MEANINGS: Mapping[State, str] = {
 }
 
 
+AT_AUDIT = "at the daemon's next audit (within schedule.audit_interval), or at once by `reconciler run --once`"
+"""When what no sweep sees is looked at."""
+
+
 def advice(state: State | None, reason: Reason | None) -> str:
     """What goes on by itself, and what an operator can do: a sentence or two."""
     return " ".join(filter(None, (_by_itself(state), to_do(reason) if reason is not None else "")))
@@ -60,7 +64,7 @@ def to_do(reason: Reason) -> str:
 
 
 _HELD = {
-    Reason.DUE: "The next run takes the next step.",
+    Reason.DUE: f"The next sweep takes the next step. That of a row which no sweep sees comes {AT_AUDIT}.",
     Reason.BUDGET: "It goes on when the rolling hour or day has room; raise budget.per_hour or budget.per_day to buy "
     "sooner (0 never buys).",
     Reason.OUT_OF_CREDITS: "Top up the account at Kie or lower budget.min_credits; the balance is read again before "

@@ -77,6 +77,11 @@ def reason_at(gate: GateView, shape: str, price: float, policy: Policy, *, repea
     return refused.reason if refused is not None else Reason.DUE
 
 
+def is_waiting(state: State, reason: Reason | None) -> bool:
+    """The next step need not wait for anything but somebody who takes it."""
+    return state is State.UNVERIFIED or reason is Reason.DUE
+
+
 class Stood(NamedTuple):
     """Where a track stood when it was last looked at, as far as that is kept."""
 

@@ -28,6 +28,7 @@ from reconciler.domain.actions import (
     Wait,
     Write,
 )
+from reconciler.domain.advice import AT_AUDIT
 from reconciler.domain.case import Case
 from reconciler.domain.findings import Finding, Refusal, Trouble
 from reconciler.domain.following import list_before_buying
@@ -52,11 +53,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What would be done next to one track, and where it stands until then."""
+    """What would be done next to one track, and where it stands until then. `unswept`: no sweep sees it."""
 
     case: Case
     action: Action
     standing: Standing
+    unswept: bool = False
 
     @property
     def price(self) -> float:
@@ -73,7 +75,8 @@ class Forecast:
         due_at = self.standing.due_at
         if due_at is None:
             return "when the gate opens" if self.standing.held is not None else "not before something changes"
-        return "at the next run" if due_at <= self.case.now else due_at
+        at_once = AT_AUDIT if self.unswept else "at the next run"
+        return at_once if due_at <= self.case.now else due_at
 
     @property
     def is_work(self) -> bool:
@@ -131,10 +134,10 @@ def _taught(case: Case, action: Asking, found: Finding) -> Case:
     return replace(case, memory=notice(case.memory, case.track, case.policy, case.now))
 
 
-def forecast(case: Case, gate: GateView) -> Forecast:
+def forecast(case: Case, gate: GateView, *, unswept: bool = False) -> Forecast:
     """Without asking anything."""
     action = plan(case)
-    return Forecast(case, action, standing(case, action, gate))
+    return Forecast(case, action, standing(case, action, gate), unswept)
 
 
 _PLACES: dict[type[Source], str] = {

@@ -101,7 +101,7 @@ def test_whatever_nobody_looked_at_yet_is_due(install: Install, young: bool, pic
     told = status(install)
     assert told["states"][0]["state"] == ("settling" if young else "unverified" if picture else "missing")
     assert told["next_due"] == told["at"]
-    assert "Next due: now." in said(install)
+    assert f"Next due: {'at the next audit' if picture else 'now'}." in said(install)
 
 
 def test_what_was_looked_at_within_grace_is_due_when_that_ends(install: Install) -> None:
@@ -264,3 +264,18 @@ def test_counts_from_before_the_configuration_was_changed_are_told_to_be(worked:
     assert status(worked)["outdated"]  # nor does who makes the tables ready for others, by whatever configuration
     worked.call("run", "--once", "--due-only", "--timeout", "20s")
     assert not status(worked)["outdated"]
+
+
+def test_rows_that_no_sweep_sees_are_said_to_wait_for_an_audit(install: Install) -> None:
+    install.add("old", image_url="a" * 32)
+    told = status(install)
+    assert (told["next_due"], told["for_audit"]) == (told["at"], 1)
+    text = said(install)
+    assert "Next due: at the next audit." in text
+    waits = "at the daemon's next audit (within schedule.audit_interval), or at once by `reconciler run --once`"
+    assert f"Seen by no sweep: 1; their turn comes {waits}." in text
+    explained = json.loads(install.call("explain", "old", "--json").stdout)
+    assert explained["next"]["when"] == waits
+    install.add("stuck")
+    assert status(install)["for_audit"] == 1
+    assert "Next due: now." in said(install)

@@ -226,3 +226,50 @@ def test_they_are_looked_for_rarely_and_only_where_they_are_wanted(
         sweep._desk.soonest = world.clock()
         sweep._look_meanwhile()
     assert len(found) == looks
+
+
+BARE, ELSEWHERE = "0123456789abcdef0123456789abcdef", "https://example.com/a.png"
+
+
+@pytest.mark.parametrize(
+    ("columns", "seen"),
+    [
+        ({}, True),
+        ({"image_url": BARE}, False),
+        ({"image_url": ELSEWHERE}, False),
+        ({"image_url": BARE, "created_at": None}, False),
+        ({"image_url": BARE, "age": HOUR}, True),
+        ({"track_id": "handed", "image_url": BARE}, True),
+    ],
+)
+def test_of_new_rows_those_are_left_for_an_audit_that_no_sweep_sees(
+    make_world: MakeWorld, columns: dict[str, Any], seen: bool
+) -> None:
+    world = make_world()
+    world.run(audit=False)
+    world.sql("INSERT INTO reconciler_image_task VALUES ('handed', 'x', NULL)")
+    world.add(**{"track_id": "one", **columns})
+    assert_is_seen(world, seen)
+
+
+@pytest.mark.parametrize(("image", "seen"), [(None, True), (BARE, False), (ELSEWHERE, False)])
+def test_of_changed_rows_those_are_left_for_an_audit_that_no_sweep_sees(
+    make_world: MakeWorld, image: str | None, seen: bool
+) -> None:
+    world = make_world()
+    world.add("one", image_url=world.kie.add_file("good.jpg", size=(160, 90)))
+    world.run()
+    world.sql("UPDATE tracks SET image_url = ?", image)
+    assert_is_seen(world, seen)
+
+
+def assert_is_seen(world: World, seen: bool) -> None:
+    """By a sweep, as the overview tells beforehand."""
+    told = world.overview()
+    assert told.for_audit == (not seen)
+    assert (told.work_due, told.sweep_due == told.at) == (told.at, seen)
+    world.events.clear()
+    world.run(timedelta(seconds=1), audit=False)
+    assert bool(world.events) is seen
+    world.run(timedelta(seconds=1))
+    assert world.overview().for_audit == 0

@@ -1,0 +1,47 @@
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from reconciler.domain.unswept import is_unswept
+from tests.domain.builders import DAY, HOUR, LONG_AGO, NOW, POLICY, memory, track
+
+URL, OTHER = "https://example.com/a.jpg", "https://example.com/b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("image", "created_at", "handed", "unswept"),
+    [
+        (URL, LONG_AGO, (), True),
+        (URL, None, (), True),
+        (URL, NOW - DAY - HOUR, (), True),
+        (URL, NOW - DAY, (), False),
+        (URL, NOW + DAY, (), False),
+        (URL, LONG_AGO, ("task",), False),
+        (None, LONG_AGO, (), False),
+        ("", LONG_AGO, (), False),
+    ],
+)
+def test_a_row_that_nobody_looked_at_is_seen_for_its_age_its_missing_picture_or_a_task(
+    image: str | None, created_at: datetime | None, handed: tuple[str, ...], unswept: bool
+) -> None:
+    row = track(image, created_at=created_at)
+    assert is_unswept(row, memory(handed=handed), POLICY, NOW) is unswept
+
+
+@pytest.mark.parametrize(
+    ("image", "kept", "unswept"),
+    [
+        (URL, {"seen": URL, "stamp": "s"}, False),
+        (URL, {"seen": OTHER, "stamp": "s"}, True),
+        (URL, {"seen": URL, "stamp": "earlier"}, True),
+        (None, {"seen": URL, "stamp": "earlier"}, False),
+        (None, {"seen": "", "stamp": "s"}, False),
+        (None, {"seen": "", "stamp": "earlier"}, True),
+        (URL, {"seen": "", "stamp": "s"}, True),
+    ],
+)
+def test_a_change_of_a_row_is_seen_where_it_took_the_picture_away(
+    image: str | None, kept: dict[str, Any], unswept: bool
+) -> None:
+    assert is_unswept(track(image, stamp="s"), memory(**kept), POLICY, NOW) is unswept
