@@ -76,7 +76,11 @@ def _next(ahead: Forecast, gate: GateView) -> dict[str, Any]:
             **(_order(case, action, gate) if isinstance(action, Buy) else {"credits": 0}),
         },
         "if_nothing_free_is_found": _last_resort(case) if _may_come_to_it(where.state, action) else None,
-        "would_change": advice(where.state, Reason.UNAUTHORIZED if where.held == GateName.KEY else where.reason),
+        "would_change": advice(
+            where.state,
+            Reason.UNAUTHORIZED if where.held == GateName.KEY else where.reason,
+            refuses_key=gate.refuses_key(),
+        ),
     }
 
 

@@ -17,7 +17,7 @@ from reconciler.domain import urls
 from reconciler.domain.advice import advice, gate_advice, to_do
 from reconciler.domain.attempts import attempt
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.findings import Accepted, AnswerLost, Fault, NothingMade, Refusal, Trouble
+from reconciler.domain.findings import Accepted, AnswerLost, Call, Fault, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import Reason, State
@@ -106,6 +106,10 @@ class EventLog:
                 self._not_made(event, event.finding)
             case Purchase(), AnswerLost(call=call):
                 self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
+            case _, Trouble(call=call, refusal=Refusal.KEY):
+                self._trouble("trouble", call, event, gate_advice(GateName.KEY))
+            case _, Trouble(call=Call.UNAUTHORIZED as call):
+                self._trouble("trouble", call, event, "Put a valid key into kie.suno_api_key.")
             case _, Trouble(call=call):
                 self._trouble("trouble", call, event, "Nothing: it is asked again later.")
             case _, Fault(reason=Reason.STORAGE_FAILED):

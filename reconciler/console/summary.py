@@ -68,7 +68,8 @@ def _for_most(result: Result) -> str:
     (state, reason), tracks = max(
         ((where, n) for where, n in result.states.items() if where[0] not in AT_REST), key=lambda each: each[1]
     )
-    return f"{tracks} {state}{f' ({reason})' if reason else ''}: {advice(state, reason)}"
+    told = advice(state, reason, refuses_key=result.refuses_key)
+    return f"{tracks} {state}{f' ({reason})' if reason else ''}: {told}"
 
 
 def _did(result: Result) -> str:

@@ -27,8 +27,11 @@ AT_AUDIT = "at the daemon's next audit (within schedule.audit_interval), or at o
 """When what no sweep sees is looked at."""
 
 
-def advice(state: State | None, reason: Reason | None) -> str:
-    """What goes on by itself, and what an operator can do: a sentence or two."""
+def advice(state: State | None, reason: Reason | None, *, refuses_key: bool = False) -> str:
+    """What goes on by itself, and what an operator can do: a sentence or two. `refuses_key`: Kie does, so that nothing
+    is asked there."""
+    if refuses_key and state is State.AWAITING:
+        return to_do(Reason.UNAUTHORIZED)
     return " ".join(filter(None, (_by_itself(state), to_do(reason) if reason is not None else "")))
 
 

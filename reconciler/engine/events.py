@@ -145,6 +145,8 @@ class Result:
     """Neither made nor kept from being made by a conflict."""
     closures: dict[str, Closure] = field(default_factory=dict)
     mistakes: int = 0
+    refuses_key: bool = False
+    """Kie does, by what is known at the end."""
     purse_spent: bool = False
     """All that this run was allowed to buy was bought."""
     next_at: datetime | None = None

@@ -442,6 +442,7 @@ class Sweep:
         result.states = self._tally.touched() if self._left_some_out() else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
+        result.refuses_key = self._purse.key_refused_until is not None
         if self._begun:
             self._lines.forget()
         if self._queue:

@@ -138,8 +138,13 @@ def _groups(seen: Seen) -> Iterator[Group]:
         if count:
             states = stand[reason]
             examples = [example for example in seen.examples if example.reason is reason]
-            told = advice(states[0], reason) if len(states) == 1 else to_do(reason)
-            yield Group(reason, states, count, told, examples)
+            yield Group(reason, states, count, _advice(seen, states, reason), examples)
+
+
+def _advice(seen: Seen, states: Sequence[State], reason: Reason) -> str:
+    if State.AWAITING in states and seen.overview.gate.refuses_key():
+        return advice(State.AWAITING, reason, refuses_key=True)
+    return advice(states[0], reason) if len(states) == 1 else to_do(reason)
 
 
 def _states(seen: Seen, reason: Reason) -> Sequence[State]:

@@ -19,7 +19,7 @@ from reconciler.console import eventlog, log, servicelog
 from reconciler.console.eventlog import EventLog
 from reconciler.console.servicelog import ServiceLog
 from reconciler.database import DatabaseLocked
-from reconciler.domain.actions import AskTask, ListStore, Write
+from reconciler.domain.actions import AskSong, AskTask, ListStore, Write
 from reconciler.domain.attempts import attempt
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.findings import Accepted, AnswerLost, Call, Listing, NothingMade, Refusal, Trouble
@@ -310,6 +310,19 @@ def test_credits_that_kie_does_not_tell_are_warned_of_once_an_hour_for_each_way_
     assert {(line["host"], line["detail"]) for line in told} == {("kie.example", "why")}
     assert "kie.base_url" in told[0]["todo"]
     assert "reconciler check" in told[0]["todo"]
+
+
+@pytest.mark.parametrize(
+    ("job", "refusal", "key"),
+    [(AskTask("t"), Refusal.KEY, "kie.api_key"), (AskSong("s"), Refusal.OUTAGE, "kie.suno_api_key")],
+)
+def test_where_kie_refuses_a_key_that_is_what_there_is_to_do(
+    lines: Lines, job: AskTask | AskSong, refusal: Refusal, key: str
+) -> None:
+    EventLog()(Found("a", job, Trouble(Call.UNAUTHORIZED, "code 401", refusal)))
+    trouble = lines()[-1]
+    assert (trouble["event"], trouble["cause"]) == ("trouble", "unauthorized")
+    assert f" into {key}" in trouble["todo"]
 
 
 def test_a_run_once_has_no_id(lines: Lines) -> None:

@@ -359,6 +359,19 @@ def test_a_track_that_waits_for_a_key_that_kie_takes_is_not_said_to_go_on_by_its
     assert said["would_change"].startswith("Kie refuses the key or there is none: put a valid one into kie.api_key")
 
 
+def test_while_kie_refuses_the_key_a_run_that_need_not_ask_does_not_say_that_it_goes_on_by_itself(
+    install: Install,
+) -> None:
+    install.configure(budget__per_day="0")
+    install.add("a", image_url=PAID)
+    install.kie.script.when(UNAUTHORIZED)
+    for _ in range(2):
+        ran = install.call("run", "--once", "--timeout", "2s", "--json")
+        assert ran.exit_code == 3
+        assert "put a valid one into kie.api_key" in json.loads(ran.stdout)["next"]
+        assert "goes on by itself" not in ran.stdout
+
+
 def explained(install: Install, track: str, **changes: Any) -> dict[str, Any]:
     install.configure(**changes)
     return dict(json.loads(install.call("explain", track, "--json").stdout))

@@ -28,6 +28,13 @@ def test_what_goes_on_by_itself_is_said_first_then_what_an_operator_can_do() -> 
     assert len({advice(one, None) for one in (None, State.OK, State.EXPIRING, State.FAILED)}) == 4
 
 
+@pytest.mark.parametrize("reason", [Reason.IN_FLIGHT, Reason.OVERDUE])
+def test_a_task_cannot_be_asked_for_while_kie_refuses_the_key(reason: Reason) -> None:
+    assert advice(State.AWAITING, reason, refuses_key=True) == to_do(Reason.UNAUTHORIZED)
+    assert advice(State.AWAITING, reason) == to_do(reason)
+    assert advice(State.FETCHING, reason, refuses_key=True) == to_do(reason), "a host of pictures is asked"
+
+
 @pytest.mark.parametrize("name", GateName)
 def test_every_closed_gate_has_one(name: GateName) -> None:
     assert is_prose(gate_advice(name))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain.advice import to_do
 from reconciler.domain.attempts import Replaced
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, Usage
@@ -90,6 +91,16 @@ def test_what_was_given_up_comes_first_and_what_is_under_way_last() -> None:
         (Reason.STORAGE_FAILED, 2, 0),
         (Reason.IN_FLIGHT, 70, 0),
     ]
+
+
+@pytest.mark.parametrize("others", [{}, {(State.FETCHING, Reason.IN_FLIGHT): 2}])
+def test_what_waits_for_a_key_that_kie_takes_is_not_said_to_go_on_by_itself(others: Tracks) -> None:
+    refused = Closure(GateName.KEY, NOW, NOW + HOUR, "code 401")
+    tracks: Tracks = {(State.AWAITING, Reason.IN_FLIGHT): 3, **others}
+    (group,) = view.view(Seen(overview(tracks, closures=(refused,)), NOW), {}, POLICY, NOW).groups
+    assert group.advice == to_do(Reason.UNAUTHORIZED)
+    (group,) = view.view(seen(tracks), {}, POLICY, NOW).groups
+    assert group.advice == to_do(Reason.IN_FLIGHT)
 
 
 def test_examples_are_told_as_explain_tells_them() -> None:
