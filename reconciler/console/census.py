@@ -74,7 +74,7 @@ def render(overview: Overview, policy: Policy, *, remembers: bool, outdated: boo
     if overview.for_audit:
         yield Text(f"Seen by no sweep: {overview.for_audit}; their turn comes {AT_AUDIT}.")
     spent = (_spent("hour", gate.hour, policy.per_hour), _spent("day", gate.day, policy.per_day))
-    yield Text(f"Bought: {' and '.join(spent)}.")
+    yield Text(f"Ordered: {' and '.join(spent)}.")
     yield Text(_credits(gate, policy, overview.at))
     for closed_gate in _gates(gate, policy):
         yield Text(_shut(closed_gate))

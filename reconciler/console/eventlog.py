@@ -2,7 +2,7 @@
 
 Names of events: moved, step, purchase, accepted, order_refused, order_failed, answer_lost, trouble, written, conflict,
 locked, refused, lease_lost, expired, unwritten, recognised, overwritten, gate_closed, breaker, credits,
-credits_untold, mistake.
+credits_untold, mistake. A purchase is an order that goes out; one of the four behind it tells what came of it.
 """
 
 import time
@@ -105,7 +105,7 @@ class EventLog:
             case Purchase(), NothingMade():
                 self._not_made(event, event.finding)
             case Purchase(), AnswerLost(call=call):
-                self._trouble("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
+                self._ended("answer_lost", call, event, advice(State.UNKNOWN, Reason.UNKNOWN_PURCHASE))
             case _, Trouble(call=call, refusal=Refusal.KEY):
                 self._trouble("trouble", call, event, gate_advice(GateName.KEY))
             case _, Trouble(call=Call.UNAUTHORIZED as call):
@@ -124,9 +124,14 @@ class EventLog:
             case Refusal.CONTENT | Refusal.STOPPED:
                 say("INFO", "order_refused", track=event.track_id, cause=nothing.refusal, detail=detail)
             case Refusal.STORE:
-                self._trouble("order_failed", Reason.STORAGE_FAILED, event, to_do(Reason.STORAGE_FAILED))
+                self._ended("order_failed", Reason.STORAGE_FAILED, event, to_do(Reason.STORAGE_FAILED))
             case _:
-                self._trouble("order_failed", nothing.call, event, "It is ordered again later; nothing was charged.")
+                self._ended("order_failed", nothing.call, event, "It is ordered again later; nothing was charged.")
+
+    def _ended(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
+        """An order in vain, each of which was told when it went out."""
+        level = "WARNING" if self._said.fresh(name, cause) else "INFO"
+        say(level, name, track=event.track_id, cause=cause, detail=_detail(event.finding), todo=todo)
 
     def _trouble(self, name: str, cause: Hashable, event: Found, todo: str) -> None:
         if self._said.fresh(name, cause):
@@ -204,8 +209,9 @@ def _breaker(breaker: Breaker) -> None:
 
 
 def _ordered(purchase: Purchase) -> None:
+    """It goes out now: what came of it is told by itself."""
     repeat = True if purchase.repeat_of is not None else None
-    say("INFO", "purchase", track=purchase.track_id, model=purchase.model, credits=purchase.price, repeat=repeat)
+    say("INFO", "purchase", track=purchase.track_id, model=purchase.model, price=purchase.price, repeat=repeat)
 
 
 def _detail(finding: object) -> str | None:

@@ -25,7 +25,7 @@ def line(tally: Tally) -> str:
         f"{where.total()} looked at",
         f"{by_state[State.OK]} ok",
         f"{sum(by_state[state] for state in UNDER_WAY)} in flight",
-        f"{result.purchases} bought ({amount(result.credits_spent)} credits)",
+        f"{result.purchases} ordered ({amount(result.credits_spent)} credits)",
         f"{result.writes} written",
     ]
     reasons: Counter[str] = Counter()

@@ -74,15 +74,16 @@ def _for_most(result: Result) -> str:
 
 def _did(result: Result) -> str:
     resolved = ", ".join(f"{tracks} {how.replace('_', ' ')}" for how, tracks in sorted(result.resolved.items()))
-    lost = _aside((result.repeats, "repeats of a lost order"), (result.unknown, "with a lost answer"))
-    bought, price = f"{result.purchases}{lost}", amount(result.credits_spent)
+    ends = f"{result.accepted} accepted" if result.purchases else ""
+    lost = ((result.repeats, "repeats of a lost order"), (result.unknown, "with a lost answer"))
+    ordered, price = f"{result.purchases}{_aside(*lost, first=ends)}", amount(result.credits_spent)
     unwritten = _aside((result.conflicts, "left that others changed or had locked"), (result.failed_writes, "failed"))
     return (
-        f"Resolved: {resolved or 'none'}. Bought: {bought}, for {price} credits. "
+        f"Resolved: {resolved or 'none'}. Ordered: {ordered}, for {price} credits. "
         f"Rows written: {result.writes}{unwritten}."
     )
 
 
-def _aside(*counts: tuple[int, str]) -> str:
-    said = ", ".join(f"{number} {what}" for number, what in counts if number)
+def _aside(*counts: tuple[int, str], first: str = "") -> str:
+    said = ", ".join(filter(None, (first, *(f"{number} {what}" for number, what in counts if number))))
     return f" ({said})" if said else ""

@@ -136,6 +136,8 @@ class Result:
     run alone."""
     resolved: Counter[How] = field(default_factory=Counter)
     purchases: int = 0
+    """Orders that were sent, whatever came of them."""
+    accepted: int = 0
     repeats: int = 0
     unknown: int = 0
     credits_spent: float = 0.0

@@ -73,11 +73,11 @@ class Tally:
             self.result.resolved[event.write.how] += 1
 
     def _count_order(self, purchase: Purchase, finding: Finding) -> None:
-        """Orders that were sent, whatever came of them."""
         if isinstance(finding, NothingMade) and not finding.sent:
             return
         self.result.purchases += 1
         self.result.repeats += purchase.repeat_of is not None
         self.result.unknown += isinstance(finding, AnswerLost)
         if isinstance(finding, Accepted):
+            self.result.accepted += 1
             self.result.credits_spent += purchase.price

@@ -99,6 +99,8 @@ def test_each_event_has_its_name_and_level(
     [
         (CLOSED, "gate_closed"),
         (Found("a", BOUGHT, AnswerLost(Call.TIMEOUT, "no answer")), "answer_lost"),
+        (Found("a", BOUGHT, NothingMade(Refusal.CREDITS, Call.NO_CREDITS, "code 402")), "order_failed"),
+        (Found("a", BOUGHT, NothingMade(Refusal.STORE, Call.REJECTED, "disk full", sent=False)), "order_failed"),
         (Found("a", AskTask("t"), Trouble(Call.SERVER_ERROR, "busy")), "trouble"),
         (Found("a", ListStore(), Fault(Reason.STORAGE_FAILED, "disk full")), "trouble"),
         (Mistake("a", ValueError("secret")), "mistake"),
@@ -121,6 +123,25 @@ def test_of_rows_that_are_locked_each_is_told_and_what_to_do_is_a_warning_once(
         ("locked", "b", "info"),
     ]
     assert "transaction" in lines[0]["todo"]
+
+
+@pytest.mark.parametrize(
+    ("finding", "name"),
+    [
+        (AnswerLost(Call.TIMEOUT, "no answer"), "answer_lost"),
+        (NothingMade(Refusal.CREDITS, Call.NO_CREDITS, "code 402"), "order_failed"),
+        (NothingMade(Refusal.STORE, Call.REJECTED, "disk full", sent=False), "order_failed"),
+    ],
+)
+def test_of_each_order_it_is_told_what_came_of_it_and_what_to_do_is_a_warning_once(
+    logged: Callable[..., list[dict[str, Any]]], finding: AnswerLost | NothingMade, name: str
+) -> None:
+    lines = logged(Ordered(BOUGHT), *(Found(track, BOUGHT, finding) for track in "ab"))
+    assert (lines[0]["price"], "credits" in lines[0]) == (5, False), "nothing is spent yet"
+    assert [(line["track"], line["level"]) for line in lines if line["event"] == name] == [
+        ("a", "warning"),
+        ("b", "info"),
+    ]
 
 
 def test_an_order_that_was_not_sent_because_the_run_ended_is_no_trouble(
@@ -235,7 +256,7 @@ def test_the_line_counts_what_was_seen() -> None:
         ):
             listen(event)
     said = listen.text.plain
-    assert said == "3 looked at · 1 ok · 1 in flight · 1 bought (5 credits) · 1 written · stuck: 1 budget"
+    assert said == "3 looked at · 1 ok · 1 in flight · 1 ordered (5 credits) · 1 written · stuck: 1 budget"
 
 
 def test_away_from_a_terminal_nothing_is_shown() -> None:
@@ -266,7 +287,7 @@ def test_the_summary_says_what_closed_the_gate_and_what_to_do() -> None:
     text = stream.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     said = " ".join(text.split())
-    assert "Bought: 3 (1 repeats of a lost order, 1 with a lost answer)" in said
+    assert "Ordered: 3 (0 accepted, 1 repeats of a lost order, 1 with a lost answer), for 0 credits." in said
     assert "Purchases stopped until 2026-11-01T12:10:00Z (key): Kie refuses the key" in said
     assert "put a valid one into kie.api_key" in said
     assert "The run was ended with work left" in said

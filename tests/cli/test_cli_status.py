@@ -160,7 +160,7 @@ def test_counts_budgets_and_credits_are_told(worked: Install) -> None:
     assert (told["paused"], told["gate_closed"], told["working"]) == (False, [], [])
     text = said(worked)
     assert "failed content_rejected 2" in text
-    assert f"Bought: {orders} of 30 in the last hour and {orders} of 100 in the last day." in text
+    assert f"Ordered: {orders} of 30 in the last hour and {orders} of 100 in the last day." in text
     assert "Credits: 1,000 (read " in text
     assert "Purchases are stopped" not in text
 

@@ -48,7 +48,7 @@ def test_orders_repeats_and_what_became_of_them() -> None:
         Found("t1", repeat, Accepted("task")),
         Found("t1", ListStore(), Listing(())),
     ).result
-    assert (result.purchases, result.repeats, result.unknown) == (2, 1, 1)
+    assert (result.purchases, result.accepted, result.repeats, result.unknown) == (2, 1, 1, 1)
     assert result.credits_spent == repeat.price
 
 

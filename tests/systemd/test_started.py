@@ -43,7 +43,7 @@ def test_a_look_first_then_a_sweep_that_repairs_a_track(here: Host) -> None:
     assert not here.install.kie.book.creations
 
     told = here.machine.shell(SWEEPING)
-    assert "Bought: 1" in told
+    assert "Ordered: 1 (1 accepted)" in told
     (row,) = here.install.rows()
     key = row["image_url"].removeprefix(f"http://127.0.0.1:{here.port}/images/")
     rights = here.machine.run("stat", "-c", "%U %G %a", f"{PICTURES}/{key}", PICTURES).stdout
