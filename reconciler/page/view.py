@@ -112,6 +112,7 @@ def view(seen: Seen, shown: Shown, policy: Policy, here: datetime) -> View:
     states = Counter[State]()
     for (state, _), count in overview.tracks.items():
         states[state] += count
+    stopped, stage = shut(overview.gate, policy), overview.gate.breaker.stage
     return View(
         seen.now(here),
         seen,
@@ -119,8 +120,8 @@ def view(seen: Seen, shown: Shown, policy: Policy, here: datetime) -> View:
         list(_groups(seen)),
         [_tile(recovery, shown) for recovery in seen.recoveries],
         hours(seen.bought, overview.at),
-        shut(overview.gate, policy),
-        overview.gate.breaker.stage if overview.gate.breaker.stage is not Stage.CLOSED else "closed, purchases flow",
+        stopped,
+        "closed, purchases flow" if stage is Stage.CLOSED and policy.per_day and not stopped else stage,
         sum(states[state] for state in GIVEN_UP),
     )
 

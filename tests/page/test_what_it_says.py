@@ -1,5 +1,6 @@
 """The status page's words and numbers, from values alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -175,6 +176,24 @@ def test_kie_and_the_sweeps_are_told() -> None:
     for told in ("ramping", "1\N{NARROW NO-BREAK SPACE}234.5, read", "60 seconds ago", "/data/app.db", "s3://covers"):
         assert told in page
     assert '<b class="bad">yes</b>, until <code>reconciler resume</code>' in page
+
+
+@pytest.mark.parametrize(
+    ("gate", "policy", "breaker"),
+    [
+        ({}, {}, "closed, purchases flow"),
+        ({"paused": True}, {}, "closed"),
+        ({"closures": (Closure(GateName.KEY, NOW, NOW + HOUR),)}, {}, "closed"),
+        ({}, {"per_day": 0}, "closed"),
+        ({"breaker": Breaker(Stage.OPEN, retry_at=NOW + HOUR)}, {}, "open"),
+        ({"breaker": Breaker(Stage.RAMPING)}, {}, "ramping"),
+    ],
+)
+def test_purchases_are_said_to_flow_only_where_nothing_stops_them(
+    gate: dict[str, Any], policy: dict[str, Any], breaker: str
+) -> None:
+    shown = view.view(Seen(overview(**gate), NOW), {}, replace(POLICY, **policy), NOW)
+    assert shown.breaker == breaker
 
 
 @pytest.mark.parametrize(
