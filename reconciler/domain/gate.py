@@ -163,9 +163,14 @@ def closed(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) 
     names = [closure.name for closure in view.closures if closure.active(view.now) and closure.shape in offered]
     names += [GateName.PAUSED] if view.paused else []
     names += [GateName.BREAKER] if view.breaker.stage in (Stage.OPEN, Stage.PROBING) else []
-    refused = [_unproven(view, shape) for shape, _ in offers]
-    refused += [_poor(view, price, policy) for _, price in offers]
-    return frozenset([*names, *(r.gate for r in refused if r is not None and r.gate is not None)])
+    return frozenset([*names, *reckoned(view, offers, policy)])
+
+
+def reckoned(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy) -> dict[GateName, str]:
+    """What of this stops purchases by numbers alone, without an answer of Kie that closed it, and why."""
+    refused = [_unproven(view, shape) for shape, _ in reversed(offers)]
+    refused += [_poor(view, price, policy) for _, price in reversed(offers)]
+    return {each.gate: each.detail for each in refused if each is not None and each.gate is not None}
 
 
 def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> NotNow | None:

@@ -18,9 +18,10 @@ from reconciler.domain.findings import (
     Refusal,
     Trouble,
 )
-from reconciler.domain.gate import GateName, GateView, NotNow, places, refusal
+from reconciler.domain.gate import Closure, GateName, GateView, NotNow, places, reckoned, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
+from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
@@ -177,6 +178,7 @@ class Purse:
             self._gate.balance(answer.balance, asked_at)
             self._tell(CreditsRead(answer.balance, asked_at))
             self._hear(healthy=True, bought=False)
+            self._tell_if_poor()
             return
         self._lately.no_credit_call_until = self._clock() + self._policy.retry_min
         if isinstance(answer, Trouble):
@@ -185,6 +187,12 @@ class Purse:
             self.heard(answer)
         elif isinstance(answer, Exception):
             self._tell(Mistake("", answer))
+
+    def _tell_if_poor(self) -> None:
+        view = self.view()
+        why = reckoned(view, shapes(self._policy), self._policy).get(GateName.CREDITS)
+        if why is not None:
+            self._tell(GateClosed(Closure(GateName.CREDITS, view.now, None, why)))
 
     def heard(self, finding: Finding, order: Purchase | None = None) -> None:
         """What an answer of Kie says of the provider and of the account. `order`: it is of this one, or of its task."""

@@ -230,8 +230,8 @@ def test_too_few_credits_are_a_closed_gate_without_an_end(make_install: Callable
     install.add("stuck")
     install.call("run", "--once", "--timeout", "1s")
     (gate,) = status(install)["gate_closed"]
-    assert gate == gate | {"name": "credits", "until": None, "detail": None}
-    assert "Purchases are stopped (credits): Top up the account at Kie" in said(install)
+    assert gate == gate | {"name": "credits", "until": None, "detail": "10 credits left, budget.min_credits = 50"}
+    assert f"Purchases are stopped (credits): {gate['detail']}. Top up the account at Kie" in said(install)
 
 
 def test_the_first_picture_that_dies_is_told(install: Install) -> None:

@@ -1,7 +1,8 @@
 """What keeps the gate closed, as people are told of it."""
 
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.gate import Closure, GateName, GateView
+from reconciler.domain.gate import Closure, GateName, GateView, Proof
+from reconciler.domain.models import shapes
 from reconciler.domain.shut import Shut, shut
 from tests.domain.builders import HOUR, NOW, POLICY
 
@@ -19,6 +20,17 @@ def test_each_closure_is_told_with_what_there_is_to_do() -> None:
     assert (key.name, key.until, key.detail) == (GateName.KEY, NOW + HOUR, "code 401")
     assert key.todo.startswith("Kie refuses the key")
     assert (paused.name, paused.until, paused.detail) == (GateName.PAUSED, None, "")
+
+
+def test_what_is_closed_by_no_answer_of_kie_is_told_with_why() -> None:
+    (poor,) = told(balance=20.0, balance_at=NOW)
+    assert (poor.name, poor.until, poor.detail) == (GateName.CREDITS, None, "20 credits left, budget.min_credits = 50")
+    proofs = {shape: Proof(refused=3) for shape, _ in shapes(POLICY)}
+    (unproven,) = told(proofs=proofs)
+    first = next(iter(proofs))
+    assert unproven.detail == f"3 tasks of {first} succeeded without a usable picture and none with one"
+    refused = Closure(GateName.CREDITS, NOW, NOW + HOUR, "code 402")
+    assert [each.detail for each in told(closures=(refused,), balance=20.0, balance_at=NOW)] == ["code 402"]
 
 
 def test_the_breaker_is_told_with_when_it_is_tried_again() -> None:

@@ -238,6 +238,18 @@ def test_credits_that_were_asked_for_in_vain_are_told_unless_a_gate_tells_of_the
     assert [event for event in told if isinstance(event, CreditsUntold)] == ([] if gates else [CreditsUntold(trouble)])
 
 
+@pytest.mark.parametrize(("balance", "low"), [(20, True), (50, False), (1000, False)])
+def test_a_balance_that_stops_orders_is_told_as_the_gate_tells_it(
+    world: World, database: Database, balance: float, low: bool
+) -> None:
+    told: list[Event] = []
+    purse(world, database, told).credit_answer(Credits(balance), world.clock())
+    closures = [event.closure for event in told if isinstance(event, GateClosed)]
+    assert [(closure.name, closure.until) for closure in closures] == [(GateName.CREDITS, None)] * low
+    assert [closure.detail for closure in closures] == ["20 credits left, budget.min_credits = 50"] * low
+    assert database.gate.view().closures == (), "it opens as soon as a balance is enough"
+
+
 # -- the free call -------------------------------------------------------------------------------------------------
 
 
@@ -335,9 +347,9 @@ def test_a_balance_is_told_and_opens_a_gate_closed_for_the_key(world: World, dat
     assert one.key_refused_until is None
     one.heard(Trouble(Call.UNAUTHORIZED, "no", Refusal.KEY))
     before = one.key_refused_until
-    one.credit_answer(Credits(7), world.clock())
+    one.credit_answer(Credits(70), world.clock())
     assert (before is None, one.key_refused_until) == (False, None)
-    assert told[-1] == CreditsRead(7, world.clock())
+    assert told[-1] == CreditsRead(70, world.clock())
 
 
 def test_a_refused_key_is_tried_once_a_run(world: World, database: Database) -> None:
