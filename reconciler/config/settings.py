@@ -185,7 +185,7 @@ class Budget(Section):
     per_day: Count = Field(100, description="0: never buy, only use what exists.")
     per_track: Count = Field(3, description="Accepted, and not ended in failure (failures are refunded).")
     attempts_per_track: Count = Field(6, description="Accepted, failures included.")
-    min_credits: float = Field(50, ge=0, allow_inf_nan=False, description="Stop buying below this balance.")
+    min_credits: float = Field(50.0, ge=0, allow_inf_nan=False, description="Stop buying below this balance.")
     hold_unknown: Positive = Field(
         timedelta(hours=1),
         description="A purchase whose answer was lost is held this long before it may be repeated, once.",

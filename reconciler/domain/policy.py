@@ -77,7 +77,7 @@ class Policy:
     per_day: int = 100
     per_track: int = 3
     attempts_per_track: int = 6
-    min_credits: float = 50
+    min_credits: float = 50.0
     hold_unknown: timedelta = timedelta(hours=1)
 
     audit_interval: timedelta = timedelta(hours=6)

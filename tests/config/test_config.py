@@ -442,6 +442,15 @@ def test_the_reference_file_holds_every_key_at_its_default() -> None:
     assert len({key.env for key in keys()}) == len(keys())
 
 
+def test_who_states_the_defaults_has_decided_nothing_else(write: Write) -> None:
+    """Digests of what was decided are made of its very spelling."""
+    decided = repr(policy_of(load(write(""), {}).settings))
+    assert repr(policy_of(load(write(reference()), {}).settings)) == decided
+    environ = {key.env: key.default.removeprefix('"').removesuffix('"') for key in keys()}
+    assert repr(policy_of(load(write(""), environ).settings)) == decided
+    assert repr(Policy()) == decided
+
+
 def test_every_published_key_is_there_with_its_published_default() -> None:
     path = Path(__file__).with_name("interface.toml")
     assert load(path, {}).settings == Settings()
