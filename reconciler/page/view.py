@@ -99,6 +99,9 @@ def troubles(told: Told, policy: Policy, here: datetime) -> Iterator[Trouble]:
         yield Trouble(f"The store: {told.health.store_trouble}", "See what `reconciler check` says of it.")
     if told.seen is None:
         return
+    unstored = sum(n for (_, reason), n in told.seen.overview.tracks.items() if reason is Reason.STORAGE_FAILED)
+    if unstored and not told.health.store_trouble:
+        yield Trouble(f"The store failed for {counted(unstored, 'track')}", to_do(Reason.STORAGE_FAILED))
     old = here - told.seen.taken
     if old > STALE * told.health.snapshot_interval:
         yield Trouble(f"What stands here is {length(old)} old", "The counts could not be taken since.")

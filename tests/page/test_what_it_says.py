@@ -64,6 +64,26 @@ def test_what_wants_attention_comes_first_and_says_what_to_do() -> None:
     assert '<b class="bad">stopped</b>: credits' in page
 
 
+@pytest.mark.parametrize(
+    ("tracks", "health", "whats"),
+    [
+        ({(State.FETCHING, Reason.STORAGE_FAILED): 1}, {}, ["The store failed for 1 track"]),
+        (
+            {(State.FETCHING, Reason.STORAGE_FAILED): 2, (State.BACKING_OFF, Reason.STORAGE_FAILED): 3},
+            {},
+            ["The store failed for 5 tracks"],
+        ),
+        ({(State.FETCHING, Reason.STORAGE_FAILED): 2}, {"store_trouble": "it is full"}, ["The store: it is full"]),
+        ({(State.FETCHING, Reason.STORAGE_FAILED): 0}, {}, []),
+        (STUCK, {}, []),
+    ],
+)
+def test_a_store_that_takes_nothing_wants_attention(tracks: Tracks, health: dict[str, Any], whats: list[str]) -> None:
+    found = list(view.troubles(Told(seen(tracks), Health(**health)), POLICY, NOW))
+    assert [trouble.what for trouble in found] == whats
+    assert all("reconciler check" in trouble.todo for trouble in found)
+
+
 def test_a_snapshot_that_is_old_says_so() -> None:
     assert troubles(seen(), 89 * timedelta(seconds=1)) == []
     assert troubles(seen(), 91 * timedelta(seconds=1)) == ["What stands here is 91 seconds old"]
