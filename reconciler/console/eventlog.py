@@ -191,7 +191,8 @@ def _wrote(event: Wrote, said: Said) -> None:
             todo = "`reconciler explain` tells why: a rule or a trigger of the app's table, or a right, is in the way."
             say("WARNING", "refused", track=event.track_id, todo=todo)
         case Commit.LEASE_LOST:
-            say("INFO", "lease_lost", track=event.track_id)
+            todo = "Whoever took it over goes on. If it comes often, steps take too long, or the clock jumps."
+            say("WARNING" if said.fresh("lease_lost") else "INFO", "lease_lost", track=event.track_id, todo=todo)
         case Commit.EXPIRED:
             say("WARNING", "expired", track=event.track_id, detail="the lease ran out before the row was written")
         case Commit.PAUSED:  # pragma: no cover - the desk never tells it

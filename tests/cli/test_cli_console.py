@@ -78,7 +78,6 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, A
         (Ordered(BOUGHT), "purchase", "info"),
         (Wrote("a", WRITTEN, Commit.COMMITTED, None), "written", "info"),
         (Wrote("a", WRITTEN, Commit.CONFLICT, None), "conflict", "info"),
-        (Wrote("a", WRITTEN, Commit.LEASE_LOST, None), "lease_lost", "info"),
         (Recognised("a"), "recognised", "info"),
         (Overwritten("a"), "overwritten", "warning"),
         (Unwritten("a"), "unwritten", "warning"),
@@ -114,15 +113,19 @@ def test_what_concerns_everybody_is_said_once_with_what_to_do(
     assert said[0]["todo"].endswith(".")
 
 
-def test_of_rows_that_are_locked_each_is_told_and_what_to_do_is_a_warning_once(
-    logged: Callable[..., list[dict[str, Any]]],
+@pytest.mark.parametrize(
+    ("outcome", "name", "todo"),
+    [(Commit.LOCKED, "locked", "transaction"), (Commit.LEASE_LOST, "lease_lost", "the clock jumps")],
+)
+def test_of_rows_that_somebody_else_has_each_is_told_and_what_to_do_is_a_warning_once(
+    logged: Callable[..., list[dict[str, Any]]], outcome: Commit, name: str, todo: str
 ) -> None:
-    lines = logged(*(Wrote(name, WRITTEN, Commit.LOCKED, None) for name in "ab"))
+    lines = logged(*(Wrote(track, WRITTEN, outcome, None) for track in "ab"))
     assert [(line["event"], line["track"], line["level"]) for line in lines] == [
-        ("locked", "a", "warning"),
-        ("locked", "b", "info"),
+        (name, "a", "warning"),
+        (name, "b", "info"),
     ]
-    assert "transaction" in lines[0]["todo"]
+    assert todo in lines[0]["todo"]
 
 
 @pytest.mark.parametrize(

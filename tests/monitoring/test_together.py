@@ -189,6 +189,12 @@ def test_a_page_is_built_like_the_others(page: Path) -> None:
         assert text.startswith(f"# {page.stem}\n")
 
 
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES], ids=lambda page: page.stem)
+def test_every_panel_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r'\bpanel\s+"([^"]+)"', page.read_text(encoding="utf-8"))
+    assert {" ".join(name.split()) for name in named} <= {panel["title"] for panel in panels()}
+
+
 def test_the_index_lists_every_page() -> None:
     index = (RUNBOOK / "README.md").read_text(encoding="utf-8")
     listed = [name for name in re.findall(r"\]\(([^)#]+\.md)\)", index) if not name.startswith("../../")]
