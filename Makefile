@@ -15,9 +15,9 @@ IS_FOR_HERE := { test ! -e $(BIN)/reconciler || head -n 2 $(BIN)/reconciler | tr
 
 # Where packages are for the Python that is asked for, or else for that of the environment, if that can still be run. It
 # is another one, for which nothing is installed, when an upgrade of the distribution has put it under the old one's name.
-PACKAGES := $(shell $(BIN)/python -c pass && $(IS_FOR_HERE) && \
+PACKAGES := $(shell { $(BIN)/python -c pass && $(IS_FOR_HERE) && \
 	$(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON)) -c \
-	'import sysconfig; print(sysconfig.get_path("purelib", "venv", {"base": ".venv"}))' 2> /dev/null)
+	'import sysconfig; print(sysconfig.get_path("purelib", "venv", {"base": ".venv"}))'; } 2> /dev/null)
 
 .PHONY: help install demo test test-fast mutation bench check format readme lock clean another-python
 .DEFAULT_GOAL := help

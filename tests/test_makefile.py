@@ -59,6 +59,12 @@ def test_what_is_there_and_fits_is_left_as_it_is(project: Path) -> None:
     assert install(project).stdout == "Installing the locked requirements\nReady: .venv/bin/reconciler\n"
 
 
+def test_where_nothing_is_installed_yet_nothing_is_said_to_be_missing(project: Path) -> None:
+    shutil.rmtree(project / ".venv")
+    made = install(project)
+    assert (made.stdout.splitlines()[0], made.stderr) == ("Making .venv", "")
+
+
 def test_another_python_under_the_same_name_gets_an_environment_of_its_own(project: Path) -> None:
     """As after an upgrade of the distribution."""
     python(project / ".venv" / "bin" / "python", "3.13")
