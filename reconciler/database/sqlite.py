@@ -3,10 +3,10 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from threading import Lock, RLock
 from typing import Any
 from urllib.parse import quote
@@ -322,8 +322,9 @@ def _is_plain(text: Any) -> Any:
 def open_sqlite(url: str, *, readonly: bool, busy_timeout_s: float) -> tuple[File, str]:
     """The file must exist. Returns what is to be connected, and how its place is called."""
     path = Path(url.removeprefix(SCHEME))
-    if not _is_file(path):
-        raise DatabaseMissing("there is no such file", str(path), "Check database.url; it is never created")
+    if unfit := _unfit(path):
+        what, todo = unfit
+        raise DatabaseMissing(what, _whole(path), todo)
     db = File(
         f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
         uri=True,
@@ -346,14 +347,25 @@ def _code(error: Exception) -> int:
     return getattr(_source(error), "sqlite_errorcode", None) or 0
 
 
-def _is_file(path: Path) -> bool:
+def _unfit(path: Path) -> tuple[str, str] | None:
+    """Why no database can be in it, and what to do."""
     try:
-        return S_ISREG(path.stat().st_mode)
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
+        return "there is no such file", "Check database.url; it is never created"
     except OSError as error:
         todo = _SEARCHED if isinstance(error, PermissionError) else "Check database.url"
-        raise DatabaseMissing(f"cannot be looked at ({error.strerror})", str(path), todo) from error
+        return f"cannot be looked at ({error.strerror})", todo
+    if S_ISREG(mode):
+        return None
+    return f"is {'a directory' if S_ISDIR(mode) else 'something else'}, and no file", "Check database.url"
+
+
+def _whole(path: Path) -> str:
+    """As it was given, and where that leads."""
+    with suppress(FileNotFoundError):  # the working directory is gone
+        return str(path) if path.is_absolute() else f"{path} (that is {path.absolute()})"
+    return str(path)
 
 
 def refuse_encoding(db: Any, place: str) -> None:

@@ -53,8 +53,18 @@ def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_of_a_relative_path_it_is_told_where_it_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatabaseMissing) as caught:
+        connect("sqlite:///data/app.db", now)
+    assert str(caught.value).startswith(f"data/app.db (that is {tmp_path}/data/app.db): there is no such file. Check")
+    tmp_path.rmdir()
+    with pytest.raises(DatabaseMissing, match=r"^data/app\.db: there is no such file"):
+        connect("sqlite:///data/app.db", now)
+
+
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseMissing):
+    with pytest.raises(DatabaseMissing, match="is a directory, and no file"):
         connect(f"sqlite:///{tmp_path}", now)
 
 
