@@ -394,8 +394,8 @@ class Gate(Protocol):
         an order met it."""
         ...
 
-    def request_taken(self, shape: str) -> None:
-        """Kie does not call its request wrong any more."""
+    def order_taken(self, order: Purchase) -> None:
+        """Kie accepted it: what refused such ones before does no more."""
         ...
 
     def try_once(self, shape: str) -> None:

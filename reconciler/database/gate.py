@@ -18,7 +18,7 @@ from reconciler.database.tables import ANEW, Closed, GateRow, Remembered, Shape
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import heard
-from reconciler.domain.closing import key_taken, lengthened
+from reconciler.domain.closing import key_taken, lengthened, order_taken
 from reconciler.domain.gate import Closure, GateName, GateView, NotNow, refusal
 from reconciler.domain.model import Memory, Outcome, Purchase, TaskState
 from reconciler.domain.policy import Policy
@@ -110,9 +110,14 @@ class SqlGate:
             self._put(holds)
         return holds
 
-    def request_taken(self, shape: str) -> None:
-        with self.connection.writing(gate=True, own=True):
-            self.connection.delete(Closed, _rejected(shape))
+    def order_taken(self, order: Purchase) -> None:
+        with self.connection.writing(gate=True, own=True) as now:
+            for closure in self._view(now).closures:
+                left = order_taken(closure, order)
+                if left is None:
+                    self.connection.delete(Closed, _rejected(order.shape))
+                elif left != closure:
+                    self._put(left)
 
     def _put(self, closure: Closure) -> None:
         row = {

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.findings import Call, Failed, Finding, NothingMade, Refusal, Trouble
 from reconciler.domain.gate import Closure, GateName
+from reconciler.domain.model import Purchase
 from reconciler.domain.policy import Policy
 
 KEY_RETRY = timedelta(minutes=10)
@@ -46,7 +47,7 @@ def lengthened(closure: Closure, before: Closure | None, *, ordered: bool) -> Cl
     if not ordered:
         return closure
     last, since = max(before.until - before.at, closure.until - closure.at), closure.at - before.until
-    if since > 2 * last:
+    if since > 2 * last or before.at == before.until:
         return closure
     longer = min(last if since < timedelta(0) else 2 * last, LONGEST_PAUSE)
     return replace(closure, until=max(closure.until, closure.at + longer))
@@ -61,6 +62,16 @@ def key_taken(closure: Closure, now: datetime) -> Closure:
         return closure
     is_doubted = closure.until is not None and closure.until - closure.at > KEY_RETRY
     return closure if is_doubted else replace(closure, until=now)
+
+
+def order_taken(closure: Closure, order: Purchase) -> Closure | None:
+    """What is left of it once Kie accepted this order; None: nothing. What ran out before is not met again and again:
+    it is as short as if it had never been, and stays for those who are wary of it."""
+    if closure.shape == order.shape:
+        return closure if closure.at > order.at else None
+    if closure.shape is not None or closure.until is None or closure.until > order.at:
+        return closure
+    return replace(closure, at=closure.until)
 
 
 def _closure(

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
-from reconciler.domain.closing import UNHEALTHY, closure_for
+from reconciler.domain.closing import UNHEALTHY, closure_for, order_taken
 from reconciler.domain.findings import (
     OURS,
     Accepted,
@@ -208,11 +208,15 @@ class Purse:
             self._gate.try_once(order.shape)
         if isinstance(finding, NothingMade) and finding.refusal in OURS:
             return
-        if isinstance(finding, Accepted) and self._is_trial(order):
-            self._view = None
-            self._gate.request_taken(order.shape)
+        if isinstance(finding, Accepted) and order is not None:
+            self._order_taken(order)
         troubled = isinstance(finding, Trouble | AnswerLost | NothingMade) and finding.call in UNHEALTHY
         self._hear(healthy=not troubled, bought=isinstance(finding, Creation))
+
+    def _order_taken(self, order: Purchase) -> None:
+        if any(order_taken(closure, order) != closure for closure in self.view().closures):
+            self._view = None
+            self._gate.order_taken(order)
 
     def _is_trial(self, order: Purchase | None) -> TypeGuard[Purchase]:
         """Of a request that Kie had called wrong. Where only tasks fail it takes all those that are under way."""

@@ -20,6 +20,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
 from reconciler.ports import Change, Held
+from tests.domain.builders import purchase
 
 ORDER = Buy("model", "prompt", "shape", 5.0, "song")
 SECOND = timedelta(seconds=1)
@@ -246,13 +247,33 @@ def test_closures(app: Any, till: Till) -> None:
     older = Closure(GateName.CREDITS, now - SECOND, now + SECOND)
     till.gate.close(older)
     assert till.gate.view().closures[0] == older, "the first reason is told first"
-    till.gate.request_taken("shape")
+    till.gate.order_taken(purchase(at=now, shape="shape"))
     till.gate.balance(1000, now)
     key_taken = replace(key, until=now)
     assert set(till.gate.view().closures) == {older, key_taken, rate, replace(model, shape="other")}
     refused(till.order(), Reason.OUT_OF_CREDITS, now + SECOND)
     app.clock.on(seconds=1)
     till.bought()
+
+
+def test_after_an_order_was_accepted_a_refusal_is_the_first_one_again(app: Any, till: Till) -> None:
+    def refused(*, after: timedelta) -> timedelta:
+        app.clock.on(seconds=after.total_seconds())
+        now: datetime = app.clock()
+        until = till.gate.close(Closure(GateName.CREDITS, now, now + 600 * SECOND), ordered=True).until
+        assert until is not None
+        return until - now
+
+    assert refused(after=SECOND) == 600 * SECOND
+    assert refused(after=601 * SECOND) == 1200 * SECOND
+    early = purchase(at=app.clock())
+    app.clock.on(seconds=1201)
+    till.gate.order_taken(early)
+    assert refused(after=SECOND) == 1800 * SECOND
+    app.clock.on(seconds=1801)
+    till.gate.order_taken(purchase(at=app.clock()))
+    assert till.gate.view().closures[0].lately(app.clock())
+    assert refused(after=SECOND) == 600 * SECOND
 
 
 def test_a_key_that_a_free_call_takes_is_remembered_as_refused(app: Any, till: Till) -> None:
@@ -473,7 +494,7 @@ def test_whatever_changes_the_gate_is_done_by_one_at_a_time(
     till.gate.balance(1, app.clock())
     till.gate.close(Closure(GateName.REQUEST_REJECTED, app.clock(), shape="shape"))
     till.gate.try_once("shape")
-    till.gate.request_taken("shape")
+    till.gate.order_taken(purchase(at=app.clock(), shape="shape"))
     till.gate.grant("shape")
     till.gate.pause(paused=True)
     till.gate.heard(healthy=False, bought=True)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.domain import closing
-from reconciler.domain.closing import UNHEALTHY, closure_for, key_taken
+from reconciler.domain.closing import UNHEALTHY, closure_for, key_taken, order_taken
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -19,7 +19,7 @@ from reconciler.domain.findings import (
     Trouble,
 )
 from reconciler.domain.gate import Closure, GateName
-from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE
+from tests.domain.builders import HOUR, MINUTE, NOW, POLICY, SECOND, SHAPE, purchase
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,21 @@ def test_a_free_call_opens_the_gate_of_a_key_until_orders_are_refused_all_the_sa
     assert not key_taken(endless, NOW + SECOND).active(NOW + SECOND)
     of_the_account = Closure(GateName.CREDITS, NOW, NOW + HOUR)
     assert key_taken(of_the_account, NOW + SECOND) == of_the_account
+
+
+def test_an_accepted_order_ends_what_its_request_was_refused_for_and_shortens_what_ran_out_before() -> None:
+    order = purchase(at=NOW)
+    rejected = Closure(GateName.REQUEST_REJECTED, NOW - HOUR, shape=order.shape)
+    over = Closure(GateName.CREDITS, NOW - HOUR, NOW)
+    assert order_taken(rejected, order) is None
+    assert order_taken(over, order) == replace(over, at=NOW)
+    for untouched in (
+        replace(rejected, at=NOW + SECOND),
+        replace(rejected, shape="other"),
+        replace(over, until=NOW + SECOND),
+        replace(over, until=None),
+    ):
+        assert order_taken(untouched, order) == untouched
 
 
 @pytest.mark.parametrize("name", [GateName.RATE_LIMIT, GateName.CREDITS])

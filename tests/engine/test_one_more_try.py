@@ -78,7 +78,7 @@ def test_an_answer_that_says_nothing_of_the_request_leaves_the_try_to_the_next(
 def test_where_nothing_is_closed_nothing_is_opened(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(database.gate), "request_taken", None)
+    monkeypatch.setattr(type(database.gate), "order_taken", None)
     Purse(database.gate, world.policy, world.clock, lambda _: None, None).heard(Accepted("task"), ordered(world))
 
 
