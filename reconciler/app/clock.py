@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from reconciler.app.inside import utc_now
 from reconciler.ports import Clock
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while the process is stopped or the machine asleep, and is set by nobody."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def steady() -> timedelta:

@@ -20,9 +20,11 @@ from socket import gaierror
 from reconciler import __version__
 from reconciler.app.beside import Left, beside
 from reconciler.app.calling import Calling
+from reconciler.app.clock import utc_now
 from reconciler.app.counted import counting
+from reconciler.app.errors import HttpAway
 from reconciler.app.forgetting import PRUNE_EVERY
-from reconciler.app.inside import HttpAway, file_of, opened, utc_now
+from reconciler.app.inside import file_of, opened
 from reconciler.app.jobs import Jobs
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import Provider, provider

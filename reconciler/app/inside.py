@@ -2,39 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
+from reconciler.app.errors import MemoryUnread, NoSuchTrack
 from reconciler.config import Settings, policy_of
 from reconciler.database import AppTable, Database, Reader, TimeHeard, Where, open_database, open_reader, printed_schema
 from reconciler.ports import DatabaseError, Held
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class StoreUnfit(Exception):
-    """The store is not the one that the database knows, or cannot be used; nothing was changed."""
-
-
-class StoreAway(Exception):
-    """The store does not answer now, which passes by itself; nothing was changed."""
-
-
-class AuthoritiesUnfit(Exception):
-    """Whom to trust cannot be found out. The text says where that is set and what to do."""
-
-
-class HttpAway(Exception):
-    """The address for the pages cannot be listened on now, as while another daemon does."""
-
-
-class NoSuchTrack(Exception):
-    """Neither the app nor we know the id."""
-
-
-class MemoryUnread(Exception):
-    """What is remembered of a track cannot be read, as where a newer version wrote it; nothing was changed."""
 
 
 def known_track(settings: Settings, app: AppTable, peek: Callable[[str], Held], track_id: str) -> Held:

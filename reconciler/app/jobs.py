@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from reconciler.app.clock import steady
+from reconciler.app.clock import steady, utc_now
 from reconciler.app.counted import each
+from reconciler.app.errors import StoreAway, StoreUnfit
 from reconciler.app.forgetting import forget
-from reconciler.app.inside import StoreAway, StoreUnfit, file_of, looked_into, opened, utc_now
+from reconciler.app.inside import file_of, looked_into, opened
 from reconciler.app.kept_open import KeptOpen
 from reconciler.app.outside import Provider
 from reconciler.app.status import Status

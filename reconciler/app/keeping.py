@@ -5,7 +5,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from reconciler.app.inside import StoreAway, StoreUnfit, utc_now
+from reconciler.app.clock import utc_now
+from reconciler.app.errors import StoreAway, StoreUnfit
 from reconciler.config import Settings
 from reconciler.database import MARKER, Database
 from reconciler.images.disk import DiskAway, FileMissing

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.app.clock import steady
+from reconciler.app.clock import steady, utc_now
 from reconciler.app.counted import each
 from reconciler.app.forgetting import forget_if_due
-from reconciler.app.inside import known_id, looked_into, opened, utc_now
+from reconciler.app.inside import known_id, looked_into, opened
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of
 from reconciler.config import Settings

@@ -7,8 +7,8 @@ from datetime import timedelta
 from time import monotonic
 from typing import TypeVar
 
-from reconciler.app.clock import ServerClock
-from reconciler.app.inside import AuthoritiesUnfit, utc_now
+from reconciler.app.clock import ServerClock, utc_now
+from reconciler.app.errors import AuthoritiesUnfit
 from reconciler.config import Settings, policy_of
 from reconciler.domain.policy import Policy
 from reconciler.domain.urls import redact

@@ -6,8 +6,8 @@ from functools import lru_cache, partial
 from threading import Lock
 
 from reconciler import __version__
+from reconciler.app.clock import utc_now
 from reconciler.app.gallery import Gallery
-from reconciler.app.inside import utc_now
 from reconciler.app.keeping import reader_of
 from reconciler.app.looking import look, wanted
 from reconciler.app.outside import Provider

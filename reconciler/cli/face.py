@@ -75,7 +75,7 @@ def _tell(error: Exception, given: Given) -> int | None:
     """The exit code; None for what the command line library tells itself."""
     if type(error).__module__.startswith("typer"):
         return None
-    from reconciler.app.inside import AuthoritiesUnfit, HttpAway, MemoryUnread, NoSuchTrack, StoreAway, StoreUnfit
+    from reconciler.app.errors import AuthoritiesUnfit, HttpAway, MemoryUnread, NoSuchTrack, StoreAway, StoreUnfit
     from reconciler.commands.deciding import Declined
     from reconciler.config import ConfigError
     from reconciler.console.output import Unheard

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reconciler.app.clock import utc_now
 from reconciler.app.counted import each, metrics_of
-from reconciler.app.inside import opened, utc_now
+from reconciler.app.inside import opened
 from reconciler.app.once import Narrowed, run_once
 from reconciler.config import load, policy_of
 from reconciler.console import output

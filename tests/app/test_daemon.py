@@ -22,7 +22,7 @@ from reconciler.app import daemon as module
 from reconciler.app import inside as opening
 from reconciler.app import jobs, sweeping, work
 from reconciler.app.daemon import serve
-from reconciler.app.inside import HttpAway, StoreAway, StoreUnfit
+from reconciler.app.errors import HttpAway, StoreAway, StoreUnfit
 from reconciler.app.outside import provider
 from reconciler.database.finder import SqlFinder
 from reconciler.kie.simulated import AnswerPicture, belongs_to

@@ -19,7 +19,8 @@ from obstore.exceptions import GenericError
 
 from reconciler import images
 from reconciler.app.counted import metrics_of
-from reconciler.app.inside import StoreUnfit, opened
+from reconciler.app.errors import StoreUnfit
+from reconciler.app.inside import opened
 from reconciler.app.keeping import open_store
 from reconciler.app.outside import provider
 from reconciler.app.work import parts_of

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.app import status as module
-from reconciler.app.inside import utc_now
+from reconciler.app.clock import utc_now
 from reconciler.app.status import Status
 from reconciler.images.local_store import LocalStore
 from reconciler.kie.simulated import AnswerPicture

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler.app import outside as surroundings
-from reconciler.app.clock import ServerClock, steady
+from reconciler.app.clock import ServerClock, steady, utc_now
 from reconciler.app.counted import metrics_of
-from reconciler.app.inside import utc_now
 from reconciler.app.jobs import UNTIL, Jobs
 from reconciler.app.once import Narrowed, run_once
 from reconciler.app.outside import provider

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import reconciler.database.connection as connecting
-from reconciler.app.clock import ServerClock
-from reconciler.app.inside import utc_now
+from reconciler.app.clock import ServerClock, utc_now
 from reconciler.kie.client import KieClient
 
 

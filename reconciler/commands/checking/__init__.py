@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from reconciler.app.inside import AuthoritiesUnfit
+from reconciler.app.errors import AuthoritiesUnfit
 from reconciler.app.outside import provider
 from reconciler.commands.checking.database import check_database
 from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning

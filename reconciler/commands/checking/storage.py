@@ -8,7 +8,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.app.inside import StoreUnfit
+from reconciler.app.errors import StoreUnfit
 from reconciler.app.keeping import bucket_probe
 from reconciler.app.outside import Served, served
 from reconciler.commands.checking.lines import Line, ok, unfit, warning
