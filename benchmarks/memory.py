@@ -102,7 +102,7 @@ def auditing(figures: Figures, given: argparse.Namespace) -> None:
 def settled(folder: Path) -> World:
     """One track that is good by now: what the others are copied from. Decided as the program is configured, which
     would look at all of them again otherwise."""
-    policy = policy_of(load(folder / "config.toml", {}).settings)
+    policy = policy_of(load(folder / "config.toml", {}))
     world = World(folder, policy=policy, kie=Account(credits=1e9))
     world.clock.time = datetime.now(UTC) - timedelta(days=3)
     world.kie.script.when(Succeed(width=SIZE[0], height=SIZE[1]))

@@ -84,7 +84,7 @@ def stuck(folder: Path, tracks: int) -> World:
                 known,
             )
     install(folder, f"sqlite:///{folder}/app.db", EACH_SECOND + LOCAL)
-    with opened(load(folder / "config.toml", {}).settings):
+    with opened(load(folder / "config.toml", {})):
         """By other settings all of them would be looked at again."""
     world.sql("UPDATE reconciler_memory SET due_at = '2099', held = NULL, stands_until = NULL")
     world.sql("ANALYZE")

@@ -124,7 +124,7 @@ def plain(config: Path) -> Iterator[Exposed]:
 
 
 def exposed(ready: Any, config: Path) -> None:
-    metrics = metrics_of(load(config, {}).settings)
+    metrics = metrics_of(load(config, {}))
     server, thread = start_http_server(0, HOST, metrics.registry)
     ready.send(server.server_port)
     thread.join()

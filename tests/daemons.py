@@ -286,7 +286,7 @@ class Inside(Paged):
 
 
 def settings_of(install: Install) -> Settings:
-    return load(install.config, {}).settings
+    return load(install.config, {})
 
 
 @contextmanager

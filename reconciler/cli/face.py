@@ -140,7 +140,7 @@ def configured(ctx: typer.Context) -> "Settings":
     collect_again()
     if given.config == "":
         raise ConfigError([Problem("--config", "is empty", "Name a file, or leave it out")])
-    return load(Path(given.config) if given.config is not None else None, os.environ).settings
+    return load(Path(given.config) if given.config is not None else None, os.environ)
 
 
 def collect_again() -> None:

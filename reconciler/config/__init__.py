@@ -1,7 +1,7 @@
 """The configuration: a TOML file, the environment over it, credential files over both, all checked before use."""
 
 from reconciler.config.durations import format_duration, parse_duration
-from reconciler.config.loading import Loaded, load
+from reconciler.config.loading import load
 from reconciler.config.policy import policy_of
 from reconciler.config.problems import ConfigError, Problem
 from reconciler.config.reference import keys, reference
@@ -10,7 +10,6 @@ from reconciler.config.settings import Settings
 
 __all__ = [
     "ConfigError",
-    "Loaded",
     "Problem",
     "Settings",
     "format_duration",

@@ -1,7 +1,6 @@
 """Finding, reading and checking the configuration; every mistake is reported, all at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -25,17 +24,8 @@ PLACES = (Path("config.toml"), Path("/etc/reconciler/config.toml"))
 """Where a file is looked for when none is named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Checked settings, the file they were read from, and for each key that was set (`kie.model`) by what."""
-
-    settings: Settings
-    source: Path
-    origins: Mapping[str, str]
-
-
-def load(path: Path | None, environ: Mapping[str, str], places: Sequence[Path] = PLACES) -> Loaded:
-    """Settings from `path` (`--config`), else what `environ` or the usual `places` name. Raises ConfigError."""
+def load(path: Path | None, environ: Mapping[str, str], places: Sequence[Path] = PLACES) -> Settings:
+    """Checked settings from `path` (`--config`), else what `environ` or the usual `places` name. Raises ConfigError."""
     source = _source(path, environ, places)
     layer = environment_layer(environ).over(file_layer(source))
     layer = credentials_layer(environ.get("CREDENTIALS_DIRECTORY")).over(layer)
@@ -43,7 +33,7 @@ def load(path: Path | None, environ: Mapping[str, str], places: Sequence[Path] =
     problems = [*layer.problems, *invalid.values(), *_contradictions(settings, layer, source, invalid)]
     if problems:
         raise ConfigError(problems)
-    return Loaded(settings, source, layer.origins)
+    return settings
 
 
 def _source(path: Path | None, environ: Mapping[str, str], places: Sequence[Path]) -> Path:

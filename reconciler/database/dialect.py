@@ -47,7 +47,6 @@ class Key(StrEnum):
 
 
 class Dialect(ABC):
-    name: str
     has_affinity: bool
     """Values are made to fit what they are compared with; else what does not fit is an error."""
     tells_time: bool

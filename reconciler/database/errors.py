@@ -70,4 +70,3 @@ class SchemaError(DatabaseUnfit):
 
     def __init__(self, problems: Sequence[str], where: str, todo: str) -> None:
         super().__init__("; ".join(problems), where, todo)
-        self.problems = tuple(problems)

@@ -70,7 +70,6 @@ _DURABLE = "replace(current_setting('synchronous_commit'), 'off', 'local')"
 
 
 class PostgresDialect(Dialect):
-    name = "postgres"
     has_affinity = False
     tells_time = True
     stretch = 2_000_000

@@ -105,7 +105,6 @@ _BEGIN = {Kind.READING: "DEFERRED", Kind.WRITING: "IMMEDIATE", Kind.GATE: "IMMED
 
 
 class SqliteDialect(Dialect):
-    name = "sqlite"
     has_affinity = True
     tells_time = False
     locks_rows = False

@@ -70,7 +70,7 @@ class _Demo:
         folder.write_config(base_url, budget=100 + 2 * len(self.stories))
         create_database(folder.database, self.stories, stage.now)
         fill_store(folder.images, self.stories)
-        self.settings = load(folder.config, {}).settings
+        self.settings = load(folder.config, {})
 
     def run(self, console: Console, stop: Stopping) -> int:
         if not console.is_terminal:

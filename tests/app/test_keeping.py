@@ -275,7 +275,7 @@ def test_another_host_with_a_directory_of_its_own_is_refused(install: Install, b
 def test_of_two_hosts_that_begin_at_once_with_a_directory_each_one_is_refused(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = load(install.config, {}).settings
+    settings = load(install.config, {})
     adopt = LocalStore.adopt
 
     def adopt_late(store: LocalStore, wanted: str | None) -> str:
@@ -295,7 +295,7 @@ def test_a_volume_that_goes_while_it_is_open_and_shows_an_older_store_has_lost_n
 ) -> None:
     """`begun`: the database knew its store already."""
     install.configure()
-    settings, key = load(install.config, {}).settings, "tracks/a/0123456789abcdef.jpg"
+    settings, key = load(install.config, {}), "tracks/a/0123456789abcdef.jpg"
     with opened(settings) as database:
         store = open_store(settings, database)
         if begun:
@@ -316,7 +316,7 @@ def test_a_dry_run_takes_no_other_store_for_the_one_that_is_known(install: Insta
 
 def known(install: Install) -> None:
     """A store of which the database knows."""
-    with opened(load(install.config, {}).settings) as database:
+    with opened(load(install.config, {})) as database:
         database.notes.put(MARKER, "of-a-bucket")
 
 
@@ -429,7 +429,7 @@ def test_each_sweep_tries_it_anew_and_knows_what_it_did_not_take(
     monkeypatch.setattr(LocalStore, "_try", lambda _, size: sizes.append(size))
     monkeypatch.setattr("reconciler.images.local_store.write_new", full)
     install.configure()
-    settings = load(install.config, {}).settings
+    settings = load(install.config, {})
     picture = Prepared(b"picture", "jpg", "image/jpeg", 2048, 1152, sha256(b"picture").hexdigest())
     with provider(settings) as outside, opened(settings) as database, closing(Threads()) as crew:
         for sweep in range(3):

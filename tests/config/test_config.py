@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from reconciler.config import (
     ConfigError,
-    Loaded,
     Problem,
     Settings,
     format_duration,
@@ -60,10 +59,9 @@ def test_the_named_file_goes_before_the_variable_and_that_before_the_usual_place
     environ = {"RECONCILER_CONFIG": str(variable)}
     missing = tmp_path / "missing.toml"
 
-    assert load(named, environ, places=[usual]).settings.http.port == 1
-    assert load(None, environ, places=[usual]).settings.http.port == 2
-    assert load(None, {}, places=[missing, usual]).settings.http.port == 3
-    assert load(None, {}, places=[missing, usual]).source == usual
+    assert load(named, environ, places=[usual]).http.port == 1
+    assert load(None, environ, places=[usual]).http.port == 2
+    assert load(None, {}, places=[missing, usual]).http.port == 3
 
 
 def test_without_any_file_the_places_looked_at_are_named(tmp_path: Path) -> None:
@@ -98,7 +96,7 @@ def test_a_file_that_cannot_be_looked_at_is_a_problem(tmp_path: Path, monkeypatc
 
 
 def test_an_empty_file_gives_the_defaults(write: Write) -> None:
-    assert load(write(""), {}).settings == Settings()
+    assert load(write(""), {}) == Settings()
 
 
 # -- precedence -----------------------------------------------------------------------------------------------------
@@ -129,32 +127,25 @@ def test_environment_goes_over_the_file_and_credentials_over_both(write: Write, 
         "RECONCILER_DATABASE__COLUMNS__ID": "track_id",
         "HOME": "/nowhere",
     }
-    loaded = load(path, environ)
-    assert loaded.settings.kie.api_key.get_secret_value() == "from-environment"
-    assert loaded.settings.kie.purchase_limit == 4
-    assert loaded.settings.budget.per_day == 7
-    assert loaded.settings.database.columns.id == "track_id"
+    settings = load(path, environ)
+    assert settings.kie.api_key.get_secret_value() == "from-environment"
+    assert settings.kie.purchase_limit == 4
+    assert settings.budget.per_day == 7
+    assert settings.database.columns.id == "track_id"
 
-    loaded = load(path, environ | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert loaded.settings.kie.api_key.get_secret_value() == "from-credential"
-    assert loaded.settings.database.path == Path("credential.db")
-    assert loaded.origins == {
-        "kie.api_key": "credential kie_api_key",
-        "database.url": "credential database_url",
-        "kie.purchase_limit": "environment RECONCILER_KIE__PURCHASE_LIMIT",
-        "database.columns.id": "environment RECONCILER_DATABASE__COLUMNS__ID",
-        "budget.per_day": f"{path}: [budget] per_day",
-    }
+    settings = load(path, environ | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.kie.api_key.get_secret_value() == "from-credential"
+    assert settings.database.path == Path("credential.db")
+    assert settings.kie.purchase_limit == 4
 
 
 @pytest.mark.parametrize("path", sorted(SECRETS.keys() - {"storage.access_key"}))
 def test_every_secret_may_be_a_credential(write: Write, tmp_path: Path, path: str) -> None:
     name = path.replace(".", "_")
     (tmp_path / name).write_text(f"{SECRETS[path]}\n")
-    loaded = load(write(""), {"CREDENTIALS_DIRECTORY": str(tmp_path)} | ADDRESSES)
-    assert loaded.origins[path] == f"credential {name}"
+    settings = load(write(""), {"CREDENTIALS_DIRECTORY": str(tmp_path)} | ADDRESSES)
     section, _, key = path.partition(".")
-    assert getattr(getattr(loaded.settings, section), key).get_secret_value() == SECRETS[path]
+    assert getattr(getattr(settings, section), key).get_secret_value() == SECRETS[path]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +164,7 @@ def test_every_secret_may_be_a_credential(write: Write, tmp_path: Path, path: st
 def test_environment_values_take_the_type_of_their_key(
     write: Write, name: str, text: str, path: str, value: object
 ) -> None:
-    settings = load(write(""), {f"RECONCILER_{name}": text}).settings
+    settings = load(write(""), {f"RECONCILER_{name}": text})
     section, key = path.split(".")
     assert getattr(getattr(settings, section), key) == value
 
@@ -265,7 +256,7 @@ def test_what_stands_twice_is_named_without_a_value(write: Write, text: str, tol
 
 
 def test_a_byte_order_mark_before_the_file_is_no_mistake(write: Write) -> None:
-    assert load(write("\ufeff[budget]\nper_day = 3\n"), {}).settings.budget.per_day == 3
+    assert load(write("\ufeff[budget]\nper_day = 3\n"), {}).budget.per_day == 3
 
 
 @pytest.mark.parametrize(
@@ -294,12 +285,8 @@ def test_a_file_that_is_no_text_is_named(write: Write) -> None:
 
 
 def test_secrets_are_in_no_text(write: Write) -> None:
-    def shown(loaded: Loaded) -> str:
-        settings = loaded.settings
-        return f"{loaded} {loaded!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"
-
     settings = load(write('[kie]\napi_key = "hunter2"\n[database]\nurl = "sqlite:///app.db"'), {})
-    assert "hunter2" not in shown(settings)
+    assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump_json()} {settings.model_dump()}"
 
 
 @pytest.mark.parametrize("port", ["", ":5432"])
@@ -342,7 +329,7 @@ def test_a_stray_character_in_a_key_is_told_and_the_key_is_not(write: Write, key
 
 
 def test_a_bucket_s_secret_is_of_whatever_letters_somebody_chose(write: Write) -> None:
-    settings = load(write('[storage]\nsecret_key = "zwölf Boxkämpfer"\n'), {}).settings
+    settings = load(write('[storage]\nsecret_key = "zwölf Boxkämpfer"\n'), {})
     assert settings.storage.secret_key.get_secret_value() == "zwölf Boxkämpfer"
 
 
@@ -395,7 +382,7 @@ def test_a_credential_saved_with_a_byte_order_mark_is_told_and_a_line_end_is_non
     (problem,) = problems(path, environ)
     assert problem.where == "credential kie_api_key"
     secret.write_text("hunter2\r\n", encoding="utf-8")
-    assert load(path, environ).settings.kie.api_key.get_secret_value() == "hunter2"
+    assert load(path, environ).kie.api_key.get_secret_value() == "hunter2"
 
 
 # -- durations ------------------------------------------------------------------------------------------------------
@@ -436,7 +423,7 @@ def test_the_reference_file_is_what_the_code_says() -> None:
 
 def test_the_reference_file_holds_every_key_at_its_default() -> None:
     path = ROOT / "config.toml"
-    assert load(path, {}).settings == Settings()
+    assert load(path, {}) == Settings()
     written = flat(tomllib.loads(path.read_text(encoding="utf-8")))
     assert set(written) == {key.path for key in keys()}
     assert len({key.env for key in keys()}) == len(keys())
@@ -453,7 +440,7 @@ def test_who_states_the_defaults_has_decided_nothing_else(write: Write) -> None:
 
 def test_every_published_key_is_there_with_its_published_default() -> None:
     path = Path(__file__).with_name("interface.toml")
-    assert load(path, {}).settings == Settings()
+    assert load(path, {}) == Settings()
     published = flat(tomllib.loads(path.read_text(encoding="utf-8"))).keys()
     assert {key.path for key in keys() if key.section != "database.columns"} == published - {"database.columns.id"}
 

@@ -187,7 +187,7 @@ def test_a_reader_says_what_to_do(old: Any) -> None:
     before = old.path.read_bytes()
     with pytest.raises(SchemaError, match="Run `reconciler schema --apply`") as caught:
         open_reader(Where(old.url), Policy(), old.clock)
-    assert caught.value.problems == (f"the reconciler's tables have version 1, this program needs {VERSION}",)
+    assert caught.value.what == f"the reconciler's tables have version 1, this program needs {VERSION}"
     assert old.path.read_bytes() == before
 
 

@@ -12,8 +12,10 @@ from reconciler.database.connection import Connection
 from reconciler.database.finder import SqlFinder
 from reconciler.database.gate import SqlGate
 from reconciler.database.overview import SqlOverview
+from reconciler.database.postgres import PostgresDialect
 from reconciler.database.pruning import prune
 from reconciler.database.schema import probe
+from reconciler.database.sqlite import SqliteDialect
 from reconciler.database.tables import Remembered
 from reconciler.domain.gate import GateName
 from reconciler.domain.policy import Policy
@@ -138,7 +140,7 @@ def test_of_a_task_handed_over_no_more_is_asked_than_whether_it_was_looked_at(ap
     connection = filled(app, MANY, "ANALYZE", full=HANDED)
     handed = [(sql, values) for sql, values in empty_sweep(connection) if '"reconciler_image_task"' in sql]
     assert handed
-    if connection.dialect.name == "sqlite":
+    if isinstance(connection.dialect, SqliteDialect):
         assert work(connection, handed) <= AT_MOST * MANY
         return
     for each in handed:
@@ -252,7 +254,7 @@ def test_what_is_forgotten_is_not_looked_for_elsewhere_once_for_each_row(app: Ap
 
 def read_whole(connection: Connection, sql: str, values: list[Any]) -> set[str]:
     """Tables that the statement reads from end to end, or may."""
-    if connection.dialect.name == "postgres":
+    if isinstance(connection.dialect, PostgresDialect):
         plan = explained(connection, "EXPLAIN (FORMAT JSON)", sql, values)[0]["Plan"]
         return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
     rows = connection.db.execute_sql("SELECT rootpage, name FROM sqlite_master WHERE type = 'table'")
@@ -267,7 +269,7 @@ def read_whole(connection: Connection, sql: str, values: list[Any]) -> set[str]:
 
 def work(connection: Connection, asked: Asked) -> int:
     """Pages that a server touches; steps of SQLite's machine."""
-    if connection.dialect.name == "postgres":
+    if isinstance(connection.dialect, PostgresDialect):
         plans = (explained(connection, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)", *each)[0]["Plan"] for each in asked)
         return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
     steps = 0

@@ -77,7 +77,7 @@ def test_the_demo(tmp_path: Path, loopback_only: list[str]) -> None:
         assert sheet.width > 2000
         assert sheet.height > 3000
 
-    settings = load(folder.config, {}).settings
+    settings = load(folder.config, {})
     left = everything_in(folder)
     assert start_again(settings).book.creations == ()
     assert everything_in(folder) == left
@@ -162,7 +162,7 @@ def test_the_config_names_absolute_places_and_no_host_but_this_one(tmp_path: Pat
     folder = Folder(tmp_path / 'odd "name"')
     folder.clear()
     folder.write_config("http://127.0.0.1:4321", 77)
-    settings = load(folder.config, {}).settings
+    settings = load(folder.config, {})
     assert settings.database.path == folder.database
     assert settings.database.path.is_absolute()
     assert settings.storage.path == str(folder.images)

@@ -21,6 +21,7 @@ from shutil import copytree
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from reconciler.database import Database, Where
+from reconciler.database.postgres import PostgresDialect
 from reconciler.domain.policy import Policy, Target
 from reconciler.engine.events import Result
 from reconciler.images.local_store import LocalStore
@@ -134,7 +135,7 @@ class CutWorld(World):
         database = super().open(owner)
         db, dialect = database.connection.db, database.connection.dialect
         db.commit = placed(self.at, "database.commit", db.commit)
-        if dialect.name == "postgres":
+        if isinstance(dialect, PostgresDialect):
             ask = dialect.ask
             ending = placed(self.at, "database.commit", partial(ask, commit=True))
             setattr(dialect, "ask", lambda *args, commit=False: (ending if commit else ask)(*args))  # noqa: B010
