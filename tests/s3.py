@@ -75,7 +75,7 @@ class Server:
         return _SHARED
 
     def access(self, bucket: str, call: timedelta = timedelta(seconds=20)) -> Access:
-        return Access(self.endpoint, bucket, OWNER, OWNERS_SECRET, call)
+        return Access(f"bucket {bucket}", self.endpoint, bucket, OWNER, OWNERS_SECRET, call)
 
     def public_url(self, bucket: str) -> str:
         return f"{self.endpoint}/{bucket}"

@@ -147,6 +147,7 @@ def tidy(settings: Settings, may_go_on: Callable[[], bool]) -> None:
 def access_of(settings: Settings) -> Access:
     storage = settings.storage
     return Access(
+        storage.place,
         storage.endpoint,
         storage.bucket,
         storage.access_key.get_secret_value(),

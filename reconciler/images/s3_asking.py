@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from reconciler.images.s3_errors import IN_TIME, Failure, Operation, Outcome, failure_of
 from reconciler.ports import StoreError
@@ -29,8 +28,10 @@ class S3Error(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Which bucket, and how to get at it. `call`: how long reading or listing may take; storing may take two."""
+    """Which bucket, and how to get at it. `place`: in words. `call`: how long reading or listing may take; storing may
+    take two."""
 
+    place: str
     endpoint: str
     bucket: str
     access_key: str = field(repr=False)
@@ -42,10 +43,6 @@ class Access:
     def request_timeout(self) -> timedelta:
         """Of one request: two fit into a call."""
         return self.call / 2
-
-    @property
-    def place(self) -> str:
-        return f"bucket {self.bucket} at {urlsplit(self.endpoint).netloc}"
 
 
 class Asking:

@@ -1,6 +1,7 @@
 """Between us and an S3 server: what was bought is kept in mind until it can be stored."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from reconciler.domain.findings import Fault as Failed
 from reconciler.domain.states import Reason, State
-from reconciler.images.s3_asking import Access, StoreAsked, unheard
+from reconciler.images.s3_asking import StoreAsked, unheard
 from reconciler.images.s3_errors import Operation, Outcome
 from reconciler.images.s3_store import S3Store
 from reconciler.ports import StoreError
@@ -47,7 +48,7 @@ def world(tmp_path: Path, bucket: str) -> Iterator[Wired]:
 
 
 def store(network: Proxy, bucket: str, call: timedelta = LONG, heard: StoreAsked = unheard) -> S3Store:
-    access = Access(f"http://{network.host}:{network.port}", bucket, s3.OWNER, s3.OWNERS_SECRET, call)
+    access = replace(s3.server().access(bucket, call), endpoint=f"http://{network.host}:{network.port}")
     return S3Store(access, heard, sleep=lambda _: None)
 
 
