@@ -14,7 +14,7 @@ from reconciler.domain.advice import AT_AUDIT
 from reconciler.domain.gate import GateView, Usage
 from reconciler.domain.policy import Policy
 from reconciler.domain.shut import shut
-from reconciler.domain.texts import amount, moment, plain
+from reconciler.domain.texts import amount, moment, plain, span
 from reconciler.ports import Overview
 
 OUTDATED = (
@@ -108,12 +108,9 @@ def _ago(at: datetime, now: datetime) -> str:
     return f"{moment(at)} ({_length(now - at)} ago)"
 
 
-def _length(length: timedelta) -> str:
-    seconds = max(int(length.total_seconds()), 0)
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+def _length(time: timedelta) -> str:
+    number, unit = span(time)
+    return f"{number}{unit[0]}"
 
 
 def _due(overview: Overview) -> str:

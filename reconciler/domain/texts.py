@@ -1,6 +1,6 @@
 """Texts that others wrote, made harmless for terminals and logs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def plain(value: object, limit: int = 500) -> str:
@@ -17,6 +17,15 @@ def _escaped(letter: str) -> str:
 def moment(at: datetime | None) -> str | None:
     """ISO 8601 in UTC, to the second."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def span(time: timedelta) -> tuple[int, str]:
+    """In one unit, rounded down; two of it at least, but for seconds."""
+    seconds = max(int(time.total_seconds()), 0)
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return seconds // size, unit
+    return seconds, "second"
 
 
 def amount(credits: float) -> str:

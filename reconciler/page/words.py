@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup, escape
 
-from reconciler.domain.texts import amount, moment, plain
+from reconciler.domain.texts import amount, moment, plain, span
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 LONGEST_TITLE, LONGEST_ID, LONGEST_TEXT = 80, 64, 500
@@ -23,12 +23,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def length(time: timedelta) -> str:
-    """In one unit, rounded down; two of it at least, but for seconds."""
-    seconds = max(int(time.total_seconds()), 0)
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return counted(seconds, "second")
+    return counted(*span(time))
 
 
 def age(at: datetime, now: datetime) -> str:
