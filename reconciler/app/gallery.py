@@ -7,7 +7,7 @@ from threading import Event
 from reconciler.domain import urls
 from reconciler.domain.findings import Flawed, Refused
 from reconciler.domain.policy import Policy
-from reconciler.images.thumbnail import Small, thumbnail
+from reconciler.images.thumbnail import Miniature, thumbnail
 from reconciler.page.values import Shown, Thumbnail
 from reconciler.ports import Pictures, StoreError, StoreReader
 
@@ -25,7 +25,7 @@ class Gallery:
 
     def __init__(self, store: Callable[[], StoreReader], pictures: Callable[[], Pictures], policy: Policy) -> None:
         self._store, self._pictures, self._policy = store, pictures, policy
-        self._smalls: dict[str, Small | str] = {}
+        self._miniatures: dict[str, Miniature | str] = {}
         self._files: dict[str, bytes] = {}
         self._stopped = Event()
         self.shown: Shown = {}
@@ -41,13 +41,13 @@ class Gallery:
     def make(self, wanted: Iterable[str]) -> None:
         """Those that are new; what is not wanted any more is forgotten. Raises StoreError."""
         wanted = tuple(dict.fromkeys(wanted))
-        self._smalls = {key: small for key, small in self._smalls.items() if key in wanted}
+        self._miniatures = {key: made for key, made in self._miniatures.items() if key in wanted}
         self.trouble = None
         try:
-            for key in islice((key for key in wanted if key not in self._smalls), AT_A_TIME):
+            for key in islice((key for key in wanted if key not in self._miniatures), AT_A_TIME):
                 if self._stopped.is_set():
                     break
-                self._smalls[key] = self._small(key)
+                self._miniatures[key] = self._miniature(key)
         except StoreError as error:
             self.trouble = str(error)
             raise
@@ -56,11 +56,11 @@ class Gallery:
 
     def _swap(self) -> None:
         """The files first: what is shown can be had."""
-        smalls = dict(self._smalls)
-        self._files = {small.name: small.data for small in smalls.values() if isinstance(small, Small)}
-        self.shown = {key: _shown(small) for key, small in smalls.items()}
+        miniatures = dict(self._miniatures)
+        self._files = {each.name: each.data for each in miniatures.values() if isinstance(each, Miniature)}
+        self.shown = {key: _shown(made) for key, made in miniatures.items()}
 
-    def _small(self, key: str) -> Small | str:
+    def _miniature(self, key: str) -> Miniature | str:
         """A thumbnail, or why there is none."""
         data = self._fetched(key) if "://" in key else self._store().get(key)
         if data is None:
@@ -82,5 +82,5 @@ class Gallery:
         return "gone" if isinstance(got, Refused) else "it could not be had"
 
 
-def _shown(small: Small | str) -> Thumbnail | str:
-    return small if isinstance(small, str) else Thumbnail(small.name, small.width, small.height)
+def _shown(made: Miniature | str) -> Thumbnail | str:
+    return made if isinstance(made, str) else Thumbnail(made.name, made.width, made.height)

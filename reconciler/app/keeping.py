@@ -12,7 +12,7 @@ from reconciler.database import MARKER, Database
 from reconciler.images.disk import DiskAway, FileMissing
 from reconciler.images.local_store import LocalReader, LocalStore
 from reconciler.images.marker import AnotherStore
-from reconciler.images.proof import Proof
+from reconciler.images.proof import StoreProof
 from reconciler.images.s3_asking import Access, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Outcome
 from reconciler.ports import Prepared, Store, StoreError, StoreReader
@@ -52,7 +52,7 @@ class NoStore(EmptyReader):
         """Nothing is to be stored."""
 
 
-def store_of(settings: Settings, heard: StoreAsked, proof: Proof | None, known: str | None) -> Store:
+def store_of(settings: Settings, heard: StoreAsked, proof: StoreProof | None, known: str | None) -> Store:
     """`known`: the marker that the database knows; where another is found, all that is asked fails.
 
     Raises StoreUnfit where the program lacks what it takes.
@@ -99,7 +99,7 @@ def bucket_probe(settings: Settings) -> "S3Probe":
 
 
 def open_store(
-    settings: Settings, database: Database, heard: StoreAsked = unheard, proof: Proof | None = None
+    settings: Settings, database: Database, heard: StoreAsked = unheard, proof: StoreProof | None = None
 ) -> Store:
     """The store that the database knows by its marker; one that neither knows is adopted.
 

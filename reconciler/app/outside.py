@@ -14,7 +14,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.urls import redact
 from reconciler.images import redirects
 from reconciler.images.pictures import WebPictures, vetted_transport
-from reconciler.images.proof import Proof
+from reconciler.images.proof import StoreProof
 from reconciler.kie.client import KieClient, KieReader, Observer
 from reconciler.transport import NoAuthorities, Request, Transport, TransportError
 
@@ -30,7 +30,7 @@ class Provider:
     settings: Settings
     policy: Policy
     clock: ServerClock
-    proof: Proof = field(default_factory=Proof)
+    proof: StoreProof = field(default_factory=StoreProof)
 
     def reader(self) -> KieReader:
         return self._kie(KieReader)

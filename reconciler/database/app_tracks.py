@@ -99,7 +99,7 @@ class AppTracks:
 
     def writes(self, rows: Iterable[RowWrite], updated_at: Answer) -> list[Question]:
         """Two questions for each row: the write, which touches no row where somebody else changed it since it was seen;
-        and what it is known by afterwards, to be read by `is_undone` and `known_by`."""
+        and what it is known by afterwards, to be read by `shows_another` and `known_by`."""
         samples = {str(key): sample for key, _, sample in updated_at.rows}
         asked: list[Question] = []
         for row in rows:
@@ -107,7 +107,7 @@ class AppTracks:
             asked += [self._write(row, key, samples.get(row.seen.id)), self._written.given(id=key, url=row.write.url)]
         return asked
 
-    def is_undone(self, row: RowWrite, answer: Answer) -> bool:
+    def shows_another(self, row: RowWrite, answer: Answer) -> bool:
         """The row was written and shows another picture at once, as by a trigger."""
         return row.write.url is not None and any(not is_shown for *_, is_shown in answer.rows)
 

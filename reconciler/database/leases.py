@@ -308,7 +308,7 @@ class SqlLeases(Peek):
         for (track_id, change, row), wrote, known in zip(rows, answers[::2], answers[1::2], strict=True):
             if wrote.written and len(known.rows) > 1:
                 raise RowRefused("two rows have its id", self.connection.place, "Give each row an id of its own")
-            undone = wrote.written == 1 and self.tracks.is_undone(row, known)
+            undone = wrote.written == 1 and self.tracks.shows_another(row, known)
             if undone:
                 self._refuse_kept(row.seen)
             if wrote.written == 1 and not undone:

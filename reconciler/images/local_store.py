@@ -15,7 +15,7 @@ from reconciler.domain.keys import is_key
 from reconciler.images import marker
 from reconciler.images.disk import explained, is_shut, sync, write_new
 from reconciler.images.keys import folder_of, is_folder, key_of
-from reconciler.images.proof import LARGE, Proof
+from reconciler.images.proof import LARGE, StoreProof
 from reconciler.ports import Prepared, StoreError
 
 _LEFTOVER_AGE = timedelta(days=1)
@@ -76,11 +76,11 @@ class LocalStore(LocalReader):
         root: Path,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        proof: Proof | None = None,
+        proof: StoreProof | None = None,
         known: str | None = None,
     ) -> None:
         super().__init__(root, known=known)
-        self._now, self._proof = now, proof or Proof()
+        self._now, self._proof = now, proof or StoreProof()
 
     def adopt(self, wanted: str | None) -> str:
         found = marker.ensure(self.root, wanted or token_hex(16))

@@ -10,7 +10,7 @@ LARGE = 4 << 20
 """Bytes; more than nearly all pictures have."""
 
 
-class Proof:
+class StoreProof:
     """Given by a trial, it holds until it lapses or storing a picture fails, also where that happens during the trial.
 
     For many threads: who comes while a trial is under way waits for it, and is told how it ended.

@@ -25,7 +25,7 @@ from reconciler.images import marker
 from reconciler.images.disk import FileMissing
 from reconciler.images.download import MAX_BYTES
 from reconciler.images.keys import folder_of, key_of
-from reconciler.images.proof import LARGE, Proof
+from reconciler.images.proof import LARGE, StoreProof
 from reconciler.images.s3_asking import Access, Asking, S3Error, StoreAsked, unheard
 from reconciler.images.s3_errors import Failure, Operation, Outcome
 from reconciler.ports import Prepared, StoreError
@@ -135,11 +135,11 @@ class S3Store(S3Reader):
         heard: StoreAsked = unheard,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        proof: Proof | None = None,
+        proof: StoreProof | None = None,
         known: str | None = None,
     ) -> None:
         super().__init__(access, heard, sleep=sleep, known=known)
-        self._proof = proof or Proof()
+        self._proof = proof or StoreProof()
 
     def adopt(self, wanted: str | None) -> str:
         call = self._asking(2)

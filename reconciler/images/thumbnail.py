@@ -15,7 +15,7 @@ SIZE, QUALITY = (320, 320), 80
 
 
 @dataclass(frozen=True, slots=True)
-class Small:
+class Miniature:
     """A JPEG of at most `SIZE`, of the picture's own shape. `name`: of these bytes alone."""
 
     name: str
@@ -24,7 +24,7 @@ class Small:
     height: int
 
 
-def thumbnail(data: bytes) -> Small | Flawed:
+def thumbnail(data: bytes) -> Miniature | Flawed:
     """Of a picture that is verified whole. Raises MemoryError only."""
     header = probe_whole(data)
     if isinstance(header, Flawed):
@@ -32,11 +32,11 @@ def thumbnail(data: bytes) -> Small | Flawed:
     return ROOM.work(header.width * header.height, lambda: _made(data, header))
 
 
-def _made(data: bytes, header: Header) -> Small | Flawed:
+def _made(data: bytes, header: Header) -> Miniature | Flawed:
     sound = verify(data, header, None)
     if isinstance(sound, Flawed):
         return sound
     picture = sound.picture
     picture.thumbnail(SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
     small = encoded(picture, QUALITY)
-    return Small(sha256(small).hexdigest()[:32], small, *picture.size)
+    return Miniature(sha256(small).hexdigest()[:32], small, *picture.size)

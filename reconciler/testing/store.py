@@ -7,7 +7,7 @@ from threading import RLock
 from reconciler.domain.keys import is_key
 from reconciler.images.keys import folder_of, key_of
 from reconciler.images.marker import expected
-from reconciler.images.proof import Proof
+from reconciler.images.proof import StoreProof
 from reconciler.ports import Prepared, StoreError
 
 _PROBE = "probe"
@@ -27,7 +27,7 @@ class MemoryStore:
         self.writes = 0
         self.on_call: Callable[[str], None] = lambda _: None
         """Hears each method's name before it is done, of `prove` where nothing is proven; what it raises is raised."""
-        self._lock, self._proof = RLock(), Proof()
+        self._lock, self._proof = RLock(), StoreProof()
 
     def check(self) -> str:
         self.on_call("check")

@@ -98,7 +98,7 @@ def test_a_store_that_cannot_be_read_is_told(daemon: Inside, quick: Install, ano
         quick.store.rename(quick.store.with_name("volume"))
         LocalStore(quick.store).adopt("older")
         assert daemon.get("/images/tracks/a/0123456789abcdef.jpg")[0] == 503
-    daemon.daemon._jobs.status.gallery._smalls = {}
+    daemon.daemon._jobs.status.gallery._miniatures = {}
     assert "cannot be read" in eventually(lambda: (page := daemon.says("/")[1]) * ("cannot be read" in page))
     eventually(lambda: "thumbnails" in {failed.job for failed in daemon.of(JobFailed)})
 

@@ -3,7 +3,7 @@ from threading import Lock, Semaphore, Thread
 
 import pytest
 
-from reconciler.images.proof import Proof
+from reconciler.images.proof import StoreProof
 from reconciler.ports import StoreError
 
 
@@ -11,19 +11,19 @@ def fail() -> None:
     raise StoreError("full")
 
 
-def stored(proof: Proof, how: Callable[[], None] = lambda: None, size: int = 9) -> None:
+def stored(proof: StoreProof, how: Callable[[], None] = lambda: None, size: int = 9) -> None:
     with proof.needed(size):
         how()
 
 
-def not_stored(proof: Proof, size: int = 9) -> None:
+def not_stored(proof: StoreProof, size: int = 9) -> None:
     with pytest.raises(StoreError):
         stored(proof, fail, size)
 
 
 def test_a_trial_during_which_a_picture_could_not_be_stored_proves_nothing() -> None:
     """It may have been written before."""
-    proof, trials = Proof(), list[int]()
+    proof, trials = StoreProof(), list[int]()
 
     def trial(size: int) -> None:
         trials.append(size)
@@ -36,7 +36,7 @@ def test_a_trial_during_which_a_picture_could_not_be_stored_proves_nothing() -> 
 
 
 def test_a_picture_that_is_stored_proves_as_much_as_before() -> None:
-    proof, trials = Proof(), list[int]()
+    proof, trials = StoreProof(), list[int]()
     for _ in range(2):
         stored(proof)
         proof.renew(trials.append)
@@ -44,7 +44,7 @@ def test_a_picture_that_is_stored_proves_as_much_as_before() -> None:
 
 
 def test_what_lapsed_is_tried_with_what_could_not_be_stored_once() -> None:
-    proof, trials = Proof(), list[int]()
+    proof, trials = StoreProof(), list[int]()
     for size in (20, 7):
         not_stored(proof, size)
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_what_lapsed_is_tried_with_what_could_not_be_stored_once() -> None:
 
 def test_a_picture_that_is_stored_tells_that_others_of_its_size_can_be() -> None:
     """One that is too large for the store stops nobody else."""
-    proof, trials = Proof(), list[int]()
+    proof, trials = StoreProof(), list[int]()
     not_stored(proof, 12 << 20)
     for size in (500, 700):
         stored(proof, size=size)
@@ -81,7 +81,7 @@ class Announcing:
 def test_those_who_come_during_a_trial_share_it(
     monkeypatch: pytest.MonkeyPatch, ends: Callable[[], None], told: str
 ) -> None:
-    proof, lock, trials, found, threads = Proof(), Announcing(), list[int](), list[str](), list[Thread]()
+    proof, lock, trials, found, threads = StoreProof(), Announcing(), list[int](), list[str](), list[Thread]()
     monkeypatch.setattr(proof, "_trying", lock)
 
     def trial(size: int) -> None:

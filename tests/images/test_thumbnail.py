@@ -7,7 +7,7 @@ from PIL import Image
 
 from reconciler.domain.findings import Flawed
 from reconciler.domain.states import Flaw
-from reconciler.images.thumbnail import Small, thumbnail
+from reconciler.images.thumbnail import Miniature, thumbnail
 
 
 def picture(size: tuple[int, int], form: str = "JPEG", **options: object) -> bytes:
@@ -28,7 +28,7 @@ def blank(size: tuple[int, int]) -> bytes:
 )
 def test_a_picture_is_made_small_in_its_own_shape(form: str, size: tuple[int, int], small: tuple[int, int]) -> None:
     made = thumbnail(picture(size, form))
-    assert isinstance(made, Small)
+    assert isinstance(made, Miniature)
     with Image.open(io.BytesIO(made.data)) as opened:
         assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", small)
     assert (made.width, made.height) == small
@@ -38,7 +38,7 @@ def test_nothing_but_pixels_is_passed_on() -> None:
     exif = Image.Exif()
     exif[0x010E] = "the secret place"
     made = thumbnail(picture((64, 64), exif=exif, comment=b"the secret place"))
-    assert isinstance(made, Small)
+    assert isinstance(made, Miniature)
     assert b"secret" not in made.data
 
 
