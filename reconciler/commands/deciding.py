@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.app.inside import known_track, looked_into, opened
 from reconciler.config import Settings, policy_of
 from reconciler.database import Database
-from reconciler.domain.amending import REOPENS_GATE, orders_left, reopened, stays_given_up
+from reconciler.domain.amending import orders_left, reopened, stays_given_up
 from reconciler.domain.case import Case
 from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
@@ -116,7 +116,7 @@ class Decisions:
         return sum(tracks.get((state, reason), 0) for state in (State.MISSING, State.BELOW_TARGET))
 
     def closed(self, reason: Reason) -> Sequence[str]:
-        """What is configured and closed for a reason of REOPENS_GATE: shapes, of which one more order may be tried."""
+        """What is configured and closed for a reason of the gate: shapes, of which one more order may be tried."""
         view = self.database.gate.view()
         closed = (closure for closure in view.closures if closure.active(view.now))
         rejected = {closure.shape for closure in closed if closure.name is GateName.REQUEST_REJECTED}
@@ -159,7 +159,7 @@ class Decisions:
         return self.database.gate.pause(paused=paused)
 
 
-GATES = REOPENS_GATE | {Reason.HOST_SUSPECT}
+GATES = frozenset({Reason.MODEL_UNPROVEN, Reason.REQUEST_REJECTED, Reason.HOST_SUSPECT})
 """Reasons that hold tracks back without giving them up: an operator lets them through, and grants nothing."""
 
 _NOT_GIVEN_UP = "not given up, so nothing was changed"

@@ -8,7 +8,6 @@ from reconciler.domain.actions import GiveUp
 from reconciler.domain.case import Case
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, Song, Task, TaskState, Verdict
 from reconciler.domain.plan import plan
-from reconciler.domain.states import Reason
 
 
 def reopened(case: Case) -> Memory:
@@ -92,7 +91,3 @@ def same_prompt(recorded: str, wanted: str) -> bool:
     """Equal but for white space and letter case."""
     one, other = (" ".join(text.split()).casefold() for text in (recorded, wanted))
     return one == other
-
-
-REOPENS_GATE = frozenset({Reason.MODEL_UNPROVEN, Reason.REQUEST_REJECTED})
-"""Reasons of the gate, which an operator lets through once; tracks are granted nothing."""
