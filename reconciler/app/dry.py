@@ -86,9 +86,7 @@ class Preview:
 
 
 @contextmanager
-def preview(
-    settings: Settings, narrowed: Narrowed, ended: Callable[[], bool] = lambda: False, *, offline: bool
-) -> Iterator[Preview]:
+def preview(settings: Settings, narrowed: Narrowed, ended: Callable[[], bool], *, offline: bool) -> Iterator[Preview]:
     """What would be done to each track that needs a look, waits for the gate, or was named, until it has `ended`."""
     with looked_into(settings) as reader, provider(settings) as outside:
         narrowed = known(settings, narrowed, reader.app, reader.peek)

@@ -85,7 +85,7 @@ def _get_to_see(case: Case, source: Place, ailment: Ailment) -> Action:
     return any_of([write_own_copy(case, source), held_up]) or held_up
 
 
-def farewell(memory: Memory, now: datetime, *, asks: bool = True) -> Action:
+def farewell(memory: Memory, now: datetime, *, asks: bool) -> Action:
     """The row is gone: live tasks end unwritten, nothing is bought. `asks`: there is a key to ask for them with."""
     own = [memory.tasks[p.task_id] for p in memory.purchases if p.task_id in memory.tasks]
     action = polls(own, now) or Wait(None)

@@ -94,7 +94,7 @@ class Hands(Eyes):
     policy: Policy
     clock: Clock
 
-    def perform(self, track_id: str, job: Job, may_go_on: Callable[[], bool] = lambda: True) -> Finding:
+    def perform(self, track_id: str, job: Job, may_go_on: Callable[[], bool]) -> Finding:
         """`may_go_on`: whether an order may still be sent, asked right before it is."""
         match job:
             case Fetch():

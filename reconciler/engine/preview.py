@@ -84,7 +84,7 @@ class Forecast:
 
 
 def forecasts(
-    subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView, ended: Callable[[], bool] = lambda: False
+    subjects: Iterable[Subject], eyes: Eyes | None, gate: GateView, ended: Callable[[], bool]
 ) -> Generator[Forecast, None, None]:
     """One forecast per subject, in order: each by what orders of those before it leave of budgets and credits. `eyes`
     None: offline, nothing is asked. Once `ended`, which is for good, nothing more is asked and there are no more."""

@@ -74,7 +74,7 @@ def planned(given_: Known) -> tuple[Case, Action]:
 def test_plan_is_total_and_pure(given_: Known) -> None:
     case, action = planned(given_)
     assert plan(case_of(given_)) == action
-    assert isinstance(farewell(case.memory, NOW), AskTask | Wait)
+    assert isinstance(farewell(case.memory, NOW, asks=case.policy.asks_tasks), AskTask | Wait)
 
 
 @few

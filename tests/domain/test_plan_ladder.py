@@ -324,11 +324,11 @@ def test_a_second_result_of_a_judged_purchase_is_not_fetched() -> None:
 
 
 def test_when_the_row_is_gone_live_tasks_end_unwritten_and_nothing_is_bought() -> None:
-    assert farewell(memory(), NOW) == Wait(None)
-    assert farewell(memory(**DUE), NOW) == AskTask(TASK)
-    assert farewell(memory(**RUNNING), NOW) == Wait(NOW + MINUTE)
-    assert farewell(memory(**PAID), NOW) == Wait(None)
-    assert farewell(memory(purchases=(purchase(), lost("p2"))), NOW) == Wait(None)
+    assert farewell(memory(), NOW, asks=True) == Wait(None)
+    assert farewell(memory(**DUE), NOW, asks=True) == AskTask(TASK)
+    assert farewell(memory(**RUNNING), NOW, asks=True) == Wait(NOW + MINUTE)
+    assert farewell(memory(**PAID), NOW, asks=True) == Wait(None)
+    assert farewell(memory(purchases=(purchase(), lost("p2"))), NOW, asks=True) == Wait(None)
 
 
 def test_a_flawed_row_picture_is_replaced() -> None:

@@ -93,7 +93,7 @@ def test_what_was_paid_for_is_not_asked_for_meanwhile() -> None:
 
 
 def test_nor_when_the_row_is_gone() -> None:
-    assert farewell(memory(**BOUGHT), NOW) == AskTask(TASK)
+    assert farewell(memory(**BOUGHT), NOW, asks=True) == AskTask(TASK)
     assert farewell(memory(**BOUGHT), NOW, asks=False) == Wait(NOW + DAY)
     soon = memory(purchases=(accepted(),), tasks=tasks(task(next_poll=NOW + HOUR)))
     assert farewell(soon, NOW, asks=False) == Wait(NOW + HOUR)

@@ -11,6 +11,7 @@ from reconciler.domain.actions import (
     AskSong,
     AskTask,
     Fetch,
+    Job,
     ListStore,
     Measure,
     RowImage,
@@ -21,6 +22,7 @@ from reconciler.domain.actions import (
 from reconciler.domain.findings import (
     Accepted,
     Fault,
+    Finding,
     Flawed,
     Listing,
     NotFound,
@@ -68,12 +70,17 @@ def store(world: World) -> MemoryStore:
     return world.store
 
 
+def perform(hands: Hands, job: Job, track_id: str = "t") -> Finding:
+    """In a run that does not end meanwhile."""
+    return hands.perform(track_id, job, lambda: True)
+
+
 def result(url: str = GOOD) -> TaskResult:
     return TaskResult(url, "task", How.GENERATED)
 
 
 def stored(hands: Hands) -> Stored:
-    found = hands.perform("t", Fetch(result()))
+    found = perform(hands, Fetch(result()))
     assert isinstance(found, Stored)
     return found
 
@@ -83,17 +90,17 @@ def stored(hands: Hands) -> Stored:
 
 def test_a_picture_is_measured_where_it_lies(hands: Hands) -> None:
     kept = stored(hands)
-    assert hands.perform("t", Measure(RowImage(GOOD))) == Sized(160, 90)
-    assert hands.perform("t", Measure(StoredKey(kept.key))) == Sized(160, 90)
+    assert perform(hands, Measure(RowImage(GOOD))) == Sized(160, 90)
+    assert perform(hands, Measure(StoredKey(kept.key))) == Sized(160, 90)
 
 
 def test_what_the_store_holds_is_compared_with_its_name(hands: Hands, store: MemoryStore) -> None:
     kept = stored(hands)
     store.pictures[kept.key] = store.pictures[kept.key][:-1]
-    assert isinstance(hands.perform("t", Measure(StoredKey(kept.key))), Refused)
-    assert isinstance(hands.perform("t", Fetch(StoredKey(kept.key))), Refused)
+    assert isinstance(perform(hands, Measure(StoredKey(kept.key))), Refused)
+    assert isinstance(perform(hands, Fetch(StoredKey(kept.key))), Refused)
     del store.pictures[kept.key]
-    missing = hands.perform("t", Measure(StoredKey(kept.key)))
+    missing = perform(hands, Measure(StoredKey(kept.key)))
     assert isinstance(missing, Refused)
     assert kept.key in missing.detail
 
@@ -102,12 +109,12 @@ def test_tasks_songs_and_the_store_are_asked(hands: Hands, world: World) -> None
     world.kie.add_task("a" * 32, prompt="x")
     world.kie.add_song("b" * 32, Song())
     world.pass_time(timedelta(seconds=1))
-    assert isinstance(hands.perform("t", AskTask("a" * 32)), Running)
-    assert isinstance(hands.perform("t", AskTask("c" * 32)), NotFound)
-    assert isinstance(hands.perform("t", AskSong("b" * 32)), SongFinal)
+    assert isinstance(perform(hands, AskTask("a" * 32)), Running)
+    assert isinstance(perform(hands, AskTask("c" * 32)), NotFound)
+    assert isinstance(perform(hands, AskSong("b" * 32)), SongFinal)
     kept = stored(hands)
-    assert hands.perform("t", ListStore()) == Listing((kept.key,))
-    assert hands.perform("u", ListStore()) == Listing(())
+    assert perform(hands, ListStore()) == Listing((kept.key,))
+    assert perform(hands, ListStore(), "u") == Listing(())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +122,7 @@ def test_tasks_songs_and_the_store_are_asked(hands: Hands, world: World) -> None
 )
 def test_a_store_that_fails_tells_nothing_of_the_picture(hands: Hands, store: MemoryStore, job: Fetch) -> None:
     store.trouble = "the disk is on fire"
-    assert hands.perform("t", job) == Fault(Reason.STORAGE_FAILED, "the disk is on fire")
+    assert perform(hands, job) == Fault(Reason.STORAGE_FAILED, "the disk is on fire")
 
 
 # -- fetching ------------------------------------------------------------------------------------------------------
@@ -128,27 +135,27 @@ def test_a_fetched_picture_lies_in_the_store_as_it_is_told(hands: Hands, store: 
 
 
 def test_a_result_elsewhere_is_not_fetched_but_a_rows_picture_may_lie_anywhere(hands: Hands) -> None:
-    bound = hands.perform("t", Fetch(result("https://pictures.example/a.jpg")))
+    bound = perform(hands, Fetch(result("https://pictures.example/a.jpg")))
     assert isinstance(bound, Fault)
     assert bound.reason is Reason.HOST_REFUSED
-    assert not isinstance(hands.perform("t", Fetch(RowImage("https://pictures.example/a.jpg"))), Fault)
+    assert not isinstance(perform(hands, Fetch(RowImage("https://pictures.example/a.jpg"))), Fault)
 
 
 def test_a_small_picture_is_kept_only_as_a_stand_in(hands: Hands, store: MemoryStore) -> None:
     cover = SunoCover(SMALL_COVER, "song")
-    refused = hands.perform("t", Fetch(cover))
+    refused = perform(hands, Fetch(cover))
     assert isinstance(refused, Flawed)
     assert refused.flaw in (Flaw.TOO_SMALL, Flaw.ASPECT)
     assert not store.pictures
-    taken = hands.perform("t", Fetch(cover, interim=True))
+    taken = perform(hands, Fetch(cover, interim=True))
     assert isinstance(taken, Stored)
     assert (taken.width, taken.height, taken.interim) == (80, 80, True)
-    again = hands.perform("t", Fetch(StoredKey(taken.key)))
+    again = perform(hands, Fetch(StoredKey(taken.key)))
     assert again == taken
 
 
 def test_a_good_picture_is_no_stand_in_even_where_one_is_wanted(hands: Hands) -> None:
-    kept = hands.perform("t", Fetch(SunoCover(GOOD, "song"), interim=True))
+    kept = perform(hands, Fetch(SunoCover(GOOD, "song"), interim=True))
     assert isinstance(kept, Stored)
     assert not kept.interim
 
@@ -156,13 +163,13 @@ def test_a_good_picture_is_no_stand_in_even_where_one_is_wanted(hands: Hands) ->
 @pytest.mark.parametrize("interim", [True, False])
 def test_what_is_no_picture_is_never_kept(hands: Hands, store: MemoryStore, interim: bool) -> None:
     noise = SunoCover("https://tempfile.aiquickdraw.com/p/noise.jpg", "song")
-    assert isinstance(hands.perform("t", Fetch(noise, interim=interim)), Flawed | Refused)
+    assert isinstance(perform(hands, Fetch(noise, interim=interim)), Flawed | Refused)
     assert not store.pictures
 
 
 def test_a_stored_picture_is_read_again_whole(hands: Hands) -> None:
     kept = stored(hands)
-    assert hands.perform("t", Fetch(StoredKey(kept.key))) == kept
+    assert perform(hands, Fetch(StoredKey(kept.key))) == kept
 
 
 def test_stored_bytes_that_are_no_picture_are_not_written_anywhere(hands: Hands, store: MemoryStore) -> None:
@@ -171,7 +178,7 @@ def test_stored_bytes_that_are_no_picture_are_not_written_anywhere(hands: Hands,
     noise = b"stored by somebody else"
     key = f"tracks/t/{hashlib.sha256(noise).hexdigest()[:16]}.jpg"
     store.pictures[key] = noise
-    assert isinstance(hands.perform("t", Fetch(StoredKey(key))), Flawed)
+    assert isinstance(perform(hands, Fetch(StoredKey(key))), Flawed)
 
 
 # -- buying --------------------------------------------------------------------------------------------------------
@@ -183,7 +190,7 @@ def order(world: World) -> Purchase:
 
 
 def test_an_order_is_sent_as_it_was_reserved(hands: Hands, world: World) -> None:
-    answer = hands.perform("t", order(world))
+    answer = perform(hands, order(world))
     (bought,) = world.kie.book.purchases
     assert answer == Accepted(bought.task_id)
     assert (bought.prompt, bought.model) == ("a lake", world.policy.model)
@@ -191,7 +198,7 @@ def test_an_order_is_sent_as_it_was_reserved(hands: Hands, world: World) -> None
 
 def test_nothing_is_ordered_that_could_not_be_stored(hands: Hands, world: World, store: MemoryStore) -> None:
     store.marker = None
-    answer = hands.perform("t", order(world))
+    answer = perform(hands, order(world))
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
     assert not world.kie.book.creations
@@ -206,7 +213,7 @@ def test_nothing_is_ordered_while_a_store_that_is_well_to_read_takes_nothing(
     hands: Hands, world: World, store: MemoryStore
 ) -> None:
     store.on_call = refusing_proofs
-    answer = hands.perform("t", order(world))
+    answer = perform(hands, order(world))
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.detail, answer.sent) == (Refusal.STORE, "write a probe: the disk is full", False)
     assert not world.kie.book.creations
@@ -234,19 +241,19 @@ def test_the_store_is_tried_before_an_order_is_due(hands: Hands, store: MemorySt
     heard: list[str] = []
     store.on_call = heard.append
     for _ in range(2):
-        assert hands.perform("t", ListStore()) == Listing(())
+        assert perform(hands, ListStore()) == Listing(())
     assert heard == ["keys", "prove", "keys"]
 
 
 def test_a_store_that_takes_nothing_tells_what_it_holds(hands: Hands, store: MemoryStore) -> None:
     kept, store.on_call = stored(hands), refusing_proofs
-    assert hands.perform("t", ListStore()) == Listing((kept.key,))
+    assert perform(hands, ListStore()) == Listing((kept.key,))
 
 
 def test_a_store_that_does_not_tell_what_it_holds_is_not_tried(hands: Hands, store: MemoryStore) -> None:
     heard: list[str] = []
     store.on_call, store.trouble = heard.append, "away"
-    assert isinstance(hands.perform("t", ListStore()), Fault)
+    assert isinstance(perform(hands, ListStore()), Fault)
     assert heard == ["keys"]
 
 
@@ -256,18 +263,18 @@ def test_a_store_that_is_slow_is_no_fault_of_kies(hands: Hands, world: World, st
             world.pass_time(timedelta(seconds=11))
 
     store.on_call = slow
-    answer = hands.perform("t", order(world))
+    answer = perform(hands, order(world))
     assert isinstance(answer, NothingMade)
     assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
     assert "had run out once the store was asked" in answer.detail
     assert not world.kie.book.creations
-    assert isinstance(hands.perform("t", order(world)), Accepted), "the trial went well"
+    assert isinstance(perform(hands, order(world)), Accepted), "the trial went well"
 
 
 def test_an_order_that_is_too_late_is_not_sent(hands: Hands, world: World) -> None:
     late = order(world)
     world.pass_time(timedelta(seconds=11))
-    answer = hands.perform("t", late)
+    answer = perform(hands, late)
     assert isinstance(answer, NothingMade)
     assert not answer.sent
     assert not world.kie.book.creations

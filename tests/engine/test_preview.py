@@ -54,7 +54,8 @@ def looking(world: World) -> Iterator[tuple[list[Subject], Eyes, GateView]]:
 
 def look(world: World, *, offline: bool = False) -> dict[str, Forecast]:
     with looking(world) as (subjects, eyes, view):
-        return {each.case.track.id: each for each in forecasts(subjects, None if offline else eyes, view)}
+        asked = None if offline else eyes
+        return {each.case.track.id: each for each in forecasts(subjects, asked, view, lambda: False)}
 
 
 def test_it_asks_what_is_free_until_the_next_thing_would_cost(make_world: MakeWorld) -> None:

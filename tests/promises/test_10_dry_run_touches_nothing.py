@@ -105,7 +105,7 @@ def everything(world: World) -> dict[str, Any]:
 
 @contextmanager
 def dry(world: World, **how: Any) -> Iterator[Preview]:
-    with preview(settings_of(world), Narrowed(), offline=how.get("offline", False)) as seen:
+    with preview(settings_of(world), Narrowed(), lambda: False, offline=how.get("offline", False)) as seen:
         yield seen
 
 
