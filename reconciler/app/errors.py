@@ -1,4 +1,4 @@
-"""What keeps a command from its work, besides the configuration and the database. The texts tell a person what to do."""
+"""What keeps a command from its work, besides the configuration and the database. Each tells a person what to do."""
 
 
 class StoreUnfit(Exception):

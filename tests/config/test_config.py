@@ -371,7 +371,7 @@ def test_what_names_a_bucket_is_of_letters_that_can_be_asked_for(
 )
 def test_what_names_a_bucket_is_taken_as_it_is(write: Write, key: str, values: tuple[str, ...]) -> None:
     for value in values:
-        assert getattr(load(write(f"[storage]\n{key} = '{value}'"), {}).settings.storage, key) == value
+        assert getattr(load(write(f"[storage]\n{key} = '{value}'"), {}).storage, key) == value
 
 
 def test_a_credential_saved_with_a_byte_order_mark_is_told_and_a_line_end_is_none_of_the_key(
@@ -431,10 +431,10 @@ def test_the_reference_file_holds_every_key_at_its_default() -> None:
 
 def test_who_states_the_defaults_has_decided_nothing_else(write: Write) -> None:
     """Digests of what was decided are made of its very spelling."""
-    decided = repr(policy_of(load(write(""), {}).settings))
-    assert repr(policy_of(load(write(reference()), {}).settings)) == decided
+    decided = repr(policy_of(load(write(""), {})))
+    assert repr(policy_of(load(write(reference()), {}))) == decided
     environ = {key.env: key.default.removeprefix('"').removesuffix('"') for key in keys()}
-    assert repr(policy_of(load(write(""), environ).settings)) == decided
+    assert repr(policy_of(load(write(""), environ))) == decided
     assert repr(Policy()) == decided
 
 

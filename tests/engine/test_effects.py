@@ -228,12 +228,12 @@ def test_nothing_is_ordered_for_a_track_whose_own_folder_takes_nothing(
     folder.mkdir(parents=True)
     others(monkeypatch, folder)
     with sweeping(world, timedelta(minutes=1)) as sweep:
-        answer = sweep._hands.perform("t", order(world))
+        answer = perform(sweep._hands, order(world))
         assert isinstance(answer, NothingMade)
         assert (answer.refusal, answer.sent) == (Refusal.STORE, False)
         assert not world.kie.book.creations
-        assert sweep._hands.perform("t", ListStore()) == Listing(()), "what it holds is told all the same"
-        assert isinstance(sweep._hands.perform("other", order(world)), Accepted)
+        assert perform(sweep._hands, ListStore()) == Listing(()), "what it holds is told all the same"
+        assert isinstance(perform(sweep._hands, order(world), "other"), Accepted)
 
 
 def test_the_store_is_tried_before_an_order_is_due(hands: Hands, store: MemoryStore) -> None:

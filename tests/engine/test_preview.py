@@ -80,7 +80,7 @@ def test_it_asks_what_is_free_until_the_next_thing_would_cost(make_world: MakeWo
 def test_after_a_closure_ran_out_all_is_foretold_that_a_run_sends_one_by_one(make_world: MakeWorld) -> None:
     with looking(make_world(3)) as (subjects, eyes, view):
         over = Closure(GateName.RATE_LIMIT, view.now - 2 * MINUTE, view.now - MINUTE)
-        found = list(forecasts(subjects, eyes, replace(view, closures=(over,))))
+        found = list(forecasts(subjects, eyes, replace(view, closures=(over,)), lambda: False))
     assert [each.buys_at_once for each in found] == [True] * 3
 
 
