@@ -57,6 +57,24 @@ def test_a_track_has_one_owner_at_a_time(app: Any) -> None:
     assert lease(other).lease.generation == 2
 
 
+@pytest.mark.postgres
+def test_a_new_track_that_another_leased_first_is_not_leased_too(app: Any) -> None:
+    """Nothing of it could be locked: there was nothing yet."""
+    app.put("a")
+    app.put("b")
+    slow, quick = app.leases("slow"), app.leases("quick")
+
+    def late(held: Held) -> Step:
+        if held.lease.track_id == "b":
+            lease(quick, "b")
+        return Step.LOOK
+
+    held = slow.lease_all(["a", "b"], late)
+    assert list(held) == ["a"]
+    owners = "SELECT track_id, lease_owner FROM reconciler_memory ORDER BY track_id"
+    assert app.sql(owners) == [("a", "slow"), ("b", "quick")]
+
+
 def test_a_lease_ends_once(app: Any) -> None:
     app.put("a")
     leases = app.leases()
