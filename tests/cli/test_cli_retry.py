@@ -276,6 +276,24 @@ def test_said_twice_it_grants_no_more(install: Install) -> None:
     assert states(install)["a"] == ("failed", "image_rejected")
 
 
+def test_who_got_a_picture_as_it_was_to_be_tried_again_is_granted_nothing(
+    refused: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused.configure(budget__per_track="0")
+    seen, url = Decisions.seen, refused.kie.add_file("by-hand.jpg", text="by hand")
+
+    def healed(self: Decisions, track_id: str) -> Any:
+        found = seen(self, track_id)
+        refused.sql("UPDATE tracks SET image_url = ?, resolution = '2048x1152' WHERE id = ?", url, track_id)
+        return found
+
+    monkeypatch.setattr(Decisions, "seen", healed)
+    _, _, said = decided(refused, "a")["a"]
+    assert said == "not given up, so nothing was changed"
+    doc = json.loads(docs(refused)[0]["doc"])
+    assert (doc.get("granted", 0), doc.get("reopened_at")) == (0, None)
+
+
 @pytest.mark.slow
 def test_who_is_not_given_up_is_left_alone_and_told(refused: Install) -> None:
     refused.kie.script.clear()
@@ -375,6 +393,13 @@ def test_a_model_that_is_unproven_is_tried_once_more_and_no_track_is_granted_any
     run(unproven)
     run(unproven)
     assert len(unproven.kie.book.purchases) == 4
+
+
+def test_a_model_that_is_configured_no_more_is_not_tried_again(unproven: Install) -> None:
+    unproven.configure(budget__per_track="1", kie__model='"seedream/4.5-text-to-image"', kie__fallback_models="[]")
+    done = unproven.call("retry", "--reason", "model_unproven", "--yes")
+    assert done.stdout == "Nothing is held back for model_unproven, so nothing was changed.\n"
+    assert unproven.sql("SELECT granted FROM reconciler_shape") == [{"granted": 0}]
 
 
 def test_who_is_re_opened_while_the_model_is_closed_is_told_so(unproven: Install) -> None:

@@ -11,7 +11,16 @@ from reconciler.domain.gate import GateName, closed
 from reconciler.domain.models import shapes
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved
-from reconciler.kie.simulated import DROPPED, MAINTENANCE, Refuse, Reply, page
+from reconciler.kie.simulated import (
+    DROPPED,
+    MAINTENANCE,
+    SERVER_ERROR,
+    UNAUTHORIZED,
+    Operation,
+    Refuse,
+    Reply,
+    page,
+)
 from reconciler.testing.world import World
 
 
@@ -67,3 +76,16 @@ def test_orders_that_lead_to_a_page_close_the_breaker_and_no_model(make_world: C
     world.run(timedelta(hours=12))
     assert world.overview().tracks == {(State.OK, None): 8}
     assert len(world.kie.book.purchases) == 8
+
+
+@pytest.mark.parametrize(("answer", "shut"), [(UNAUTHORIZED, GateName.KEY), (SERVER_ERROR, GateName.BREAKER)])
+def test_who_asks_for_songs_alone_hears_what_is_wrong_for_all(
+    make_world: Callable[..., World], answer: Refuse, shut: GateName
+) -> None:
+    world = make_world()
+    for number in range(8):
+        world.add(f"song{number}", task_id=f"{number:032}")
+    world.kie.script.when(answer, operation=Operation.SUNO_RECORD)
+    world.run(timedelta(minutes=1))
+    assert {visit.operation for visit in world.kie.book.visits} <= {Operation.CREDIT, Operation.SUNO_RECORD}
+    assert closed(world.overview().gate, shapes(world.policy), world.policy) == {shut}
