@@ -267,6 +267,15 @@ def test_folders_that_take_no_picture_are_told_by_one_of_them(
     assert [outcome for outcome, _ in lines(install, "--offline")["storage"]] == ["ok", "ok"]
 
 
+def test_elsewhere_something_must_listen_by_now(install: Install) -> None:
+    install.configure(storage__public_url='"https://no-such-host.invalid/images"')
+    install.call("run", "--once")
+    ((outcome, text),) = lines(install)["public_url"]
+    assert outcome == "failed"
+    assert f"https://no-such-host.invalid/images does not serve {install.store}: " in text
+    assert install.call("check").exit_code == 78
+
+
 def test_a_port_that_was_changed_in_one_place_only_is_told(install: Install) -> None:
     """Else rows get addresses at which nothing is served."""
     listens = free_port()

@@ -122,6 +122,12 @@ def test_a_slow_call_is_no_hang() -> None:
     assert timedelta(minutes=5) >= span(DAEMON, "WatchdogSec") >= 2 * Policy().request_timeout
 
 
+def test_it_is_given_up_after_about_an_hour_of_nothing_but_failures() -> None:
+    """Where it fails at once."""
+    tried = span(DAEMON, "RestartSec") * int(values(DAEMON, "StartLimitBurst")[0])
+    assert timedelta(minutes=45) <= tried <= span(DAEMON, "StartLimitIntervalSec")
+
+
 def test_what_does_not_mend_itself_is_not_tried_again() -> None:
     assert values(DAEMON, "Restart") == ["on-failure"]
     assert values(DAEMON, "RestartPreventExitStatus") == ["2 78"]
