@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -309,6 +310,32 @@ def test_the_summary_says_what_closed_the_gate_and_what_to_do() -> None:
 def test_rows_that_others_hold_and_writes_that_failed_are_told_apart(result: Result, said: str) -> None:
     *_, did, _ = summary.render(result)
     assert str(did).endswith(said)
+
+
+def test_each_count_of_a_run_has_its_own_word_for_programs() -> None:
+    did = Result(
+        purchases=7,
+        repeats=2,
+        unknown=3,
+        credits_spent=35,
+        writes=6,
+        conflicts=4,
+        failed_writes=5,
+        mistakes=1,
+        resolved=Counter({How.GENERATED: 8}),
+    )
+    told = summary.document(did)
+    assert told == told | {
+        "purchases": 7,
+        "repeat_purchases": 2,
+        "unknown_purchases": 3,
+        "credits_spent": 35,
+        "writes": 6,
+        "conflicts": 4,
+        "failed_writes": 5,
+        "mistakes": 1,
+        "resolved": {"generated": 8},
+    }
 
 
 # -- signals -------------------------------------------------------------------------------------------------------

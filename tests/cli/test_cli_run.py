@@ -212,6 +212,26 @@ def test_a_dry_run_after_an_outage_tells_of_the_one_order_that_tries_kie_and_of_
     assert [track["reason"] for track in told["tracks"]] == ["due", "gate_closed", "gate_closed"]
 
 
+def test_a_dry_run_after_the_key_was_set_right_tells_of_the_orders_that_a_run_would_make(install: Install) -> None:
+    install.configure(kie__api_key='"another"')
+    install.add("a")
+    install.call("run", "--once")
+    dry = ("run", "--once", "--dry-run", "--json")
+    assert json.loads(install.call(*dry).stdout)["purchases"] == 0
+    install.configure()
+    assert json.loads(install.call(*dry).stdout)["purchases"] == 1
+
+
+def test_a_dry_run_takes_nothing_off_fresh_credits_for_orders_from_before(make_install: Callable[..., Install]) -> None:
+    """57 were told, 5 were spent since: the 52 that are left are as many as one more picture may be bought with."""
+    install = make_install(credits=57)
+    install.add("bought")
+    assert install.call("run", "--once").exit_code == 0
+    install.sql("UPDATE reconciler_gate SET balance_at = ?", own(datetime.now(UTC) - timedelta(days=1)))
+    install.add("a")
+    assert json.loads(install.call("run", "--once", "--dry-run", "--json").stdout)["purchases"] == 1
+
+
 @pytest.mark.parametrize("marked", [True, False])
 def test_a_dry_run_without_our_tables_looks_into_a_store_that_a_run_would_adopt(install: Install, marked: bool) -> None:
     """`marked`: its hidden file came back with the pictures."""

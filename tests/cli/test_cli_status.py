@@ -165,6 +165,14 @@ def test_counts_budgets_and_credits_are_told(worked: Install) -> None:
     assert "Purchases are stopped" not in text
 
 
+def test_of_the_credits_that_kie_told_what_was_ordered_since_is_taken_off(install: Install) -> None:
+    install.add("bought")
+    assert install.call("run", "--once").exit_code == 0
+    credits = status(install)["credits"]
+    assert (credits["balance"], credits["left"]) == (1000, 995)
+    assert "Credits: 995 (read " in said(install)
+
+
 def test_a_budget_that_is_spent_tells_when_it_has_room_again(worked: Install) -> None:
     orders = len(worked.kie.book.creations)
     worked.configure(budget__per_hour=str(orders - 1))
