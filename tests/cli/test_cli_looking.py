@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from contextlib import AbstractContextManager, closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.commands.checking.database import LOSS
+from reconciler.database.codec import load_memory
+from reconciler.database.datetimes import own
 from reconciler.database.schema import OPTIONAL
+from reconciler.domain.texts import moment
 from reconciler.kie.simulated import (
     CONTENT_REFUSED_AT_ONCE,
     NO_CREDITS,
@@ -357,6 +360,35 @@ def test_an_order_to_come_is_explained_with_prompt_and_price_and_what_holds_it_b
     assert (said["reason"], said["next"]["when"]) == ("budget", "when the gate opens")
     assert said["next"]["held_back_by"] == "budget.per_day = 0: nothing is ever bought"
     assert said["if_nothing_free_is_found"] == "nothing: budget.per_day = 0 buys none"
+
+
+def test_an_order_that_a_closed_gate_holds_back_is_explained_with_when_that_ends(install: Install) -> None:
+    install.add("a")
+    install.call("run", "--once", "--max-purchases", "0", "--timeout", "2s")
+    at = datetime.now(UTC)
+    until = at + timedelta(minutes=5)
+    install.sql("INSERT INTO reconciler_closure VALUES ('rate_limit', '', ?, ?, 'slower', false)", own(at), own(until))
+    assert explained(install, "a")["next"]["held_back_until"] == moment(until)
+
+
+def test_times_that_are_explained_are_those_that_are_remembered(install: Install) -> None:
+    install.add("good", image_url=install.kie.add_file("good.jpg", text="good"), resolution="2048x1152")
+    install.add("ails", image_url=f"{install.base_url}/files/nothing.jpg")
+    install.add("bought")
+    install.kie.script.when(Stall())
+    install.call("run", "--once", "--timeout", "2s")
+    at, answered = (datetime.now(UTC) - timedelta(minutes=minutes) for minutes in (9, 8))
+    install.sql("UPDATE reconciler_purchase SET at = ?, answered_at = ?", own(at), own(answered))
+
+    (purchase,) = explained(install, "bought")["purchases"]
+    assert (purchase["at"], purchase["answered_at"]) == (moment(at), moment(answered))
+    (due,) = install.sql("SELECT due_at FROM reconciler_memory WHERE track_id = 'good'")
+    picture = explained(install, "good")["row"]["picture"]
+    assert picture["measured_again_at"] == moment(datetime.fromisoformat(due["due_at"])) > picture["measured_at"]
+    (ails,) = install.sql("SELECT doc FROM reconciler_memory WHERE track_id = 'ails'")
+    (ailment,) = load_memory(ails["doc"]).ailments.values()
+    (trouble,) = explained(install, "ails")["troubles"]
+    assert (trouble["first_at"], trouble["tried_again_at"]) == (moment(ailment.first_refused), moment(ailment.retry_at))
 
 
 def test_a_track_that_waits_for_a_key_that_kie_takes_is_not_said_to_go_on_by_itself(install: Install) -> None:
