@@ -13,7 +13,7 @@ from reconciler.app.keeping import bucket_probe
 from reconciler.app.outside import Served, served
 from reconciler.commands.checking.lines import Line, ok, unfit, warning
 from reconciler.config import Settings
-from reconciler.domain.urls import host_of
+from reconciler.domain.urls import host_of, is_loopback
 from reconciler.images import marker
 from reconciler.images.disk import ALLOWED, explained, write_new
 from reconciler.images.local_store import shut_folders, try_in
@@ -56,7 +56,7 @@ def _public(settings: Settings, through: Served, data: bytes) -> Line:
     url = settings.storage.public_url
     if through.status == 200 and through.data == data:
         return ok("public_url", f"{url} serves what is stored")
-    if through.status is None and through.asked and host_of(url) in {"localhost", "127.0.0.1", "::1"}:
+    if through.status is None and through.asked and is_loopback(host_of(url)):
         return warning("public_url", f"{url}: nothing listens there now ({through.detail}); {_so_far(settings)}")
     said = "answered 200 with something else" if through.status == 200 else through.detail
     return unfit("public_url", f"{url} does not serve {settings.storage.place}: {said}")
