@@ -1,1 +1,4 @@
-"""What an operator asks for: `check`, `explain`, `retry`, `ignore`, `pause`, `adopt`, `resolve`. The face prints it."""
+"""What an operator asks for: `check`, `explain`, `retry`, `ignore`, `pause`, `resume`, `adopt`, `resolve`.
+
+The face prints it.
+"""

@@ -20,15 +20,13 @@ from reconciler.database import datetimes
 from reconciler.database.changes import change
 from reconciler.database.connection import Connection, breathe
 from reconciler.database.finder import IN_SCOPE
-from reconciler.database.notes import Notes
+from reconciler.database.notes import DECIDED, Notes
 from reconciler.database.tables import ANEW, Remembered
 from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 
 R = Remembered
 
-DECIDED = "decided"
-"""The last calls as JSON, the newest first."""
 STRETCH = 2000
 """Tracks that are called at once: some hundredths of a second."""
 AT_MOST, DAY = 8, timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Single values that outlive the process: the store's marker, the keys that audits reached, when all was tidied."""
+"""Single values that outlive the process: the store's marker, the keys that audits reached, what was decided last."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ AUDIT_REACHED = "audit_reached"
 AUDIT_BEGAN = "audit_began"
 ONCE_REACHED = "once_reached"
 """By a run of its own, whose walk and a daemon's slices do not end each other."""
+DECIDED = "decided"
+"""When all tracks were called since the operator had decided otherwise, as JSON, the newest first."""
 FORGOT_AT = "forgot_at"
 """When all that is too old to matter was last forgotten."""
 

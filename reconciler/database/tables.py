@@ -230,7 +230,7 @@ class Tried(Own):
 
 
 class Note(Own):
-    """Single values: the store's marker, the key that an audit reached."""
+    """Single values, by the names that `notes` knows."""
 
     class Meta:
         table_name = "reconciler_note"

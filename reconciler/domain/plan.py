@@ -2,7 +2,7 @@
 
 The ladder, cheapest rung first: measure the row's picture; keep it if it is good, rehost it if it dies; write what our
 store holds; follow known image tasks; ask the music task; buy; give up. Grace forbids writes and purchases only. So
-does a pause: writes here, purchases at the gate. Without a key nothing is asked of Kie.
+does a pause: writes here, purchases at the gate. Nothing is asked of Kie that there is no key for.
 """
 
 from collections.abc import Callable
