@@ -16,7 +16,7 @@ from reconciler.config.durations import format_duration
 from reconciler.config.reference import CREDENTIALS, keys, sections
 from reconciler.database.tables import ALL
 from reconciler.domain.advice import MEANINGS, advice
-from reconciler.domain.models import MODELS
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
 from reconciler.domain.texts import amount

@@ -17,12 +17,12 @@ from reconciler.config import Settings
 from reconciler.database import Reader
 from reconciler.domain.breaker import heard
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import offers
 from reconciler.domain.closing import UNHEALTHY, closure_for, key_taken
 from reconciler.domain.findings import Call, Credits, Refusal, SongAnswer, TaskAnswer, Trouble
 from reconciler.domain.gate import GateName, GateView
 from reconciler.domain.learn import noticed
 from reconciler.domain.look import Huge
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.engine.effects import Eyes
 from reconciler.engine.preview import Forecast, Subject, forecast, forecasts
@@ -163,7 +163,7 @@ def _in_need(reader: Reader, narrowed: Narrowed, met: set[str]) -> Iterator[str]
     else was named. Each once: `met` keeps them."""
     anew = reader.would_look_again()
     due = reader.finder.due(min(narrowed.limit or MOST, MOST), narrowed.only, anew=anew)
-    gates = GateName.KEY, *(shape for shape, _ in shapes(reader.finder.policy))
+    gates = GateName.KEY, *(shape for shape, _ in offers(reader.finder.policy))
     lines = (reader.finder.held_back(gate, MOST, narrowed.only) for gate in gates)
     walked = _walked(reader, narrowed.only, anew=anew) if narrowed.audit else ()
     for track_id in chain(due, walked, chain.from_iterable(lines), narrowed.only or ()):

@@ -9,10 +9,10 @@ from reconciler.config import Settings, policy_of
 from reconciler.database import Database
 from reconciler.domain.amending import orders_left, reopened, stays_given_up
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import GateName
 from reconciler.domain.learn import noticed
 from reconciler.domain.model import Memory
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, classify
 from reconciler.domain.states import Reason, State
@@ -87,7 +87,7 @@ class Decisions:
 
     def price(self, orders: int) -> float:
         """Credits that they cost at most."""
-        return orders * max((price for _, price in shapes(self.policy)), default=0.0)
+        return orders * max((price for _, price in offers(self.policy)), default=0.0)
 
     def retry(self, track_id: str) -> Decided:
         """Re-open a track that is given up, and grant it one purchase beyond its limits. Any other is left alone."""
@@ -122,7 +122,7 @@ class Decisions:
         rejected = {closure.shape for closure in closed if closure.name is GateName.REQUEST_REJECTED}
         exhausted = {shape for shape, proof in view.proofs.items() if proof.exhausted}
         shut = rejected if reason is Reason.REQUEST_REJECTED else exhausted
-        return [shape for shape, _ in shapes(self.policy) if shape in shut]
+        return [shape for shape, _ in offers(self.policy) if shape in shut]
 
     def let_through(self, reason: Reason) -> int:
         """One order more of each model that is closed for this reason. How many models."""

@@ -8,7 +8,7 @@ from reconciler.config.durations import format_duration
 from reconciler.config.policy import policy_of
 from reconciler.config.problems import Problem
 from reconciler.config.settings import Settings
-from reconciler.domain.models import MODELS
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.urls import host_of, is_loopback
 
 ACCOUNT_LIMIT, ACCOUNT_WINDOW = 20, timedelta(seconds=10)

@@ -22,7 +22,7 @@ from reconciler.database.connection import Connection, breathe
 from reconciler.database.finder import IN_SCOPE
 from reconciler.database.notes import DECIDED, Notes
 from reconciler.database.tables import ANEW, Remembered
-from reconciler.domain.models import shapes
+from reconciler.domain.catalogue import offers
 from reconciler.domain.policy import Policy
 
 R = Remembered
@@ -60,7 +60,7 @@ def would_look_again(connection: Connection, policy: Policy) -> bool:
 
 
 def _digest(policy: Policy) -> str:
-    return hashlib.sha256(repr((policy, shapes(policy))).encode()).hexdigest()
+    return hashlib.sha256(repr((policy, offers(policy))).encode()).hexdigest()
 
 
 def _begin(connection: Connection, notes: Notes, decided: str) -> None:

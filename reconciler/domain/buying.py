@@ -6,9 +6,9 @@ from reconciler.domain import purchases
 from reconciler.domain.actions import Action, Buy, GiveUp, Measure, Wait
 from reconciler.domain.backoff import GIVE_UP_AFTER
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import MODELS, Model
 from reconciler.domain.look import shown
 from reconciler.domain.model import Outcome, Purchase
-from reconciler.domain.models import MODELS, Model
 from reconciler.domain.prompts import original, rungs
 from reconciler.domain.states import Reason, State
 

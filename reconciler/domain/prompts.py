@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.model import Track
-from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.wording import collapse, fit_length, said
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from reconciler.domain.catalogue import judged_by
 from reconciler.domain.model import Memory, Outcome, Purchase, Task, TaskState, Verdict
-from reconciler.domain.models import judged_by
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason
 

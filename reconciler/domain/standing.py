@@ -19,10 +19,10 @@ from reconciler.domain.actions import (
     Write,
 )
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Small, Unmeasured
-from reconciler.domain.models import shapes
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
@@ -93,7 +93,7 @@ class Stood(NamedTuple):
 
     def stands(self, gate: GateView, policy: Policy) -> tuple[State, Reason | None]:
         """By the gate as it is now."""
-        price = dict(shapes(policy)).get(self.wants or "")
+        price = dict(offers(policy)).get(self.wants or "")
         if self.reason is None or self.wants is None or price is None:
             return self.state, self.reason
         return self.state, reason_at(gate, self.wants, price, policy, repeat=self.repeats)

@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from reconciler.domain.actions import Buy
 from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.catalogue import offers
 from reconciler.domain.closing import UNHEALTHY, closure_for, order_taken
 from reconciler.domain.findings import (
     OURS,
@@ -21,7 +22,6 @@ from reconciler.domain.findings import (
 from reconciler.domain.gate import Closure, GateName, GateView, NotNow, places, reckoned, refusal
 from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
@@ -190,7 +190,7 @@ class Purse:
 
     def _tell_if_poor(self) -> None:
         view = self.view()
-        why = reckoned(view, shapes(self._policy), self._policy).get(GateName.CREDITS)
+        why = reckoned(view, offers(self._policy), self._policy).get(GateName.CREDITS)
         if why is not None:
             self._tell(GateClosed(Closure(GateName.CREDITS, view.now, None, why)))
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reconciler.domain.catalogue import offers
 from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateName
-from reconciler.domain.models import shapes
 from reconciler.domain.states import Reason, State
 from reconciler.engine.crew import Answer, Done
 from reconciler.engine.events import Listener, Result
@@ -89,7 +89,7 @@ class Sweep:
             tries_key=bounds.tries_key,
             lately=parts.lately,
         )
-        lines = GateName.KEY, *(shape for shape, _ in shapes(parts.policy))
+        lines = GateName.KEY, *(shape for shape, _ in offers(parts.policy))
         self._lines = Lines(parts.finder, parts.clock, self._only, lines)
         self._steps = Steps(parts, self._purse, self._lines, self._tally, self._may_go_on)
         self._desk = self._steps.desk
@@ -336,7 +336,7 @@ class Sweep:
     def _shapes_in_turn(self) -> Sequence[tuple[str, float]]:
         """After the one that was served last: while many wait for one model, those who wait for another are not to wait
         for all of them."""
-        known = shapes(self._policy)
+        known = offers(self._policy)
         first = next((place for place, (shape, _) in enumerate(known, 1) if shape == self._lately.served), 0)
         return *known[first:], *known[:first]
 
@@ -370,7 +370,7 @@ class Sweep:
         opens: list[datetime] = []
         if self._lines.waits(GateName.KEY) and (key_until := self._purse.key_refused_until) is not None:
             opens.append(key_until)
-        for shape, price in shapes(self._policy):
+        for shape, price in offers(self._policy):
             if not self._lines.waits(shape):
                 continue
             at = self._purse.opens_at(shape, price)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.findings import (
     AnswerLost,
     Call,
@@ -20,7 +21,6 @@ from reconciler.domain.findings import (
     TaskAnswer,
     Trouble,
 )
-from reconciler.domain.models import MODELS
 from reconciler.kie import answers, wire
 from reconciler.kie.answers import Heard, Raw
 from reconciler.ports import Order

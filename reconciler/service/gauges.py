@@ -9,8 +9,8 @@ from threading import Lock
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import GateName, GateView, closed
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import CreditsRead
@@ -76,7 +76,7 @@ class Snapshot(Collector):
 
 def _gauges(overview: Overview, took: timedelta, policy: Policy) -> Mapping[str, Mapping[str, float]]:
     view = overview.gate
-    shut = closed(view, shapes(policy), policy)
+    shut = closed(view, offers(policy), policy)
     states, reasons = Counter[State](), Counter[Reason | None]()
     for (state, reason), n in overview.tracks.items():
         states[state] += n

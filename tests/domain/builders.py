@@ -6,6 +6,7 @@ from typing import Any
 
 from reconciler.domain.actions import Action
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.model import (
     Ailment,
     Cell,
@@ -20,7 +21,6 @@ from reconciler.domain.model import (
     Track,
     Verdict,
 )
-from reconciler.domain.models import MODELS
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import How, Reason

@@ -9,9 +9,9 @@ import pytest
 from reconciler.domain.actions import Action, Buy, GiveUp, ListStore, Measure, RowImage, Wait
 from reconciler.domain.backoff import delay, spin_of
 from reconciler.domain.buying import last_resort
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.following import list_before_buying
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Track, Verdict
-from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
 from reconciler.domain.prompts import ladder
 from reconciler.domain.states import Flaw, Reason, State

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.model import Cell, Track
-from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Policy
 from reconciler.domain.prompts import ladder, original
 from reconciler.domain.soften import neutral, soften

@@ -6,8 +6,8 @@ import pytest
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Buy
+from reconciler.domain.catalogue import judged_by
 from reconciler.domain.model import Ailment, Memory, Outcome, Purchase, TaskState, Verdict
-from reconciler.domain.models import judged_by
 from reconciler.domain.policy import Target
 from reconciler.domain.purchases import judged
 from reconciler.domain.states import Flaw, Reason

@@ -1,8 +1,8 @@
 """What keeps the gate closed, as people are told of it."""
 
 from reconciler.domain.breaker import Breaker, Stage
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import Closure, GateName, GateView, Proof
-from reconciler.domain.models import shapes
 from reconciler.domain.shut import Shut, shut
 from tests.domain.builders import HOUR, NOW, POLICY
 
@@ -25,7 +25,7 @@ def test_each_closure_is_told_with_what_there_is_to_do() -> None:
 def test_what_is_closed_by_no_answer_of_kie_is_told_with_why() -> None:
     (poor,) = told(balance=20.0, balance_at=NOW)
     assert (poor.name, poor.until, poor.detail) == (GateName.CREDITS, None, "20 credits left, budget.min_credits = 50")
-    proofs = {shape: Proof(refused=3) for shape, _ in shapes(POLICY)}
+    proofs = {shape: Proof(refused=3) for shape, _ in offers(POLICY)}
     (unproven,) = told(proofs=proofs)
     first = next(iter(proofs))
     assert unproven.detail == f"3 tasks of {first} succeeded without a usable picture and none with one"

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.database import Database, DatabaseError
 from reconciler.domain.breaker import FAULTS_TO_OPEN, Breaker, Stage
+from reconciler.domain.catalogue import offers
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -22,7 +23,6 @@ from reconciler.domain.findings import (
 )
 from reconciler.domain.gate import Closure, GateName, NotNow
 from reconciler.domain.model import Purchase
-from reconciler.domain.models import shapes
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved, CreditsRead, CreditsUntold, Event, GateClosed, Mistake
@@ -48,7 +48,7 @@ def purse(world: World, database: Database, told: list[Event] | None = None, **m
 
 
 def shape(world: World) -> tuple[str, float]:
-    return shapes(world.policy)[0]
+    return offers(world.policy)[0]
 
 
 def ordered(world: World, name: str | None = None) -> Purchase:

@@ -12,9 +12,9 @@ import pytest
 from reconciler.database import codec
 from reconciler.domain.actions import ListStore
 from reconciler.domain.breaker import Breaker
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import NotNow
 from reconciler.domain.model import Outcome
-from reconciler.domain.models import shapes
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine import steps
@@ -690,7 +690,7 @@ def test_who_is_about_to_be_in_line_goes_before_who_comes_with_it(make_world: Ma
         steps = sweep._steps
         held = steps._leases.lease_all(["t000"], lambda _: Step.LOOK)["t000"]
         assert isinstance(held, Held)
-        where = Standing(State.MISSING, Reason.GATE_CLOSED, None, held=shapes(world.policy)[0][0])
+        where = Standing(State.MISSING, Reason.GATE_CLOSED, None, held=offers(world.policy)[0][0])
         steps.desk.stand(held.lease, held.memory, where)
         steps.start(["t001"])
         assert not steps.flights

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from reconciler.domain.breaker import Breaker
+from reconciler.domain.catalogue import offers
 from reconciler.domain.findings import Accepted, Listing
 from reconciler.domain.model import Outcome
-from reconciler.domain.models import shapes
 from reconciler.domain.states import How, Reason, State
 from reconciler.engine.events import Found, Mistake, Moved, Ordered, Wrote
 from reconciler.kie.simulated import (
@@ -305,7 +305,7 @@ def test_paused_it_ends_at_once_and_holds_everything_back(make_world: MakeWorld)
 def test_who_waits_for_one_model_does_not_wait_for_all_who_wait_for_another(make_world: MakeWorld) -> None:
     world = make_world(8, per_hour=1)
     world.run()
-    (_, (fallback, _)) = shapes(world.policy)
+    (_, (fallback, _)) = offers(world.policy)
     world.sql("UPDATE reconciler_memory SET held = ? WHERE track_id = 't007'", fallback)
     world.run(2.5 * HOUR)
     bought = [event.purchase.track_id for event in world.events if isinstance(event, Ordered)]

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from reconciler.domain.breaker import Stage
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import GateName, closed
-from reconciler.domain.models import shapes
 from reconciler.domain.states import Reason, State
 from reconciler.engine.events import BreakerMoved
 from reconciler.kie.simulated import (
@@ -58,7 +58,7 @@ def test_where_kie_never_answered_the_gate_is_told_as_closed_and_credits_are_not
     world.run(timedelta(minutes=30))
     seen = world.overview()
     assert seen.tracks == {(State.MISSING, Reason.GATE_CLOSED): 2}
-    assert closed(seen.gate, shapes(world.policy), world.policy) == {GateName.BREAKER}
+    assert closed(seen.gate, offers(world.policy), world.policy) == {GateName.BREAKER}
     assert world.kie.book.creations == ()
 
 
@@ -69,7 +69,7 @@ def test_orders_that_lead_to_a_page_close_the_breaker_and_no_model(make_world: C
     world.kie.script.when(page(404))
     world.run(timedelta(minutes=10))
     seen = world.overview()
-    assert closed(seen.gate, shapes(world.policy), world.policy) == {GateName.BREAKER}
+    assert closed(seen.gate, offers(world.policy), world.policy) == {GateName.BREAKER}
     assert seen.gate.closures == ()
     assert len(world.kie.book.purchases) == 1
     world.kie.script.clear()
@@ -88,4 +88,4 @@ def test_who_asks_for_songs_alone_hears_what_is_wrong_for_all(
     world.kie.script.when(answer, operation=Operation.SUNO_RECORD)
     world.run(timedelta(minutes=1))
     assert {visit.operation for visit in world.kie.book.visits} <= {Operation.CREDIT, Operation.SUNO_RECORD}
-    assert closed(world.overview().gate, shapes(world.policy), world.policy) == {shut}
+    assert closed(world.overview().gate, offers(world.policy), world.policy) == {shut}

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.domain.catalogue import offers
 from reconciler.domain.gate import GateName, Proof, closed
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import Operation, ResultForm, Rule, Succeed, page
@@ -18,12 +18,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 def proof(world: World) -> Proof:
     with closing(world.open()) as database:
-        return database.gate.view().proofs[shapes(world.policy)[0][0]]
+        return database.gate.view().proofs[offers(world.policy)[0][0]]
 
 
 def shut(world: World) -> frozenset[GateName]:
     with closing(world.open()) as database:
-        return closed(database.gate.view(), shapes(world.policy), world.policy)
+        return closed(database.gate.view(), offers(world.policy), world.policy)
 
 
 @pytest.mark.parametrize("form", [ResultForm.EMPTY_LIST, ResultForm.NULL])
@@ -58,7 +58,7 @@ def test_results_that_cannot_be_fetched_for_seven_days_are_noticed(
     assert len(world.kie.book.purchases) == 3
     assert (proof(world), shut(world)) == (Proof(refused=3), frozenset({GateName.MODEL_UNPROVEN}))
     with closing(world.open()) as database:
-        database.gate.grant(shapes(world.policy)[0][0])
+        database.gate.grant(offers(world.policy)[0][0])
     world.run(DAY)
     assert len(world.kie.book.purchases) == 4, "as many as an operator lets through"
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.closing import UNHEALTHY
 from reconciler.domain.findings import (
     Accepted,
@@ -18,7 +19,6 @@ from reconciler.domain.findings import (
     SongPending,
     Trouble,
 )
-from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
 from reconciler.kie.client import KieClient
 from reconciler.ports import Order

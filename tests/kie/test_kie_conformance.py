@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.findings import (
     Accepted,
     AnswerLost,
@@ -22,7 +23,6 @@ from reconciler.domain.findings import (
     Succeeded,
     Trouble,
 )
-from reconciler.domain.models import MODELS
 from reconciler.domain.policy import Target
 from reconciler.kie import simulated as sim
 from reconciler.kie.client import KieClient

@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from reconciler.database import Database, Reader
 from reconciler.domain.amending import reopened
 from reconciler.domain.case import Case
+from reconciler.domain.catalogue import offers
 from reconciler.domain.model import Callback, Memory
-from reconciler.domain.models import shapes
 from reconciler.domain.policy import Policy, Target
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason, State
@@ -469,7 +469,7 @@ class Meanwhile(Scissors):
 def _let_through(database: Database, policy: Policy) -> None:
     database.release_suspects()
     exhausted = {shape for shape, proof in database.gate.view().proofs.items() if proof.exhausted}
-    for shape, _ in shapes(policy):
+    for shape, _ in offers(policy):
         database.gate.try_once(shape)
         if shape in exhausted:
             database.gate.grant(shape)

@@ -8,8 +8,8 @@ from reconciler.commands.checking.database import check_database
 from reconciler.commands.checking.lines import Line, failed, ok, unfit, warning
 from reconciler.commands.checking.storage import check_storage
 from reconciler.config import Settings, policy_of, without_key
+from reconciler.domain.catalogue import MODELS
 from reconciler.domain.findings import Call, Trouble
-from reconciler.domain.models import MODELS
 from reconciler.domain.urls import host_of, redact
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from reconciler.domain.models import MODELS, judged_by, shapes
+from reconciler.domain.catalogue import MODELS, judged_by, offers
 from reconciler.domain.policy import Fit, Policy, Target
 from tests.domain.builders import POLICY, SHAPE
 
@@ -85,7 +85,7 @@ def test_a_result_is_evidence_for_the_target_that_it_was_measured_by() -> None:
 
 
 def test_everything_that_may_be_ordered_has_its_shape_and_price() -> None:
-    assert shapes(Policy(fallback_models=("nano-banana-2",))) == (
+    assert offers(Policy(fallback_models=("nano-banana-2",))) == (
         ("bytedance/seedream-v4-text-to-image 2K landscape_16_9 -> 2048x1152 exact", 5),
         ("nano-banana-2 2K 16:9 -> 2048x1152 exact", 12),
     )

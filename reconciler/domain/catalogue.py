@@ -99,7 +99,7 @@ def judged_by(target: Target, shape: str) -> str:
     return f"{shape.partition(_FOR)[0]}{_FOR}{target.resolution} {target.fit}"
 
 
-def shapes(policy: Policy) -> tuple[tuple[str, float], ...]:
+def offers(policy: Policy) -> tuple[tuple[str, float], ...]:
     """Shape and price of everything that may be ordered."""
     models = [MODELS[name] for name in (policy.model, *policy.fallback_models)]
     return tuple((model.shape(policy.target), model.price) for model in models)
