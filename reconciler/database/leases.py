@@ -137,7 +137,7 @@ class SqlLeases(Peek):
         self._begin = connection.statement(R.update({R.lease_step: Slot("step")}).where(MINE))
         self._save = connection.statement(R.update(saved).where(MINE))
         at_once = {R.due_at: Slot("now"), R.stands_until: ANEW, R.held: None}
-        self._look_again = connection.statement(R.update(at_once).where(this))
+        self._make_due = connection.statement(R.update(at_once).where(this))
         later = {R.due_at: Slot("later"), R.tried_at: Slot("now"), R.held: None}
         later |= dict.fromkeys((R.lease_owner, R.lease_until, R.lease_step))
         free = R.lease_until.is_null() | (R.lease_until <= Slot("now"))
@@ -298,7 +298,7 @@ class SqlLeases(Peek):
         asked = [self.memories.answer_saved(purchase) for purchase in purchases if purchase.outcome is not Outcome.OPEN]
         answers = self.connection.ask(*asked)
         if any(answer.written for answer in answers):
-            self.connection.ask(*(self._look_again.given(id=memory.track_id, now=now) for memory in memories))
+            self.connection.ask(*(self._make_due.given(id=memory.track_id, now=now) for memory in memories))
 
     def _write_rows(self, rows: Sequence[tuple[str, Change, RowWrite]], before: "_Before") -> dict[str, "_Verdict"]:
         if before.samples is None:

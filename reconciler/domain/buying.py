@@ -119,10 +119,10 @@ def _unless_suspended(case: Case, order: Buy | GiveUp) -> Action:
     """By its host, or since the store, which is asked right before, could not tell what it holds."""
     if isinstance(order, GiveUp):
         return order
-    return look_again(case) or case.later(case.memory.ailing("store")) or order
+    return look_for_lost(case) or case.later(case.memory.ailing("store")) or order
 
 
-def look_again(case: Case) -> Wait | Measure | None:
+def look_for_lost(case: Case) -> Wait | Measure | None:
     """So many pictures of one host died at once that a mistake is likelier than their death: they are looked for again
     now and then."""
     if not case.memory.host_suspect:

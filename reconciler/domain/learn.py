@@ -7,10 +7,10 @@ from typing import assert_never
 
 from reconciler.domain import urls
 from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey, Write
-from reconciler.domain.ahead import not_ahead
 from reconciler.domain.altered import altered
 from reconciler.domain.callbacks import woken
 from reconciler.domain.case import Case
+from reconciler.domain.clock_jumps import not_ahead
 from reconciler.domain.findings import Finding
 from reconciler.domain.learn_kie import learn_confirmation, learn_creation, learn_song, learn_task
 from reconciler.domain.learn_pictures import learn_listing, learn_picture

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, Wait, Write
-from reconciler.domain.buying import buy, look_again
+from reconciler.domain.buying import buy, look_for_lost
 from reconciler.domain.case import Case
 from reconciler.domain.following import (
     any_of,
@@ -135,7 +135,7 @@ def _rehost(case: Case, source: Place) -> Action | None:
 def _replace(case: Case) -> Action:
     """Whatever it is given up for, a task that still runs is asked on, since a late result re-opens the track; so does
     a picture that was dead by mistake."""
-    again = look_again(case)
+    again = look_for_lost(case)
     if isinstance(again, Measure):
         return again
     action = _cheapest(case)

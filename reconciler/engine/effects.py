@@ -119,7 +119,11 @@ class Hands(Eyes):
     def _fetch(self, track_id: str, fetch: Fetch) -> PictureFinding:
         source = fetch.source
         if isinstance(source, StoredKey):
-            return self._recheck(track_id, source.key) if self.policy.keeps else self._look_again(track_id, source.key)
+            return (
+                self._recheck(track_id, source.key)
+                if self.policy.keeps
+                else self._recheck_at_its_url(track_id, source.key)
+            )
         data = self.pictures.fetch(source.url, bound=not isinstance(source, RowImage))
         return self._keep(track_id, data, source.url, interim=fetch.interim) if isinstance(data, bytes) else data
 
@@ -151,7 +155,7 @@ class Hands(Eyes):
         interim = not target.usable(size.width, size.height)
         return Stored(key, size.width, size.height, hashlib.sha256(data).hexdigest(), interim)
 
-    def _look_again(self, track_id: str, url: str) -> PictureFinding:
+    def _recheck_at_its_url(self, track_id: str, url: str) -> PictureFinding:
         """Whether a picture that was left where it lies is still there, and whole."""
         data = self.pictures.fetch(url, bound=True)
         return self._keep(track_id, data, url, interim=True) if isinstance(data, bytes) else data

@@ -71,7 +71,7 @@ class Purse:
                 raise
             return self._lately.gate
 
-    def look_again(self) -> None:
+    def forget_view(self) -> None:
         """Whatever is asked next is to be answered by the gate as it is then."""
         self._view = None
 

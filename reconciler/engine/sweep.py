@@ -456,7 +456,7 @@ class Sweep:
 
     def _states(self) -> Counter[tuple[State, Reason | None]]:
         """Where the tracks stand by what this run learned of the gate last."""
-        self._purse.look_again()
+        self._purse.forget_view()
         states: Counter[tuple[State, Reason | None]] = Counter()
         for stood, count in self._finder.tally(self._bounds.only).items():
             states[self._purse.stands(stood)] += count

@@ -159,7 +159,7 @@ def test_an_order_changes_the_view_as_the_gate_would(world: World, database: Dat
     one._gate = Locked(database.gate, {"view"}, 1, lambda: True)
     assert one.view() == before.with_intent(bought, world.policy) == database.gate.view(), "without asking it"
     one._gate = database.gate
-    one.look_again()
+    one.forget_view()
     assert isinstance(order(world, database, one, "t001"), Purchase)
     assert one.view().running == 2
 
@@ -171,7 +171,7 @@ def test_a_place_that_was_left_since_is_known_without_asking_the_gate(world: Wor
     assert isinstance(bought, Purchase)
     left = bought.deadline + world.policy.purchase_window
     world.pass_time(left - world.clock() - SECOND / 2)
-    one.look_again()
+    one.forget_view()
     refused = one.refusal(*shape(world))
     assert refused is not None
     assert refused.until == left
@@ -185,7 +185,7 @@ def test_the_view_is_kept_for_a_second_and_until_something_was_learned(world: Wo
     one = purse(world, database)
     first = one.view()
     assert one.view() is first
-    one.look_again()
+    one.forget_view()
     second = one.view()
     assert second is not first
     world.pass_time(SECOND)
@@ -217,7 +217,7 @@ def test_while_the_database_cannot_be_asked_an_older_view_will_do(world: World, 
     one = purse(world, database)
     before = one.view()
     one._gate = locked()
-    one.look_again()
+    one.forget_view()
     assert one.view() is before
 
 
@@ -261,7 +261,7 @@ def test_when_the_free_call_is_due(world: World, database: Database) -> None:
     world.pass_time(11 * MINUTE)
     assert one.wants_credit_call()
     database.gate.pause(paused=True)
-    one.look_again()
+    one.forget_view()
     assert not one.wants_credit_call()
 
 

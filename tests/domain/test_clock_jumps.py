@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.domain.ahead import not_ahead
 from reconciler.domain.backoff import LONGEST_POLL, poll_called_after, poll_task_after
+from reconciler.domain.clock_jumps import not_ahead
 from reconciler.domain.model import Ailment, Memory, Song, Written
 from reconciler.domain.runs import Runs
 from tests.domain.builders import (
