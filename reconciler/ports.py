@@ -13,7 +13,7 @@ from reconciler.domain.gate import Closure, GateView, NotNow
 from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.policy import Target
 from reconciler.domain.standing import Standing, Stood, is_waiting
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place
 
 Clock = Callable[[], datetime]
 """Aware UTC time."""
@@ -262,7 +262,7 @@ class Overview:
     """Where every track in scope stands at `at`, as `classify` would say of each, and what the gate says then."""
 
     at: datetime
-    tracks: Mapping[tuple[State, Reason | None], int]
+    tracks: Mapping[Place, int]
     oldest_stuck: datetime | None
     """Since when the track that is stuck longest is seen in need."""
     earliest_expiry: datetime | None

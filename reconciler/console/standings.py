@@ -6,9 +6,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place, Reason, State
 
-Tracks = Mapping[tuple[State, Reason | None], int]
+Tracks = Mapping[Place, int]
 
 NO_MEMORY = (
     "Our own tables are not there yet (the first `run` makes them): every track counts as never looked at, and no "

@@ -34,7 +34,7 @@ from reconciler.domain.learn import noticed
 from reconciler.domain.look import is_picture
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood, classify, is_waiting, newcomer
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place, Reason, State
 from reconciler.domain.unswept import is_unswept, new_for
 from reconciler.ports import Held, Overview, Working
 
@@ -103,7 +103,7 @@ class _Stretch:
 
 @dataclass(slots=True)
 class _Sums:
-    tracks: Counter[tuple[State, Reason | None]]
+    tracks: Counter[Place]
     oldest_stuck: datetime | None = None
     earliest_expiry: datetime | None = None
     unseen_settling: int = 0
@@ -203,7 +203,7 @@ class SqlOverview:
 
     # -- where a group stands ----------------------------------------------------------------------------------------
 
-    def _stands(self, row: _Row, gate: GateView) -> tuple[State, Reason | None]:
+    def _stands(self, row: _Row, gate: GateView) -> Place:
         if row.unusable:
             return State.INVALID, Reason.INVALID_ROW
         if row.state is None:

@@ -23,8 +23,6 @@ WRITES = 60
 MOST_BOUGHT = 20_000
 DAY = timedelta(days=1)
 
-Place = tuple[State, Reason]
-
 
 class WroteLast(NamedTuple):
     track_id: str
@@ -58,7 +56,7 @@ class Showing:
         self._wrote = connection.statement(wrote, None, Tried.at, None, None)
         self._bought = connection.statement(bought, Bought.at, Bought.outcome, Bought.verdict)
 
-    def stuck(self, places: Iterable[Place]) -> Sequence[Sequence[str]]:
+    def stuck(self, places: Iterable[tuple[State, Reason]]) -> Sequence[Sequence[str]]:
         """Ids of remembered tracks that stood so, by place, longest in need first."""
         asked = [self._stuck.given(state=state, reason=reason) for state, reason in places]
         with self._connection.snapshot() as now:

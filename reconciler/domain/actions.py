@@ -59,7 +59,8 @@ class SunoCover:
         return self.url
 
 
-Source = StoredKey | RowImage | TaskResult | SunoCover
+RowPicture = StoredKey | RowImage
+Source = RowPicture | TaskResult | SunoCover
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Wait:
 class Measure:
     """Find the size of a picture from its first bytes."""
 
-    source: StoredKey | RowImage
+    source: RowPicture
 
 
 @dataclass(frozen=True, slots=True)

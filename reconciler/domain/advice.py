@@ -63,10 +63,10 @@ def _by_itself(state: State | None) -> str:
 
 def to_do(reason: Reason) -> str:
     """What an operator can do about a reason, wherever a track stands."""
-    return _HELD.get(reason) or _TROUBLE[reason]
+    return _TODO[reason]
 
 
-_HELD = {
+_TODO = {
     Reason.DUE: f"The next sweep takes the next step. That of a row which no sweep sees comes {AT_AUDIT}.",
     Reason.BUDGET: "It goes on when the rolling hour or day has room; raise budget.per_hour or budget.per_day to buy "
     "sooner (0 never buys).",
@@ -89,8 +89,6 @@ _HELD = {
     "`reconciler resolve`.",
     Reason.OVERDUE: "Its task still runs at Kie after kie.task_timeout; it is asked ever more slowly, and replaced "
     "once at most.",
-}
-_TROUBLE = {
     Reason.DOWNLOAD_FAILED: "Its picture could not be fetched: see whether the host answers.",
     Reason.STORAGE_FAILED: "The store failed: see what `reconciler check` says of it.",
     Reason.PROVIDER_FAILED: "Kie failed or ended its tasks without a picture.",
@@ -117,16 +115,16 @@ def gate_advice(name: GateName) -> str:
         case GateName.RATE_LIMIT:
             return "It opens by itself. If it comes often, lower kie.purchase_limit."
         case GateName.CREDITS:
-            return _HELD[Reason.OUT_OF_CREDITS]
+            return _TODO[Reason.OUT_OF_CREDITS]
         case GateName.KEY:
-            return _HELD[Reason.UNAUTHORIZED]
+            return _TODO[Reason.UNAUTHORIZED]
         case GateName.BREAKER:
             return "Kie fails. It is tried again by itself, and purchases then come back step by step."
         case GateName.REQUEST_REJECTED:
-            return _HELD[Reason.REQUEST_REJECTED]
+            return _TODO[Reason.REQUEST_REJECTED]
         case GateName.MODEL_UNPROVEN:
-            return _HELD[Reason.MODEL_UNPROVEN]
+            return _TODO[Reason.MODEL_UNPROVEN]
         case GateName.PAUSED:
-            return _HELD[Reason.PAUSED]
+            return _TODO[Reason.PAUSED]
         case _:  # pragma: no cover
             assert_never(name)

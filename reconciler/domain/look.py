@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.domain import urls
-from reconciler.domain.actions import RowImage, StoredKey
+from reconciler.domain.actions import RowImage, RowPicture, StoredKey
 from reconciler.domain.model import Ailment, Memory, Sighting, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.states import Flaw
@@ -15,8 +15,6 @@ SECOND_LOOK = timedelta(days=1)
 LONGEST_INLINE = 64 * 1024 * 1024 * 4 // 3
 """Letters in the row: base64 of the most that is downloaded of any picture."""
 
-Place = StoredKey | RowImage
-
 
 @dataclass(frozen=True, slots=True)
 class Absent:
@@ -25,7 +23,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unmeasured:
-    source: Place
+    source: RowPicture
     ailment: Ailment
 
 
@@ -43,7 +41,7 @@ class Huge:
 class Larger:
     """Of the right shape and larger than the exact target: a crop and a downscale away from good."""
 
-    source: Place
+    source: RowPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Dying:
     `good`: as what it stays where nothing is stored; None: our store is to have it.
     """
 
-    source: Place
+    source: RowPicture
     expires_at: datetime | None
     good: "Good | None" = None
 
@@ -62,7 +60,7 @@ class Dying:
 class Good:
     """Good and durable; to be measured again at `measure_at`."""
 
-    source: Place
+    source: RowPicture
     ailment: Ailment
     resolution: str
     measure_at: datetime
@@ -101,7 +99,7 @@ def look_at(track: Track, memory: Memory, policy: Policy) -> Look:
     return Dying(source, ends, None if policy.keeps else replace(good, measure_at=_while_it_lives(sighting, ends)))
 
 
-def shown(track: Track, memory: Memory, policy: Policy) -> Place | None:
+def shown(track: Track, memory: Memory, policy: Policy) -> RowPicture | None:
     """Where the row's picture is, if it names or holds one."""
     kind, text = urls.kind_of(track.image.text, policy), track.image.text or ""
     key = policy.key_of(text) if kind is urls.Kind.OURS else _known_key(track, memory)
@@ -145,7 +143,7 @@ def _is_cut(track: Track, kind: urls.Kind) -> bool:
     return kind is urls.Kind.INLINE or track.image.digest is not None
 
 
-def _dies(kind: urls.Kind, source: Place) -> bool:
+def _dies(kind: urls.Kind, source: RowPicture) -> bool:
     """A URL of our store dies when `public_url` moved away from it; an inline picture is to be a URL."""
     if isinstance(source, StoredKey):
         return kind is not urls.Kind.OURS

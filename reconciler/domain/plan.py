@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, Wait, Write
+from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, RowPicture, Wait, Write
 from reconciler.domain.buying import buy, look_for_lost
 from reconciler.domain.case import Case
 from reconciler.domain.following import (
@@ -23,7 +23,7 @@ from reconciler.domain.following import (
     list_store,
     polls,
 )
-from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Place, Small, Unmeasured
+from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Small, Unmeasured
 from reconciler.domain.model import INTERRUPTIONS, Ailment, Memory
 from reconciler.domain.scope import enters_scope
 from reconciler.domain.states import Reason, State
@@ -77,7 +77,7 @@ def _climb(case: Case) -> Action:
             assert_never(case.look)
 
 
-def _get_to_see(case: Case, source: Place, ailment: Ailment) -> Action:
+def _get_to_see(case: Case, source: RowPicture, ailment: Ailment) -> Action:
     """While its place does not answer, what we stored from that very place is as good."""
     held_up = case.hopeless(ailment) or case.later(ailment)
     if held_up is None:
@@ -126,7 +126,7 @@ def _keep(case: Case, good: Good) -> Action:
     return Wait(good.measure_at)
 
 
-def _rehost(case: Case, source: Place) -> Action | None:
+def _rehost(case: Case, source: RowPicture) -> Action | None:
     """A good picture that cannot be fetched just now is still a good picture."""
     action = case.pursue(source)
     return Wait(action.until) if isinstance(action, Wait) else action

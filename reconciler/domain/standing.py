@@ -26,7 +26,7 @@ from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Small, Unm
 from reconciler.domain.plan import plan
 from reconciler.domain.policy import Policy
 from reconciler.domain.purchases import overdue
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place, Reason, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Stood(NamedTuple):
     """The shape that it would buy next."""
     repeats: bool
 
-    def stands(self, gate: GateView, policy: Policy) -> tuple[State, Reason | None]:
+    def stands(self, gate: GateView, policy: Policy) -> Place:
         """By the gate as it is now."""
         price = dict(offers(policy)).get(self.wants or "")
         if self.reason is None or self.wants is None or price is None:
@@ -99,7 +99,7 @@ class Stood(NamedTuple):
         return self.state, reason_at(gate, self.wants, price, policy, repeat=self.repeats)
 
 
-def newcomer(*, flawed: bool, settles: bool, has_picture: bool) -> tuple[State, Reason | None]:
+def newcomer(*, flawed: bool, settles: bool, has_picture: bool) -> Place:
     """What `classify` says of a row in scope that nobody looked at yet."""
     if flawed:
         return State.INVALID, Reason.INVALID_ROW
@@ -129,10 +129,7 @@ def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, 
             assert_never(action)
 
 
-Place = tuple[State | None, Reason | None]
-
-
-def _place(case: Case, action: Action, gate: GateView) -> Place:
+def _place(case: Case, action: Action, gate: GateView) -> tuple[State | None, Reason | None]:
     if not case.in_scope:
         return None, None
     if case.track.flaw is not None:

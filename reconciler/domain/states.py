@@ -54,6 +54,10 @@ class Reason(StrEnum):
     INVALID_ROW = "invalid_row"
 
 
+Place = tuple[State, Reason | None]
+"""Where a track stands, and why."""
+
+
 class How(StrEnum):
     """By which source a track was resolved."""
 

@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from reconciler.domain.actions import Action, Fetch, GiveUp, StoredKey, Wait, Write
+from reconciler.domain.actions import Action, Fetch, GiveUp, RowPicture, StoredKey, Wait, Write
 from reconciler.domain.case import Case
 from reconciler.domain.following import any_of
-from reconciler.domain.look import Absent, Place, shown
+from reconciler.domain.look import Absent, shown
 from reconciler.domain.model import Kept
 from reconciler.domain.scope import is_revived
 from reconciler.domain.sources import copies
@@ -17,7 +17,7 @@ CONFLICTS = 6
 """So many conflicts in a row are somebody who rewrites the row all the time."""
 
 
-def write_own_copy(case: Case, source: Place) -> Action | None:
+def write_own_copy(case: Case, source: RowPicture) -> Action | None:
     """The row's own picture lies in our store already, and only the row still names the old place."""
     mine = (k for k in copies(case) if not case.is_stand_in(k) and source.name in (*k.origins, f"store:{k.key}"))
     copy = next((k for k in mine if _fits(case, k)), None)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar, assert_never
 
-from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, StoredKey
+from reconciler.domain.actions import AskSong, AskTask, Fetch, Job, ListStore, Measure, RowImage, RowPicture, StoredKey
 from reconciler.domain.findings import (
     Call,
     Creation,
@@ -72,7 +72,7 @@ class Eyes:
             return Refused(f"the bytes of {key} are not the ones that were stored")
         return data
 
-    def _measure(self, source: StoredKey | RowImage) -> PictureFinding:
+    def _measure(self, source: RowPicture) -> PictureFinding:
         if isinstance(source, RowImage):
             return self.pictures.measure(source.url)
         data = self.read_stored(source.key)

@@ -10,7 +10,7 @@ from reconciler.domain.breaker import Breaker
 from reconciler.domain.findings import Finding, Trouble
 from reconciler.domain.gate import Closure
 from reconciler.domain.model import Purchase
-from reconciler.domain.states import AT_REST, How, Reason, State
+from reconciler.domain.states import AT_REST, How, Place, Reason, State
 from reconciler.ports import Commit
 
 
@@ -131,7 +131,7 @@ Listener = Callable[[Event], None]
 class Result:
     """What one run did, and where it left the tracks."""
 
-    states: Mapping[tuple[State, Reason | None], int] = field(default_factory=dict)
+    states: Mapping[Place, int] = field(default_factory=dict)
     """Of all that were looked at, by this run or before; of one that its limit ended, or that is one of many, by this
     run alone."""
     resolved: Counter[How] = field(default_factory=Counter)

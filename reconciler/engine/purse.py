@@ -24,7 +24,7 @@ from reconciler.domain.gate_after import gate_after
 from reconciler.domain.model import Memory, Purchase
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place, Reason
 from reconciler.engine.crew import Answer
 from reconciler.engine.events import BreakerMoved, CreditsRead, CreditsUntold, GateClosed, Listener, Mistake
 from reconciler.engine.lately import Lately
@@ -95,7 +95,7 @@ class Purse:
         may_spend = most if self._left is None else min(most, self._left)
         return places(self.view().later(self._clock()), shape, price, self._policy, may_spend)
 
-    def stands(self, stood: Stood) -> tuple[State, Reason | None]:
+    def stands(self, stood: Stood) -> Place:
         """Where a track stands that stood so when it was last looked at."""
         spent = self._spent()
         if spent is not None and stood.wants is not None and stood.reason is not None:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from reconciler.domain.catalogue import offers
 from reconciler.domain.findings import Credits
 from reconciler.domain.gate import GateName
-from reconciler.domain.states import Reason, State
+from reconciler.domain.states import Place
 from reconciler.engine.crew import Answer, Done
 from reconciler.engine.events import Listener, Result
 from reconciler.engine.lines import Lines
@@ -454,10 +454,10 @@ class Sweep:
         """Tracks that were named are spoken of, though a limit or their time kept this run from them."""
         return self._bounds.is_one_of_many or (self._full() and self._bounds.only is None)
 
-    def _states(self) -> Counter[tuple[State, Reason | None]]:
+    def _states(self) -> Counter[Place]:
         """Where the tracks stand by what this run learned of the gate last."""
         self._purse.forget_view()
-        states: Counter[tuple[State, Reason | None]] = Counter()
+        states: Counter[Place] = Counter()
         for stood, count in self._finder.tally(self._bounds.only).items():
             states[self._purse.stands(stood)] += count
         return states

@@ -4,7 +4,7 @@ from collections import Counter
 
 from reconciler.domain.findings import Accepted, AnswerLost, Finding, NothingMade
 from reconciler.domain.model import Purchase
-from reconciler.domain.states import How, Reason, State
+from reconciler.domain.states import How, Place
 from reconciler.engine.events import (
     Event,
     Found,
@@ -26,14 +26,14 @@ class Tally:
     def __init__(self, onward: Listener) -> None:
         self.result = Result()
         self._onward = onward
-        self._where: dict[str, tuple[State, Reason | None]] = {}
-        self._touched: Counter[tuple[State, Reason | None]] = Counter()
+        self._where: dict[str, Place] = {}
+        self._touched: Counter[Place] = Counter()
 
     def __call__(self, event: Event) -> None:
         self._count(event)
         self._onward(event)
 
-    def touched(self) -> Counter[tuple[State, Reason | None]]:
+    def touched(self) -> Counter[Place]:
         """Where the tracks that this run looked at stand."""
         return +self._touched
 
