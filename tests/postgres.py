@@ -482,3 +482,10 @@ def postgres15(request: pytest.FixtureRequest) -> Server:
 def bouncer(request: pytest.FixtureRequest, postgres: Server) -> Bouncer:
     """In front of `postgres`."""
     return _shared(request, "bouncer", lambda: Bouncer(postgres))
+
+
+@pytest.fixture(scope="module")
+def hasty(postgres: Server) -> Iterator[Bouncer]:
+    """It says soon that the server is away."""
+    with Bouncer(postgres, query_wait_timeout="2") as made:
+        yield made

@@ -35,9 +35,7 @@ def ladder(track: Track, policy: Policy) -> tuple[tuple[str, str], ...]:
 
 def rungs(track: Track, policy: Policy) -> Iterator[tuple[str, str]]:
     """The ladder, no further than it is climbed; some may come twice."""
-    for name, text in _rungs(track, policy):
-        if name in MODELS:
-            yield name, fit_length(text, MODELS[name].prompt_limit)
+    return ((name, fit_length(text, MODELS[name].prompt_limit)) for name, text in _rungs(track, policy))
 
 
 def _rungs(track: Track, policy: Policy) -> Iterator[tuple[str, str]]:

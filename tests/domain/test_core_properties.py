@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 from reconciler.domain import purchases
 from reconciler.domain.actions import Action, AskSong, AskTask, Buy, Fetch, GiveUp, Measure, Wait, Write
@@ -247,8 +246,8 @@ def test_looking_and_judging_twice_teaches_nothing_new(given_: Known) -> None:
 
 
 @few
-@given(known(), st.booleans())
-def test_looking_writing_and_conflicts_lose_no_purchase(given_: Known, conflict: bool) -> None:
+@given(known())
+def test_looking_writing_and_conflicts_lose_no_purchase(given_: Known) -> None:
     case, action = planned(given_)
     after = [notice(case.memory, replace(case.track, task_id="7" * 32), case.policy, NOW), after_conflict(case)]
     if isinstance(action, Write):

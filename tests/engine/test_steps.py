@@ -558,6 +558,15 @@ def test_a_question_that_went_well_tells_of_kies_health_though_its_step_goes_on(
     assert found == [Breaker(), Breaker(faults=1), Breaker()]
 
 
+def noting_tasks(world: World, found: list[str]) -> Callable[..., None]:
+    """The states of all that are saved."""
+
+    def note(*_: Any, **__: Any) -> None:
+        found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
+
+    return note
+
+
 def test_where_it_cannot_be_noted_that_a_picture_is_begun_its_task_is_saved_first(make_world: MakeWorld) -> None:
     world = make_world(1)
 
@@ -565,12 +574,8 @@ def test_where_it_cannot_be_noted_that_a_picture_is_begun_its_task_is_saved_firs
         if begins(endings):
             raise DatabaseLocked("locked", "app.db", "Try again")
 
-    found: list[str] = []
-
-    def note(*_: Any, **__: Any) -> None:
-        found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
-
-    both = Around("leases", "commit_all", locked), Around("pictures", "fetch", note)
+    found = list[str]()
+    both = Around("leases", "commit_all", locked), Around("pictures", "fetch", noting_tasks(world, found))
     result = world.run(HOUR, wrap=lambda name, port: both[0](name, both[1](name, port)))
     assert result.states == {(State.OK, None): 1}
     assert found == ["succeeded"]
@@ -593,13 +598,9 @@ def test_a_picture_is_leased_anew_where_the_lease_of_the_question_is_nearly_over
     def take_long(*_: Any, **__: Any) -> None:
         world.clock.jump(world.policy.lease - world.policy.step_deadline + timedelta(seconds=1))
 
-    wraps = Around("kie", "task", take_long)
-    found: list[str] = []
-
-    def note(*_: Any, **__: Any) -> None:
-        found.extend(row["state"] for row in world.sql("SELECT state FROM reconciler_task"))
-
-    world.run(HOUR, wrap=lambda name, port: Around("pictures", "fetch", note)(name, wraps(name, port)))
+    found = list[str]()
+    both = Around("kie", "task", take_long), Around("pictures", "fetch", noting_tasks(world, found))
+    world.run(HOUR, wrap=lambda name, port: both[1](name, both[0](name, port)))
     assert found == ["succeeded"]
 
 

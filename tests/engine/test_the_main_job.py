@@ -504,7 +504,7 @@ def test_an_archived_track_with_a_good_picture_is_left_as_it_is(world: World) ->
     assert not world.kie.book.visits_of("file")
 
 
-def test_two_rows_of_one_music_task_are_both_helped(world: World, tmp_path: Path) -> None:
+def test_two_rows_of_one_music_task_are_both_helped(world: World) -> None:
     """Some installs have no UNIQUE."""
     (sql,) = world.sql("SELECT sql FROM sqlite_master WHERE name = 'tracks'")
     world.sql("DROP TABLE tracks")

@@ -38,7 +38,7 @@ def _tiff(orientation: int, order: str = "<") -> bytes:
     return mark + struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
@@ -59,7 +59,7 @@ def tiff() -> Callable[..., bytes]:
 
 @pytest.fixture
 def png_chunk() -> Callable[[bytes, bytes], bytes]:
-    return _chunk
+    return chunk
 
 
 @pytest.fixture

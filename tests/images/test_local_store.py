@@ -170,9 +170,7 @@ def test_a_disk_that_refuses_says_what_where_and_what_to_do(
     assert store.get(store.put("a", prepared(b"picture"))) == b"picture"
 
 
-def test_an_unreadable_picture_is_not_absent(
-    store: LocalStore, prepared: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_picture_is_not_absent(store: LocalStore, prepared: Make) -> None:
     path = store.root / store.put("a", prepared(b"picture"))
     path.unlink()
     path.mkdir()

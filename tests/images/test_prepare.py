@@ -19,6 +19,7 @@ from reconciler.domain.states import Flaw
 from reconciler.images import fit, png
 from reconciler.images.fit import prepare
 from reconciler.ports import Prepared
+from tests.images.conftest import chunk
 
 Encode = Callable[..., bytes]
 Paint = Callable[..., Image.Image]
@@ -487,21 +488,17 @@ def _passes(picture: Image.Image) -> bytes:
 
 
 def _pixels(data: bytes) -> bytes:
-    return b"".join(data[chunk.start : chunk.end] for chunk in png.chunks(data) if chunk.kind == b"IDAT")
+    return b"".join(data[c.start : c.end] for c in png.chunks(data) if c.kind == b"IDAT")
 
 
 def _with_pixels(data: bytes, rows: bytes, parts: int = 1, *, interlaced: bool = False) -> bytes:
     """The PNG with these pixels in the place of its own, in so many chunks."""
     packed = zlib.compress(rows)
     length = -(-len(packed) // parts)
-    bodies = [_chunk(b"IDAT", packed[at : at + length]) for at in range(0, len(packed), length)]
+    bodies = [chunk(b"IDAT", packed[at : at + length]) for at in range(0, len(packed), length)]
     header = data[16:28] + bytes([interlaced])
     before = b"".join(data[c.start - 8 : c.end + 4] for c in png.chunks(data) if c.kind in {b"PLTE", b"tRNS"})
-    return data[:8] + _chunk(b"IHDR", header) + before + b"".join(bodies) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return data[:8] + chunk(b"IHDR", header) + before + b"".join(bodies) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(("form", "options"), CUT)

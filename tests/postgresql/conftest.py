@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import bouncer, postgres, postgres15
+from tests.postgres import bouncer, hasty, postgres, postgres15
 
-__all__ = ["bouncer", "postgres", "postgres15"]
+__all__ = ["bouncer", "hasty", "postgres", "postgres15"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from reconciler.kie.simulated import KieServer, Settings, SimulatedKie
@@ -75,3 +76,9 @@ def installed_on(server: Server, bouncer: Bouncer, folder: Path) -> Iterator[Pos
         install = PostgresInstall(folder, simulated, kie.base_url, server, bouncer, name)
         install.configure()
         yield install
+
+
+@pytest.fixture
+def install(postgres: Server, bouncer: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
+    with installed_on(postgres, bouncer, tmp_path) as made:
+        yield made

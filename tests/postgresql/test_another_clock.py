@@ -1,8 +1,6 @@
 """Where this machine's clock is not the server's, runs end when they should: their length goes by neither."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +17,13 @@ from reconciler.engine.events import Result
 from reconciler.engine.sweep import Bounds, Sweep
 from reconciler.service.vitals import Vitals
 from tests.daemons import settings_of
-from tests.postgres import Bouncer, Server
-from tests.postgresql.installs import PostgresInstall, installed_on
+from tests.postgresql.installs import PostgresInstall, install
+
+__all__ = ["install"]
 
 pytestmark = pytest.mark.slow
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def install(postgres: Server, bouncer: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
-    with installed_on(postgres, bouncer, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture(params=[-HOUR, HOUR], ids=["behind", "ahead"], autouse=True)

@@ -25,13 +25,6 @@ PURCHASES = "reconciler.reconciler_purchase"
 FAILED = "reconciler_sweep_failures_total{reason=database}"
 
 
-@pytest.fixture(scope="module")
-def hasty(postgres: Server) -> Iterator[Bouncer]:
-    """It says soon that the server is away."""
-    with Bouncer(postgres, query_wait_timeout="2") as made:
-        yield made
-
-
 @pytest.fixture
 def install(postgres: Server, hasty: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
     with installed_on(postgres, hasty, tmp_path) as made:

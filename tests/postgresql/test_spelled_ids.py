@@ -1,10 +1,9 @@
 """One id is written in several ways: as people paste it, and as the app writes it where it hands tasks over."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ import pytest
 from reconciler.commands.checking.lines import Outcome
 from reconciler.kie.simulated import Succeed
 from tests.cli.conftest import decided, run
-from tests.postgres import SUPERUSER, Bouncer, Server
+from tests.postgres import SUPERUSER, Server
 from tests.postgresql.guest import TRACK, Home, home, home_on, said
-from tests.postgresql.installs import PostgresInstall, id_of, installed_on
+from tests.postgresql.installs import PostgresInstall, id_of, install
 
-__all__ = ["home"]
+__all__ = ["home", "install"]
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +31,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 PASTED = {**SPELLINGS, "in braces": "{{{}}}".format, "with a blank": " {} ".format, "as a URN": "urn:uuid:{}".format}
 each_spelling = pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
 each_pasted = pytest.mark.parametrize("spelled", PASTED.values(), ids=PASTED)
-
-
-@pytest.fixture
-def install(postgres: Server, bouncer: Bouncer, tmp_path: Path) -> Iterator[PostgresInstall]:
-    with installed_on(postgres, bouncer, tmp_path) as made:
-        yield made
 
 
 # -- tasks that are handed over ----------------------------------------------------------------------------------------

@@ -28,12 +28,12 @@ from tests.app.test_keeping import in_bucket
 from tests.cli.conftest import PROGRAM, Install, clean_environment, installed
 from tests.daemons import eventually, running, small
 from tests.living import living
-from tests.postgres import Bouncer, Server, postgres
+from tests.postgres import Bouncer, Server, hasty, postgres
 from tests.postgresql.installs import installed_on
 from tests.proxy import Proxy
 from tests.tools import _give_up
 
-__all__ = ["postgres"]
+__all__ = ["hasty", "postgres"]
 
 pytestmark = pytest.mark.slow
 
@@ -79,13 +79,6 @@ def bought(kie: Install | World) -> list[int]:
 
 
 # -- the database ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def hasty(postgres: Server) -> Iterator[Bouncer]:
-    """It says soon that the server is away."""
-    with Bouncer(postgres, query_wait_timeout="2") as made:
-        yield made
 
 
 def test_the_database_goes_away_and_comes_back(postgres: Server, hasty: Bouncer, tmp_path: Path) -> None:
