@@ -142,7 +142,7 @@ def refuse_other(connection: Connection) -> None:
 
 def _how_to_apply(connection: Connection) -> str:
     with connection.reading():
-        owner = connection.dialect.stranger_who_owns(connection.db, "reconciler_schema")
+        owner = connection.dialect.stranger_who_owns(connection.db, SchemaVersion.table_name())
     return f"Run `reconciler schema --apply`{f' as {owner}, who owns them' if owner else ''}"
 
 

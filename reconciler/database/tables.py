@@ -254,5 +254,5 @@ ALL: tuple[type[Own], ...] = (
     Note,
 )
 
-HAND_OVER = "reconciler_image_task"
+HAND_OVER = HandedOver.table_name()
 OWN = tuple(model.table_name() for model in ALL)
