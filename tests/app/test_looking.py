@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
 from reconciler.app.looking import IN_ALL, PER_REASON, RECOVERIES, look, wanted
 from reconciler.domain.attempts import Replaced
+from reconciler.domain.model import Verdict
 from reconciler.domain.states import Reason, State
 from reconciler.kie.simulated import CONTENT_REFUSED_AT_ONCE, LOST, Fail
 from reconciler.page.values import Fate, Seen
@@ -100,3 +103,21 @@ def test_purchases_are_told_by_what_became_of_them(make_world: MakeWorld) -> Non
     fates = [fate for _, fate in seen(world).bought]
     assert Fate.FAILED in fates
     assert Fate.OPEN in fates
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fate"),
+    [
+        (Verdict.GOOD, Fate.GOOD),
+        (Verdict.FAILED, Fate.FAILED),
+        (Verdict.CONTENT, Fate.FAILED),
+        (Verdict.REJECTED, Fate.FAILED),
+        (Verdict.LOST, Fate.OPEN),
+        (Verdict.PENDING, Fate.OPEN),
+    ],
+)
+def test_only_what_led_to_a_picture_is_a_good_purchase(make_world: MakeWorld, verdict: Verdict, fate: Fate) -> None:
+    world = make_world(1)
+    world.run(MINUTE)
+    world.sql("UPDATE reconciler_purchase SET verdict = ?", verdict)
+    assert [became for _, became in seen(world).bought] == [fate]

@@ -91,6 +91,25 @@ def test_a_snapshot_that_is_old_says_so() -> None:
     assert ">60 minutes ago</time>" in html(seen(), here=NOW + HOUR)
 
 
+def test_ages_go_by_the_clock_of_the_database() -> None:
+    ahead = timedelta(minutes=10)
+    value = Seen(replace(overview(), at=NOW + ahead), NOW)
+    assert view.view(value, {}, POLICY, NOW + HOUR).now == NOW + HOUR + ahead
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ([State.FAILED], "1 track was given up."),
+        ([State.INVALID], "1 track was given up."),
+        ([State.FAILED, State.INVALID, State.MISSING], "2 tracks were given up."),
+    ],
+)
+def test_how_many_were_given_up_is_told(states: list[State], said: str) -> None:
+    page = html(seen({(state, Reason.INVALID_ROW): 1 for state in states}))
+    assert said in page
+
+
 def groups(value: Seen) -> list[tuple[Reason, int, int]]:
     return [(group.reason, group.count, len(group.examples)) for group in view.view(value, {}, POLICY, NOW).groups]
 
