@@ -22,6 +22,7 @@ from reconciler.engine.events import Found, Mistake, Moved, Overwritten, Recogni
 from reconciler.engine.sweep import Sweep
 from reconciler.kie.simulated import page, paint
 from reconciler.ports import Commit, DatabaseLocked, Ending, Held, Lease, Step
+from reconciler.testing.cutting import Killed
 from reconciler.testing.delayed import DelayedCrew, Stage
 from reconciler.testing.world import World
 from tests.engine.conftest import SMALL, MakeWorld, leased, lose_leases, slow_crew, sweeping
@@ -306,6 +307,23 @@ def test_interrupted_pictures_are_worked_one_after_the_other_and_with_nobody_els
     assert at_work[:2] == [0, 0], "nobody else was under way when they came back"
     assert result.states == {(State.OK, None): 8}
     assert crew.idle <= 1
+
+
+def test_interrupted_pictures_of_which_none_was_begun_were_not_interrupted_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    for name in ("x", "y"):
+        world.add(name, image_url=world.kie.add_file(f"/p/{name}.jpg", size=(160, 90)))
+        dies_at_a_picture(world, name)
+
+    def die(_: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        world.run(MINUTE, wrap=Around("leases", "commit_all", die))
+    world.pass_time(world.policy.lease)
+    with closing(world.open("another")) as database:
+        found = database.leases.lease_all(("x", "y"))
+    assert [held.memory.interruptions for held in found.values() if isinstance(held, Held)] == [1, 1]
 
 
 def beside_the_killer(world: World) -> list[set[str]]:
