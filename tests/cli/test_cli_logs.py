@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
@@ -286,6 +287,19 @@ def test_every_line_of_a_sweep_bears_its_id_and_its_track(lines: Lines) -> None:
     )
     logger.info("later")
     assert "sweep" not in lines()[0]
+
+
+def test_an_order_is_told_with_what_it_costs(lines: Lines) -> None:
+    EventLog()(Ordered(BOUGHT))
+    (told,) = lines()
+    assert told == told | {"event": "purchase", "track": "a", "model": "model", "credits": 5}
+
+
+def test_each_count_of_a_sweep_has_its_own_word(lines: Lines) -> None:
+    did: dict[str, Any] = {"purchases": 1, "writes": 2, "mistakes": 3, "resolved": Counter({How.GENERATED: 4})}
+    ServiceLog()(swept(**did, states={(State.OK, None): 5}))
+    (told,) = lines()
+    assert told == told | {"looked_at": 5, "resolved": 4, "purchases": 1, "written": 2, "mistakes": 3}
 
 
 def test_a_step_is_told_in_the_words_of_the_history(lines: Lines) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.states import Reason, State
-from reconciler.engine.events import BreakerMoved
+from reconciler.engine.events import BreakerMoved, CreditsRead
 from reconciler.kie.simulated import KEY_CAPPED, NO_CREDITS, TOO_FREQUENT, UNAUTHORIZED, Operation, Refuse, Rule
 from reconciler.testing.world import World
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 def test_the_next_run_after_the_key_was_set_right_does_everything(tmp_path: Path) -> None:
@@ -39,11 +41,26 @@ def test_a_key_whose_order_this_run_saw_refused_is_left_to_the_next_run(tmp_path
     world.add("proof")
     assert world.run().states == {(State.OK, None): 1}
     world.add("buy")
-    ends = world.clock.true() + timedelta(seconds=5)
+    ends = world.clock.true() + 5 * SECOND
     world.kie.script.add(Rule(operation=Operation.CREATE, behaviour=UNAUTHORIZED, until=ends))
-    assert world.run(timedelta(seconds=20)).states[State.MISSING, Reason.UNAUTHORIZED] == 1
-    world.pass_time(timedelta(minutes=1))
+    assert world.run(20 * SECOND).states[State.MISSING, Reason.UNAUTHORIZED] == 1
+    world.pass_time(MINUTE)
     assert world.run().states == {(State.OK, None): 2}
+
+
+def test_who_is_due_is_not_looked_at_in_vain_while_the_key_is_tried(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.kie.add_task("b" * 32, prompt="adopted", created_at=world.clock())
+    world.add("adopt", image_url="b" * 32)
+    world.run(SECOND)
+    world.kie.script.when(UNAUTHORIZED)
+    world.add("buy")
+    assert world.run(SECOND, only=("buy",)).closures
+    world.kie.script.clear()
+    world.pass_time(MINUTE)
+    world.events.clear()
+    assert world.run().states == {(State.OK, None): 2}
+    assert isinstance(world.events[0], CreditsRead), "before anybody was looked at"
 
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_CREDITS, KEY_CAPPED, TOO_FREQUENT])

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from reconciler.app.keeping import NoStore
+from reconciler.domain.findings import Fault
 from reconciler.domain.policy import Fit, Target
-from reconciler.domain.states import How, State
+from reconciler.domain.states import How, Reason, State
+from reconciler.engine.events import Found
 from reconciler.images.local_store import LocalStore
 from reconciler.kie.simulated import Succeed
 from reconciler.testing.world import FILES_URL, World
@@ -73,6 +75,18 @@ def test_a_row_that_lost_its_url_gets_it_back_for_free(world: World) -> None:
     assert result.resolved == {How.RESTORED: 1}
     assert world.row("t000")["image_url"] == url
     assert bought(world) == 1
+
+
+def test_of_a_host_that_is_one_of_kies_no_more_nothing_is_asked(world: World) -> None:
+    world.run()
+    world.sql("UPDATE tracks SET image_url = NULL, resolution = NULL")
+    world.pass_time(timedelta(hours=1))
+    world.with_policy(file_hosts=("files.example",), per_day=0)
+    asked, told = len(world.kie.book.visits_of("file")), len(world.events)
+    assert world.run(timedelta(minutes=1)).writes == 0
+    findings = [event.finding for event in world.events[told:] if isinstance(event, Found)]
+    assert {finding.reason for finding in findings if isinstance(finding, Fault)} == {Reason.HOST_REFUSED}
+    assert len(world.kie.book.visits_of("file")) == asked
 
 
 def test_with_a_store_again_what_still_lives_is_taken_into_it(world: World) -> None:

@@ -199,10 +199,13 @@ def test_a_job_that_raises_runs_again(begin: Begin, caplog: pytest.LogCaptureFix
 # -- what is late ------------------------------------------------------------------------------------------------------
 
 
-def test_what_begins_after_another_of_its_times_has_passed_is_told_once(begin: Begin, told: Told, clock: Clock) -> None:
+@pytest.mark.parametrize("late", [3 * HOUR / 2, 3 * HOUR])
+def test_what_begins_after_another_of_its_times_has_passed_is_told_once(
+    begin: Begin, told: Told, clock: Clock, late: timedelta
+) -> None:
     """As when the machine slept."""
     work, schedule = Work(), begin()
-    clock.ahead = -3 * HOUR
+    clock.ahead = -late
     schedule.add(job(work))
     clock.ahead = timedelta(0)
     told.wait()
