@@ -100,9 +100,8 @@ def _may_come_to_it(state: State | None, action: Action) -> bool:
 
 
 def _last_resort(case: Case) -> str:
-    for key in ("per_day", "per_hour"):
-        if getattr(case.policy, key) == 0:
-            return f"nothing: budget.{key} = 0 buys none"
+    if case.policy.budget_of_none is not None:
+        return f"nothing: {case.policy.budget_of_none} buys none"
     match last_resort(case):
         case GiveUp(reason=reason):
             return f"nothing, as things stand: {reason}"

@@ -121,6 +121,8 @@ def _due(overview: Overview) -> str:
 
 
 def _spent(period: str, usage: Usage, limit: int) -> str:
+    if limit == 0:
+        return f"{usage.used} of 0 in the last {period} (nothing is ever bought)"
     frees = f" (more from {moment(usage.frees_at)})" if usage.frees_at is not None and usage.used >= limit else ""
     return f"{usage.used} of {limit} in the last {period}{frees}"
 

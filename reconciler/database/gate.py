@@ -56,10 +56,14 @@ class SqlGate:
 
     def view(self) -> GateView:
         now, (ahead, *gate) = self.connection.asking(lambda now: [self.jumps.asked(now), *self.reader.asked(now)])
-        if not self.jumps.found(ahead, now):
-            return self.reader.read(gate, now)
-        with self.connection.writing(gate=True) as now:
-            return self._view(now)
+        if self.jumps.found(ahead, now):
+            with self.connection.writing(gate=True) as now:
+                return self._view(now)
+        view = self.reader.read(gate, now)
+        if not view.overspent(self.policy):
+            return view
+        with self.connection.snapshot() as now:
+            return self.reader.view(now)
 
     def _view(self, now: datetime) -> GateView:
         """Under the gate's lock."""
@@ -78,7 +82,7 @@ class SqlGate:
         leased, ahead, rows, *rest = self.connection.ask(mine, jumps, row, *of_track, *gate)
         if self._mend(ahead, now):
             return self._look(lease, now)
-        view = self.reader.read(rest[len(of_track) :], now)
+        view = self.reader.exact(self.reader.read(rest[len(of_track) :], now))
         if not leased.rows:
             return view, None
         docs, tracks = {lease.track_id: leased.rows[0][0]}, self.tracks.tracks(rows)

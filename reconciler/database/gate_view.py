@@ -1,6 +1,7 @@
 """What the gate knows, drawn from the purchases themselves: nothing is counted twice or forgotten in a restart."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -71,11 +72,13 @@ class GateReader:
         self._counted: _Counted | None = None
         self._closed = connection.statement(Closed.select(*_CLOSURE).order_by(Closed.at), *_CLOSURE)
         self._recent = connection.statement(recent, Bought.over_at)
+        leaving = Bought.select(Bought.over_at).where(_since("begin")).order_by(Bought.over_at)
+        self._leaving = connection.statement(leaving.limit(1).offset(Slot("before")), Bought.over_at)
         self._pending = connection.statement(_pending(by_index(Bought.verdict == Verdict.PENDING)), *[None] * 4)
         self._shapes = connection.statement(Shape.select(*shapes), *[None] * len(shapes))
 
     def view(self, now: datetime) -> GateView:
-        return self.read(self.connection.ask(*self.asked(now)), now)
+        return self.exact(self.read(self.connection.ask(*self.asked(now)), now))
 
     def asked(self, now: datetime) -> list[Question]:
         """What `read` needs, to be asked together with whatever else is wanted."""
@@ -87,6 +90,13 @@ class GateReader:
             self._pending.given(now=now, held=now - self.policy.hold_unknown, overdue=now - self.policy.task_timeout),
             self._shapes.given(),
         ]
+
+    def exact(self, view: GateView) -> GateView:
+        """With when a budget that was lowered has room again, for which more than the oldest has to leave."""
+        if not view.overspent(self.policy):
+            return view
+        hour = self._room(view.hour, self.policy.per_hour, view.now, _HOUR)
+        return replace(view, hour=hour, day=self._room(view.day, self.policy.per_day, view.now, _DAY))
 
     def read(self, answers: Sequence[Answer], now: datetime) -> GateView:
         gate, closed, recent, pending, shapes = (answer.rows for answer in answers)
@@ -109,6 +119,12 @@ class GateReader:
             open=sum(awaited for _, _, awaited, _ in pending),
             proofs={s: Proof(bool(proven), out.get(s, 0), bad, granted) for s, granted, proven, bad in shapes},
         )
+
+    def _room(self, usage: Usage, limit: int, now: datetime, period: timedelta) -> Usage:
+        if limit == 0:
+            return Usage(usage.used)
+        last = self._leaving.one(begin=now - period, before=usage.used - limit) if usage.used > limit else None
+        return usage if last is None else _usage(usage.used, last[0], period)
 
     def _known(self, now: datetime) -> _Counted:
         """Nothing, where all is to be counted anew."""

@@ -83,7 +83,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Purchases within a rolling period, and when the oldest leaves it."""
+    """Purchases within a rolling period, and when the oldest leaves it; of more than the budget allows by now: when so
+    many have left that one more may be made, None where none ever may."""
 
     used: int = 0
     frees_at: datetime | None = None
@@ -139,6 +140,10 @@ class GateView:
         """As it is once places in the window were left, if nothing else happened."""
         return replace(self, window=tuple(at for at in self.window if at > now))
 
+    def overspent(self, policy: Policy) -> bool:
+        """A budget was lowered below what had been bought."""
+        return self.hour.used > policy.per_hour or self.day.used > policy.per_day
+
     def refuses_key(self) -> bool:
         """Kie does, so that nothing is asked there either."""
         return any(closure.name is GateName.KEY and closure.active(self.now) for closure in self.closures)
@@ -175,8 +180,8 @@ def reckoned(view: GateView, offers: Sequence[tuple[str, float]], policy: Policy
 
 def refusal(view: GateView, shape: str, price: float, policy: Policy, *, repeat: bool) -> NotNow | None:
     """Why one more purchase of `shape` (credits `price`) may not be made now, or None."""
-    if policy.per_day == 0:
-        return NotNow(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
+    if policy.budget_of_none is not None:
+        return NotNow(Reason.BUDGET, None, f"{policy.budget_of_none}: nothing is ever bought")
     return (
         _closed(view, shape)
         or _unproven(view, shape)

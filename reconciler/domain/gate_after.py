@@ -16,7 +16,7 @@ def gate_after(view: GateView, before: Memory, after: Memory, policy: Policy) ->
         view = replace(view, running=view.running - _runs(was, before) + _runs(purchase, after))
         if was.outcome is not purchase.outcome:
             place = was.deadline + policy.purchase_window
-            if not _is_plain(was, purchase, view) or place not in view.window:
+            if not _is_plain(was, purchase, view) or place not in view.window or view.overspent(policy):
                 return None
             view = _answered(view, purchase, place, policy)
         if was.verdict is not purchase.verdict:

@@ -97,6 +97,11 @@ class Policy:
         return (*self.file_hosts, *self.insecure_hosts)
 
     @property
+    def budget_of_none(self) -> str | None:
+        """The budget under which nothing is ever bought, as it is set."""
+        return next((f"budget.{key} = 0" for key in ("per_day", "per_hour") if getattr(self, key) == 0), None)
+
+    @property
     def send_within(self) -> timedelta:
         """How long after its intent a purchase may still be sent."""
         return self.request_timeout / 2

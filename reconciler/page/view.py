@@ -124,7 +124,7 @@ def view(seen: Seen, shown: Shown, policy: Policy, here: datetime) -> View:
         [_tile(recovery, shown) for recovery in seen.recoveries],
         hours(seen.bought, overview.at),
         stopped,
-        "closed, purchases flow" if stage is Stage.CLOSED and policy.per_day and not stopped else stage,
+        "closed, purchases flow" if stage is Stage.CLOSED and policy.budget_of_none is None and not stopped else stage,
         sum(states[state] for state in GIVEN_UP),
     )
 

@@ -181,6 +181,13 @@ def test_a_budget_that_is_spent_tells_when_it_has_room_again(worked: Install) ->
     assert f"{orders} of {orders - 1} in the last hour (more from {told['frees_at']})" in said(worked)
 
 
+def test_a_budget_that_was_lowered_to_nothing_tells_no_time(worked: Install) -> None:
+    orders = len(worked.kie.book.creations)
+    worked.configure(budget__per_hour="0")
+    assert status(worked)["budget"]["hour"]["frees_at"] is None
+    assert f"{orders} of 0 in the last hour (nothing is ever bought)" in said(worked)
+
+
 def test_who_works_a_track_is_told_until_the_lease_ends(worked: Install) -> None:
     owner = "a-host-with-a-rather-long-name.internal.example:4194304:0123abcd"
     until = lease(worked, "a", owner)

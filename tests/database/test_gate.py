@@ -352,6 +352,28 @@ def test_the_day_begins_before_the_hour(app: Any, till: Till) -> None:
     assert (view.hour, view.day) == (Usage(0, None), Usage(2, first + day))
 
 
+@pytest.mark.parametrize(("limit", "pause"), [("per_hour", timedelta(minutes=5)), ("per_day", timedelta(hours=2))])
+def test_a_budget_that_was_lowered_has_room_once_enough_have_left(app: Any, limit: str, pause: timedelta) -> None:
+    period, till, times = {"per_hour": timedelta(hours=1), "per_day": timedelta(days=1)}[limit], Till(app), []
+    for name in "abcdefghijk":
+        till.failed(name)
+        times.append(app.clock())
+        app.clock.at += pause
+    strict = Till(app, replace(till.policy, **{limit: 5}))  # type: ignore[arg-type]
+    view, room = strict.gate.view(), times[6] + period
+    assert (view.hour if limit == "per_hour" else view.day) == Usage(11, room)
+    refused(strict.order("l"), Reason.BUDGET, room)
+    app.clock.at = room
+    strict.gate.balance(1000, app.clock())
+    strict.bought("l")
+
+
+def test_a_budget_of_nothing_never_has_room(app: Any, till: Till) -> None:
+    till.failed()
+    view = Till(app, replace(till.policy, per_hour=0, per_day=0)).gate.view()
+    assert (view.hour, view.day) == (Usage(1), Usage(1))
+
+
 def test_of_a_window_that_holds_more_than_it_may_by_now_the_newest_count(app: Any, till: Till) -> None:
     """Where an operator lowered the limit meanwhile."""
     times = []

@@ -201,6 +201,22 @@ def test_times_that_lie_ahead_are_looked_for_by_an_index_where_nobody_ever_analy
     assert not read_whole(connection, *asked[0]) & {"reconciler_memory", "reconciler_purchase"}
 
 
+LATELY = f"""{FILLED};
+    UPDATE reconciler_purchase SET over_at = '2026-11-01T11:30:00+00:00' WHERE token LIKE 't111%'
+"""
+
+
+def test_when_a_budget_that_was_lowered_has_room_is_found_by_an_index(app: App) -> None:
+    connection = filled(app, FEW, "ANALYZE", full=LATELY)
+    with noting(connection) as asked:
+        view = SqlGate(connection, probe(connection, "tracks"), Policy(per_hour=5, per_day=5)).view()
+    assert (view.hour.used, view.day.used) == (11, 11)
+    leaving = [(sql, values) for sql, values in asked if "OFFSET" in sql]
+    assert len(leaving) == 2
+    for sql, values in leaving:
+        assert not read_whole(connection, sql, values), sql
+
+
 CHANGED = f"""{FILLED};
     DELETE FROM reconciler_image_task;
     UPDATE tracks SET image_url = 'changed' WHERE id > 't99';

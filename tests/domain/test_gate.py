@@ -289,9 +289,10 @@ def test_when_the_balance_is_asked_for(balance: float | None, age: timedelta | N
 # -- budgets -------------------------------------------------------------------------------------------------------
 
 
-def test_per_day_0_never_buys() -> None:
-    assert refused(per_day=0) == NotNow(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
-    assert why(replace(READY, paused=True), per_day=0) is Reason.BUDGET
+def test_a_budget_of_0_never_buys() -> None:
+    for view in (READY, replace(READY, paused=True)):
+        assert refused(view, per_day=0) == NotNow(Reason.BUDGET, None, "budget.per_day = 0: nothing is ever bought")
+        assert refused(view, per_hour=0) == NotNow(Reason.BUDGET, None, "budget.per_hour = 0: nothing is ever bought")
 
 
 def test_hourly_and_daily_budgets() -> None:

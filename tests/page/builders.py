@@ -43,5 +43,7 @@ def recovery(track_id: str = "t1", replaced: Replaced | None = NOTHING, key: str
     return Recovery(track_id, "Overture", NOW - timedelta(minutes=5), "generated", key, replaced)
 
 
-def html(value: Seen | None, shown: Shown | None = None, here: datetime = NOW, **health: Any) -> str:
-    return render(Told(value, Health(**health), shown or {}), POLICY, here).decode()
+def html(
+    value: Seen | None, shown: Shown | None = None, here: datetime = NOW, policy: Policy = POLICY, **health: Any
+) -> str:
+    return render(Told(value, Health(**health), shown or {}), policy, here).decode()

@@ -10,6 +10,7 @@ from reconciler.domain.advice import to_do
 from reconciler.domain.attempts import Replaced
 from reconciler.domain.breaker import Breaker, Stage
 from reconciler.domain.gate import Closure, GateName, Usage
+from reconciler.domain.policy import Policy
 from reconciler.domain.states import Reason, State
 from reconciler.page import view, words
 from reconciler.page.values import Fate, Health, Seen, Thumbnail, Told
@@ -224,6 +225,7 @@ def test_kie_and_the_sweeps_are_told() -> None:
         ({"paused": True}, {}, "closed"),
         ({"closures": (Closure(GateName.KEY, NOW, NOW + HOUR),)}, {}, "closed"),
         ({}, {"per_day": 0}, "closed"),
+        ({}, {"per_hour": 0}, "closed"),
         ({"breaker": Breaker(Stage.OPEN, retry_at=NOW + HOUR)}, {}, "open"),
         ({"breaker": Breaker(Stage.RAMPING)}, {}, "ramping"),
     ],
@@ -233,6 +235,13 @@ def test_purchases_are_said_to_flow_only_where_nothing_stops_them(
 ) -> None:
     shown = view.view(Seen(overview(**gate), NOW), {}, replace(POLICY, **policy), NOW)
     assert shown.breaker == breaker
+
+
+@pytest.mark.parametrize(
+    ("policy", "budget"), [(replace(POLICY, per_hour=0), "per_hour"), (replace(POLICY, per_day=0), "per_day")]
+)
+def test_a_budget_of_nothing_is_named(policy: Policy, budget: str) -> None:
+    assert f"never: <code>budget.{budget} = 0</code>" in html(seen(), policy=policy)
 
 
 @pytest.mark.parametrize(
