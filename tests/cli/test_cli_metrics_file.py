@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -139,7 +140,10 @@ def test_it_replaces_what_was_there_at_once_and_leaves_nothing_beside_it(worked:
 
 
 def test_a_path_that_cannot_be_written_is_told_before_anything_is_done(worked: Install, file: Path) -> None:
-    for where, why in ((file, "No such file or directory"), (worked.folder, "Is a directory")):
+    pipe = worked.folder / "pipe"
+    os.mkfifo(pipe)
+    cannot = {file: "No such file or directory", worked.folder: "Is a directory", pipe: "Not a regular file"}
+    for where, why in cannot.items():
         result = worked.call("run", "--once", "--json", "--metrics-file", str(where))
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == f"reconciler: --metrics-file {where}: {why}. Nothing was done\n"

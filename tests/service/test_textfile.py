@@ -53,6 +53,44 @@ def test_of_two_processes_at_once_each_leaves_a_whole_one(path: Path, monkeypatc
     assert path.read_bytes() == b"ours"
 
 
+@pytest.mark.parametrize("there", ["from the last run", None])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(path: Path, there: str | None) -> None:
+    real = path.parent / "elsewhere" / "real.prom"
+    real.parent.mkdir()
+    if there is not None:
+        real.write_text(there)
+    path.symlink_to("elsewhere/real.prom")
+    try_textfile(path)
+    write_textfile(path, b"text")
+    assert (path.is_symlink(), real.is_symlink(), real.read_bytes()) == (True, False, b"text")
+    assert [*real.parent.iterdir()] == [real]
+    assert {*path.parent.iterdir()} == {path, real.parent}
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_what_is_no_file_is_left_there(path: Path, *, through_a_link: bool) -> None:
+    pipe = path.with_name("pipe") if through_a_link else path
+    os.mkfifo(pipe)
+    if through_a_link:
+        path.symlink_to(pipe)
+    before = {*path.parent.iterdir()}
+    for attempt in (try_textfile, partial(write_textfile, content=b"")):
+        with pytest.raises(OSError, match="Not a regular file") as raised:
+            attempt(path)
+        assert raised.value.filename == str(path)
+    assert pipe.is_fifo()
+    assert {*path.parent.iterdir()} == before
+
+
+def test_a_link_that_leads_nowhere_is_left_there(path: Path) -> None:
+    path.symlink_to(path)
+    for attempt in (try_textfile, partial(write_textfile, content=b"")):
+        with pytest.raises(OSError, match="Too many levels of symbolic links") as raised:
+            attempt(path)
+        assert raised.value.filename == str(path)
+    assert path.is_symlink()
+
+
 @pytest.mark.parametrize(
     ("where", "why"),
     [
