@@ -292,7 +292,7 @@ def test_every_line_of_a_sweep_bears_its_id_and_its_track(lines: Lines) -> None:
 def test_an_order_is_told_with_what_it_costs(lines: Lines) -> None:
     EventLog()(Ordered(BOUGHT))
     (told,) = lines()
-    assert told == told | {"event": "purchase", "track": "a", "model": "model", "credits": 5}
+    assert told == told | {"event": "purchase", "track": "a", "model": "model", "price": 5}
 
 
 def test_each_count_of_a_sweep_has_its_own_word(lines: Lines) -> None:
