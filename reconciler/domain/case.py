@@ -8,7 +8,7 @@ from reconciler.domain import urls
 from reconciler.domain.actions import Fetch, GiveUp, Source, StoredKey, TaskResult, Wait
 from reconciler.domain.backoff import delay, long_faulty, spin_of
 from reconciler.domain.look import Look, look_at
-from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Task, TaskState, Track
+from reconciler.domain.model import Ailment, Kept, Memory, Outcome, Purchase, Task, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.runs import Runs
 from reconciler.domain.scope import in_scope, settles_at
@@ -60,12 +60,6 @@ class Case:
     @property
     def bought(self) -> tuple[Task, ...]:
         return tuple(task for task in self.tasks if task.id in self.own_tasks)
-
-    @property
-    def next_poll(self) -> datetime | None:
-        """When a task that still runs is asked again, whatever else the track waits for."""
-        running = (task.next_poll for task in self.tasks if task.state is TaskState.RUNNING)
-        return min((at for at in running if at is not None), default=None)
 
     def song_of(self, purchase: Purchase) -> str | None:
         """The song that it was bought for; None where that had no id yet and the row is still the same."""

@@ -60,6 +60,15 @@ def late_answers(case: Case) -> Action | None:
     return _first([*confirmations(case), polls(case.bought, case.now)])
 
 
+def goes_on_at(case: Case) -> datetime | None:
+    """When a task that still runs is asked again, or a paid result that did not arrive is fetched, whatever else the
+    track waits for."""
+    polled = (task.next_poll for task in case.tasks if task.state is TaskState.RUNNING)
+    fetched = (case.pursue(result) for result in paid_results(case))
+    times = (*polled, *(action.until for action in fetched if isinstance(action, Wait)))
+    return min((at for at in times if at is not None and at > case.now), default=None)
+
+
 def any_of(actions: Sequence[Action | None]) -> Action | None:
     """As long as there is hope for one of them none is given up."""
     return _first(actions) or next((a for a in actions if isinstance(a, GiveUp)), None)

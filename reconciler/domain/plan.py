@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from reconciler.domain.actions import Action, AskSong, AskTask, GiveUp, Measure, RowPicture, Wait, Write
+from reconciler.domain.actions import Action, AskSong, AskTask, Buy, GiveUp, Measure, RowPicture, Wait, Write
 from reconciler.domain.buying import buy, look_for_lost
 from reconciler.domain.case import Case
 from reconciler.domain.following import (
@@ -18,6 +18,7 @@ from reconciler.domain.following import (
     confirm_callbacks,
     follow_music,
     follow_tasks,
+    goes_on_at,
     late_answers,
     late_results,
     list_store,
@@ -100,17 +101,18 @@ def _stay_away(case: Case) -> Wait:
 
 
 def _meanwhile(case: Case, action: Action, awaited: Rung) -> Action:
-    """Whatever holds the track up, what was paid for is asked for, and fetched before it dies where it may be."""
-    if not isinstance(action, Wait | GiveUp):
+    """Whatever holds the track up, what was paid for is asked for, and fetched before it dies where it may be: before
+    more is bought too, since the gate may be shut until it is judged."""
+    if not isinstance(action, Wait | GiveUp | Buy):
         return action
     late = awaited(case)
     if late is None or not _may_ask(case, late):
         return action
     if not isinstance(late, Wait):
         return late
-    if isinstance(action, Wait):
-        return replace(action, until=_sooner(action.until, late.until))
-    return replace(action, recheck=_sooner(action.recheck, late.until))
+    if isinstance(action, GiveUp):
+        return replace(action, recheck=_sooner(action.recheck, late.until))
+    return replace(action, until=_sooner(action.until, late.until)) if isinstance(action, Wait) else action
 
 
 def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:
@@ -141,8 +143,7 @@ def _replace(case: Case) -> Action:
     action = _cheapest(case)
     if not isinstance(action, GiveUp):
         return action
-    poll = case.next_poll if case.next_poll is not None and case.next_poll > case.now else None
-    return replace(action, recheck=_sooner(_sooner(action.recheck, poll), again.until if again else None))
+    return replace(action, recheck=_sooner(_sooner(action.recheck, goes_on_at(case)), again.until if again else None))
 
 
 def _cheapest(case: Case) -> Action:

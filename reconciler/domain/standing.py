@@ -20,6 +20,7 @@ from reconciler.domain.actions import (
 )
 from reconciler.domain.case import Case
 from reconciler.domain.catalogue import offers
+from reconciler.domain.following import goes_on_at
 from reconciler.domain.gate import GateName, GateView, refusal
 from reconciler.domain.horizon import stands_until
 from reconciler.domain.look import Absent, Dying, Good, Huge, Larger, Small, Unmeasured
@@ -120,7 +121,7 @@ def _when(case: Case, action: Action, gate: GateView) -> tuple[datetime | None, 
             refused = refusal(gate, action.shape, action.price, case.policy, repeat=action.repeat_of is not None)
             if refused is None:
                 return case.now, None
-            return (refused.until, None) if action.repeat_of and refused.until else (case.next_poll, action.shape)
+            return (refused.until, None) if action.repeat_of and refused.until else (goes_on_at(case), action.shape)
         case AskTask() | AskSong() if gate.refuses_key():
             return None, GateName.KEY
         case Measure() | Fetch() | AskTask() | AskSong() | ListStore() | Write():

@@ -25,7 +25,7 @@ from reconciler.domain.attempts import attempt
 from reconciler.domain.callbacks import announced
 from reconciler.domain.case import Case
 from reconciler.domain.findings import AnswerLost, Call, Fault, Finding, NotFound, Trouble
-from reconciler.domain.following import list_before_buying
+from reconciler.domain.following import goes_on_at, list_before_buying
 from reconciler.domain.gate import NotNow
 from reconciler.domain.learn import learn, notice, noticed
 from reconciler.domain.look import Good, Unmeasured, is_undone
@@ -181,7 +181,7 @@ class Steps:
         is_open = self._purse.refusal(order.shape, order.price) is None
         if is_open and not in_turn and (self.desk.has_in_line(order.shape) or self._lines.waits(order.shape)):
             where = standing(case, order, self._purse.view())
-            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=case.next_poll), tried)
+            self.desk.stand(lease, case.memory, replace(where, held=order.shape, due_at=goes_on_at(case)), tried)
             return
         first = list_before_buying(case, self._begun_at) if is_open else None
         if isinstance(first, ListStore):
@@ -205,7 +205,7 @@ class Steps:
         if where.due_at != case.now:
             return where
         if self._purse.refusal(order.shape, order.price) is not None:
-            return replace(where, reason=refused.reason, held=order.shape, due_at=case.next_poll)
+            return replace(where, reason=refused.reason, held=order.shape, due_at=goes_on_at(case))
         pause = case.now + self._policy.purchase_window
         return replace(where, due_at=max(refused.until or pause, pause))
 

@@ -310,11 +310,26 @@ def test_what_is_given_up_still_asks_after_a_paid_task() -> None:
     assert planned(track(DURABLE), known) == GiveUp(Reason.DOWNLOAD_FAILED, recheck=NOW + MINUTE)
 
 
+OTHER_SONG: dict[str, Any] = {**PAID, "purchases": (accepted(song="6" * 32),)}
+
+
 def test_a_result_bought_for_another_song_is_kept_but_not_used() -> None:
-    other = {**PAID, "purchases": (accepted(song="6" * 32),)}
     result = TaskResult(RESULT, TASK, How.GENERATED, "6" * 32)
-    assert planned(track(DURABLE, resolution="2048x1152"), memory(**GOOD, **other)) == Fetch(result)
-    assert isinstance(planned(track(), memory(**other)), Buy)
+    assert planned(track(DURABLE, resolution="2048x1152"), memory(**GOOD, **OTHER_SONG)) == Fetch(result)
+    assert planned(track(), memory(**OTHER_SONG)) == Fetch(result)
+    judged = (accepted(song="6" * 32, verdict=Verdict.GOOD),)
+    copy = kept(song="6" * 32, origin=RESULT)
+    assert isinstance(planned(track(), memory(**{**OTHER_SONG, "purchases": judged}, kept=(copy,))), Buy)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_result_bought_for_another_song_holds_up_no_order_while_it_cannot_be_had(paused: bool) -> None:
+    ill = {"ailments": {RESULT: faulty()}}
+    assert isinstance(planned(track(), memory(**OTHER_SONG, **ill, paused=paused)), Buy)
+    ill = {"ailments": {RESULT: faulty(wait=-MINUTE)}}
+    assert isinstance(planned(track(), memory(**OTHER_SONG, **ill, paused=paused)), Fetch)
+    ill = {"ailments": {RESULT: faulty(7 * DAY)}}
+    assert isinstance(planned(track(), memory(**OTHER_SONG, **ill, paused=paused)), Buy)
 
 
 def test_a_second_result_of_a_judged_purchase_is_not_fetched() -> None:

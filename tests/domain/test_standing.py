@@ -146,6 +146,13 @@ def test_a_track_that_the_gate_holds_back_still_asks_its_overdue_task() -> None:
     assert (held.due_at, held.held) == (NOW + MINUTE, SHAPE)
 
 
+def test_a_track_that_the_gate_holds_back_still_tries_to_fetch_what_was_paid_for() -> None:
+    bought = {"purchases": (accepted(song="6" * 32),), "tasks": tasks(done_task(RESULT))}
+    awaited = replace(GATE, proofs={SHAPE: Proof(out=3)})
+    held = stands(track(), memory(**bought, ailments={RESULT: faulty()}), awaited)
+    assert (held.due_at, held.held) == (NOW + MINUTE, SHAPE)
+
+
 @pytest.mark.parametrize(
     ("the_track", "the_memory"), [(track(TASK), memory()), (track(), memory(song=None))], ids=["task", "song"]
 )

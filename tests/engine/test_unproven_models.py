@@ -96,6 +96,39 @@ def test_a_result_is_evidence_for_the_target_that_judged_it(make_world: MakeWorl
     assert proof(world) == Proof(), "nothing of it was judged by this target"
 
 
+def made_anew_while_tasks_run(world: World) -> None:
+    """The app makes the songs again after a picture for each was ordered."""
+    world.with_policy(grace=timedelta(0))
+    world.kie.script.clear()
+    world.kie.script.when(Succeed(width=160, height=90, run=timedelta(minutes=10)))
+    world.sql("UPDATE tracks SET task_id = 'one of ' || id")
+    assert world.run(timedelta(minutes=1)).purchases == 3
+    world.sql("UPDATE tracks SET task_id = 'another of ' || id")
+
+
+def test_the_pictures_of_songs_that_were_made_anew_are_evidence_too(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    made_anew_while_tasks_run(world)
+    assert world.run(DAY).states == {(State.OK, None): 3}
+    assert len(world.kie.book.purchases) == 6
+    assert proof(world) == Proof(proven=True)
+
+
+def test_those_that_cannot_be_had_at_once_are_tried_again_while_the_gate_waits_for_them(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    made_anew_while_tasks_run(world)
+    world.kie.script.add(Rule(operation=Operation.FILE, behaviour=page(502), times=3))
+    assert world.run(DAY).states == {(State.OK, None): 3}
+
+
+def test_those_that_can_never_be_had_are_noticed(make_world: MakeWorld) -> None:
+    world = make_world(3)
+    made_anew_while_tasks_run(world)
+    world.kie.script.add(BAD_GATEWAY)
+    assert world.run(8 * DAY).states == {(State.MISSING, Reason.MODEL_UNPROVEN): 3}
+    assert (proof(world), shut(world)) == (Proof(refused=3), frozenset({GateName.MODEL_UNPROVEN}))
+
+
 def test_what_was_ordered_for_a_larger_target_proves_nothing_of_it(make_world: MakeWorld) -> None:
     small, large = Target(160, 90), Target(320, 180)
     world = make_world(3, target=large)
