@@ -80,6 +80,7 @@ def _next(ahead: Forecast, gate: GateView) -> dict[str, Any]:
             where.state,
             Reason.UNAUTHORIZED if where.held == GateName.KEY else where.reason,
             refuses_key=gate.refuses_key(),
+            keeps=case.policy.keeps,
         ),
     }
 

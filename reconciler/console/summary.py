@@ -68,7 +68,7 @@ def _for_most(result: Result) -> str:
     (state, reason), tracks = max(
         ((where, n) for where, n in result.states.items() if where[0] not in AT_REST), key=lambda each: each[1]
     )
-    told = advice(state, reason, refuses_key=result.refuses_key)
+    told = advice(state, reason, refuses_key=result.refuses_key, keeps=result.keeps)
     return f"{tracks} {state}{f' ({reason})' if reason else ''}: {told}"
 
 

@@ -27,11 +27,13 @@ AT_AUDIT = "at the daemon's next audit (within schedule.audit_interval), or at o
 """When what no sweep sees is looked at."""
 
 
-def advice(state: State | None, reason: Reason | None, *, refuses_key: bool = False) -> str:
+def advice(state: State | None, reason: Reason | None, *, refuses_key: bool = False, keeps: bool = True) -> str:
     """What goes on by itself, and what an operator can do: a sentence or two. `refuses_key`: Kie does, so that nothing
-    is asked there."""
+    is asked there. `keeps`: pictures are stored."""
     if refuses_key and state is State.AWAITING:
         return to_do(Reason.UNAUTHORIZED)
+    if state is State.EXPIRING and not keeps:
+        return "It is bought anew when its URL has died; set storage.kind to keep pictures."
     return " ".join(filter(None, (_by_itself(state), to_do(reason) if reason is not None else "")))
 
 

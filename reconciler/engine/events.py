@@ -149,6 +149,8 @@ class Result:
     mistakes: int = 0
     refuses_key: bool = False
     """Kie does, by what is known at the end."""
+    keeps: bool = True
+    """Pictures are stored."""
     purse_spent: bool = False
     """All that this run was allowed to buy was bought."""
     next_at: datetime | None = None

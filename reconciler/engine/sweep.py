@@ -443,6 +443,7 @@ class Sweep:
         result.stopped = stopped
         result.purse_spent = self._purse.spent
         result.refuses_key = self._purse.key_refused_until is not None
+        result.keeps = self._policy.keeps
         if self._begun:
             self._lines.forget()
         if self._queue:

@@ -433,6 +433,15 @@ def test_nothing_is_promised_to_a_track_that_is_given_up_or_cannot_be_worked(ins
     assert (said["state"], said["if_nothing_free_is_found"]) == ("invalid", None)
 
 
+def test_a_picture_that_no_store_takes_is_not_said_to_be_taken_into_one(install: Install) -> None:
+    install.add("a", image_url=install.kie.add_file("good.jpg", text="good"))
+    install.configure(storage__kind='"none"', target__fit='"keep"', kie__file_hosts='["127.0.0.1"]')
+    result = install.call("run", "--once", "--json", "--timeout", "9s")
+    kept = "It is bought anew when its URL has died; set storage.kind to keep pictures."
+    assert json.loads(result.stdout)["next"] == f"1 expiring: {kept}"
+    assert json.loads(install.call("explain", "a", "--json").stdout)["would_change"] == kept
+
+
 @pytest.mark.parametrize("key", ["per_hour", "per_day"])
 def test_no_purchase_is_promised_where_the_budget_buys_none(install: Install, key: str) -> None:
     install.add("a")

@@ -35,6 +35,13 @@ def test_a_task_cannot_be_asked_for_while_kie_refuses_the_key(reason: Reason) ->
     assert advice(State.FETCHING, reason, refuses_key=True) == to_do(reason), "a host of pictures is asked"
 
 
+def test_without_a_store_no_picture_is_said_to_be_kept() -> None:
+    said = advice(State.EXPIRING, None, keeps=False)
+    assert said == "It is bought anew when its URL has died; set storage.kind to keep pictures."
+    assert advice(State.EXPIRING, None) != said
+    assert advice(State.MISSING, Reason.DUE, keeps=False) == advice(State.MISSING, Reason.DUE)
+
+
 @pytest.mark.parametrize("name", GateName)
 def test_every_closed_gate_has_one(name: GateName) -> None:
     assert is_prose(gate_advice(name))
