@@ -52,15 +52,18 @@ def answer_at_desk(request: Request, book: Book, script: Script) -> Response:
 def _add_rules(body: bytes, script: Script) -> Response:
     try:
         rules = rules_from_json(json.loads(body))
-    except (ValueError, TypeError, KeyError) as wrong:
-        return json_response({"error": f"no rule was added: {wrong!r}"}, 400)
+    except ValueError as wrong:
+        return json_response({"error": f"no rule was added: {wrong}"}, 400)
     script.add(*rules)
     return json_response({"added": len(rules)})
 
 
 def rules_from_json(parsed: Any) -> list[Rule]:
-    """One rule or a list of them. Raises ValueError, TypeError or KeyError for what is no rule."""
-    return [_rule(each) for each in (parsed if isinstance(parsed, list) else [parsed])]
+    """One rule or a list of them. Raises ValueError for what is no rule."""
+    try:
+        return [_rule(each) for each in (parsed if isinstance(parsed, list) else [parsed])]
+    except (ValueError, TypeError, KeyError, OverflowError) as wrong:
+        raise ValueError(f"no rule: {wrong!r}") from wrong
 
 
 def _rule(fields: Mapping[str, Any]) -> Rule:
@@ -85,7 +88,7 @@ def _value(hint: Any, value: Any) -> Any:
     if hint is datetime:
         return datetime.fromisoformat(value)
     if hint is bytes:
-        return value.encode()
+        return str.encode(value)
     if get_origin(hint) is tuple:
         return tuple(value)
     return hint(value) if isinstance(hint, type) and issubclass(hint, StrEnum) else value
