@@ -106,6 +106,38 @@ def test_a_fresh_install_is_fine_and_check_changes_nothing(install: Install) -> 
     assert sorted(path.name for path in install.folder.iterdir()) == ["app.db", "config.toml"]
 
 
+NEVER = "no row is in scope: see database.statuses"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "changes", "line"),
+    [
+        (["completed", "completed"], {"statuses": '["nonesuch"]'}, ("warning", f"2 completed; {NEVER}")),
+        (["archived", "failed"], {}, ("warning", f"1 archived, 1 failed; {NEVER}")),
+        (["archived"], {"restore_archived": "true"}, ("ok", "1 archived (in scope with audio)")),
+        (["pending"], {}, ("ok", "1 pending (in scope once old, with audio)")),
+        ([None], {}, ("ok", "1 NULL (in scope once old, with audio)")),
+        (["pending"], {"excluded_statuses": '["pending"]'}, ("warning", f"1 pending; {NEVER}")),
+        (["completed", "failed"], {}, ("ok", "1 completed (in scope), 1 failed")),
+        ([], {"statuses": '["nonesuch"]'}, ("ok", "the table is empty")),
+    ],
+)
+def test_a_table_of_which_no_row_is_ever_in_scope_is_told(
+    install: Install, statuses: list[str | None], changes: dict[str, str], line: tuple[str, str]
+) -> None:
+    for number, status in enumerate(statuses):
+        install.add(f"t{number}", status=status)
+    install.configure(**{f"database__{key}": value for key, value in changes.items()})
+    assert lines(install)["tracks"] == [line]
+    assert install.call("check").exit_code == 0
+
+
+def test_unfinished_rows_are_never_in_scope_where_there_is_no_audio(install: Install) -> None:
+    install.add("a", status="pending")
+    install.sql("ALTER TABLE tracks DROP COLUMN audio_url")
+    assert lines(install)["tracks"] == [("warning", f"1 pending; {NEVER}")]
+
+
 def test_every_problem_is_told_at_once(make_install: Callable[..., Install]) -> None:
     install = make_install(credits=3)
     install.database.unlink()

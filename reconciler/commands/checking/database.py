@@ -20,7 +20,7 @@ from reconciler.database import (
 from reconciler.database.connection import connect
 from reconciler.database.schema import OPTIONAL
 from reconciler.database.tables import HAND_OVER
-from reconciler.domain.scope import UNFINISHED
+from reconciler.domain.scope import ARCHIVED, UNFINISHED
 
 LOSS = {
     "task_id": "the music task is not asked for a cover",
@@ -131,7 +131,7 @@ def _table(settings: Settings, reader: Reader) -> Iterator[Line]:
     for field in OPTIONAL:
         if not app.has(field):
             yield warning("table", f"{app.unused.get(field, f'there is no column {field}')}: {LOSS[field]}")
-    yield ok("tracks", _counts(settings, reader))
+    yield _tracks(settings, reader)
     yield from _nameless(settings, reader)
     yield _own_tables(settings, reader)
     yield from _handed_over(settings, reader)
@@ -174,16 +174,22 @@ def _handed_over(settings: Settings, reader: Reader) -> Iterator[Line]:
         )
 
 
-def _counts(settings: Settings, reader: Reader) -> str:
-    at_once = set(settings.database.statuses) - set(settings.database.excluded_statuses)
-    parts = [
-        f"{count} {'NULL' if status is None else status}{_scope(status, at_once)}"
-        for status, count in reader.rows_by_status().items()
-    ]
-    return ", ".join(sorted(parts)) or "the table is empty"
+def _tracks(settings: Settings, reader: Reader) -> Line:
+    rows = reader.rows_by_status()
+    scopes = {status: _scope(status, settings, has_audio=reader.app.has("audio_url")) for status in rows}
+    counts = (f"{rows[status]} {'NULL' if status is None else status}{scope}" for status, scope in scopes.items())
+    told = ", ".join(sorted(counts)) or "the table is empty"
+    if rows and not any(scopes.values()):
+        return warning("tracks", f"{told}; no row is in scope: see database.statuses")
+    return ok("tracks", told)
 
 
-def _scope(status: object, at_once: set[str]) -> str:
-    if status in at_once:
+def _scope(status: object, settings: Settings, *, has_audio: bool) -> str:
+    database = settings.database
+    if status in database.excluded_statuses:
+        return ""
+    if status in database.statuses:
         return " (in scope)"
-    return " (in scope once old, with audio)" if status in UNFINISHED else ""
+    if has_audio and status in UNFINISHED:
+        return " (in scope once old, with audio)"
+    return " (in scope with audio)" if has_audio and status == ARCHIVED and database.restore_archived else ""
