@@ -163,6 +163,8 @@ class Held:
     track: Track | None
     memory: Memory
     now: datetime
+    line: str | None = None
+    """Of one that was only looked at: in which it was left waiting for the gate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ the app neither. What was reached is kept with the stretch: who is killed goes o
 
 Two who decided otherwise and work side by side, such as a daemon and a job with another budget, do not keep each other
 from ending, and call all tracks `AT_MOST` times a day: beyond that, who decides again as before waits for the next day.
+Whom one of them leaves waiting for what the other does not offer, an audit of the other's finds.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ from reconciler.database.tables import HandedOver, Remembered
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Stood
 from reconciler.domain.states import AT_REST, Reason, State
-from reconciler.domain.unswept import new_for
+from reconciler.domain.unswept import lines, new_for
 from reconciler.ports import Ahead, AuditPage
 
 R = Remembered
@@ -263,7 +263,7 @@ class SqlFinder:
             unfinished_with_audio(self.app, self.policy),
             R.track_id.is_null(False) & R.gone_since.is_null(),
             R.state,
-            flag(IN_SCOPE) if anew else (R.due_at <= NOW) | (R.tried_at > NOW),
+            flag(IN_SCOPE) if anew else (R.due_at <= NOW) | (R.tried_at > NOW) | is_astray(self.policy),
             # Long pictures are hashed to be compared: only where it matters.
             Case(None, [(R.state.is_null(), 0)], flag(changed)),
         ]
@@ -283,6 +283,11 @@ class SqlFinder:
 
     def _rows_among(self, only: Only) -> Any:
         return TRUE if only is None else self.app.id.in_([self.app.parse_id(track_id) for track_id in only])
+
+
+def is_astray(policy: Policy) -> Any:
+    """It waits in a line that is none by this policy: see `domain.unswept`."""
+    return R.held.is_null(False) & R.held.not_in(lines(policy))
 
 
 def _line(number: int) -> str:

@@ -1,7 +1,8 @@
 """Where every track in scope stands, counted by one grouped query over what was judged when each was last looked at.
 
 What cannot be told that way is judged anew, by `classify` itself: tracks that are worked now, whose row changed since,
-that were handed a task, or whose time has come. Of these `JUDGED` at most; the others count as they last stood.
+that were handed a task, that somebody who decided otherwise left in a line of theirs, or whose time has come. Of these
+`JUDGED` at most; the others count as they last stood.
 
 The table is read a stretch of keys at a time, each in a transaction of its own. In SQLite they are short: it lets
 nobody commit while somebody reads, and the app is not to wait.
@@ -20,7 +21,7 @@ from peewee import JOIN, SQL, Case, Field, Select, fn
 from reconciler.database.app_tracks import stamp_differs
 from reconciler.database.connection import Connection
 from reconciler.database.dialect import Key, bindable, flag
-from reconciler.database.finder import SqlFinder
+from reconciler.database.finder import SqlFinder, is_astray
 from reconciler.database.gate_view import GateReader
 from reconciler.database.handing import unseen
 from reconciler.database.hosts import SUSPECT
@@ -218,7 +219,7 @@ class SqlOverview:
         where = classify(case, gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
-            unswept = is_unswept(held.track, held.memory, self.policy, held.now)
+            unswept = is_unswept(held.track, held.memory, self.policy, held.now, held.line)
             sums.for_audit += unswept and is_waiting(where.state, where.reason)
 
     # -- queries: spelled once, with slots for times ------------------------------------------------------------------
@@ -293,7 +294,7 @@ class SqlOverview:
     def _is_unsettled(self, told: bool) -> Any:
         """Other tables are asked only where they have something to tell: see `_is_good`."""
         spoiled = (R.state != State.INVALID) & has_flaw(self.app)
-        moved = R.state.is_null() | self._is_changed | spoiled
+        moved = R.state.is_null() | self._is_changed | spoiled | is_astray(self.policy)
         if told:
             moved = moved | self._is_suspect_since() | R.track_id.in_(self._handed_over)
         return R.track_id.is_null(False) & moved

@@ -1,7 +1,10 @@
-"""What no sweep sees: it asks what is due by memory and which rows are new or without a picture. An audit sees all."""
+"""What no sweep sees: it asks what is due by memory, who waits in its own lines, and which rows are new or without a
+picture. An audit sees all."""
 
 from datetime import datetime, timedelta
 
+from reconciler.domain.catalogue import offers
+from reconciler.domain.gate import GateName
 from reconciler.domain.model import Memory, Track
 from reconciler.domain.policy import Policy
 
@@ -11,8 +14,17 @@ def new_for(policy: Policy) -> timedelta:
     return policy.stale_after + policy.grace
 
 
-def is_unswept(track: Track, memory: Memory, policy: Policy, now: datetime) -> bool:
-    """Something is to be looked at that a sweep does not see. `memory`: as it was left by the last look."""
+def lines(policy: Policy) -> tuple[str, ...]:
+    """All that a track may wait for. Who waits for anything else was put there by somebody who decided otherwise, such
+    as a job with another model; no sooner than an audit, since that one may still be at work, and take it back."""
+    return (*GateName, *(shape for shape, _ in offers(policy)))
+
+
+def is_unswept(track: Track, memory: Memory, policy: Policy, now: datetime, line: str | None) -> bool:
+    """Something is to be looked at that a sweep does not see. `memory`: as it was left by the last look; `line`: in
+    which it was left."""
+    if line is not None and line not in lines(policy):
+        return True
     if memory.seen is None:
         is_new = track.created_at is not None and track.created_at >= now - new_for(policy)
         return bool(track.image.identity) and not is_new and not memory.handed

@@ -10,6 +10,8 @@ from peewee import Value
 from reconciler.database import finder
 from reconciler.database.finder import SqlFinder
 from reconciler.domain.actions import Write
+from reconciler.domain.catalogue import offers
+from reconciler.domain.gate import GateName
 from reconciler.domain.learn import notice
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing, Stood
@@ -18,6 +20,7 @@ from reconciler.ports import Change, Commit, Ending, RowWrite
 
 OLD = "2026-06-01T00:00:00+00:00"
 HOUR = timedelta(hours=1)
+SHAPE = offers(Policy())[0][0]
 INLINE = "data:image/png;base64," + "A" * 9000
 
 
@@ -249,11 +252,11 @@ def test_who_is_not_at_rest_is_found_a_page_at_a_time(app: Any, desk: Desk, monk
 def test_narrowed(app: Any, desk: Desk) -> None:
     for name in "abc":
         app.put(name)
-    desk.look("c", State.MISSING, due_in=HOUR, held="shape", reason=Reason.BUDGET)
+    desk.look("c", State.MISSING, due_in=HOUR, held=SHAPE, reason=Reason.BUDGET)
     assert desk.finder.due(9, ["b", "nobody"]) == ("b",)
     assert desk.finder.ahead((), ["b"]).due_at is None
     assert desk.finder.ahead((), ["c"]).due_at == app.clock() + HOUR
-    assert desk.finder.held_back("shape", 9, ["b"]) == ()
+    assert desk.finder.held_back(SHAPE, 9, ["b"]) == ()
     assert desk.finder.tally(["b"]) == {}
     assert desk.walk(only=["b", "c"]) == ["b"]
     app.sql("INSERT INTO reconciler_image_task (track_id, task_id) VALUES ('c', 't')")
@@ -278,6 +281,14 @@ def test_those_that_wait_for_the_gate(app: Any, desk: Desk) -> None:
     assert desk.finder.held_back("shape", 1) == ("c",)
     desk.leases.lease("c")
     assert desk.finder.held_back("shape", 9) == ("b", "a")
+
+
+def test_who_waits_in_a_line_that_is_none_of_ours_is_found_by_an_audit(app: Any, desk: Desk) -> None:
+    for name, line in {"a": SHAPE, "b": "somebody else's", "c": GateName.KEY}.items():
+        app.put(name)
+        desk.look(name, State.MISSING, reason=Reason.BUDGET, held=line)
+    assert desk.finder.due(9) == ()
+    assert desk.walk() == ["b"]
 
 
 def test_counting(app: Any, desk: Desk) -> None:

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.domain.gate import GateName
 from reconciler.domain.unswept import is_unswept
-from tests.domain.builders import DAY, HOUR, LONG_AGO, NOW, POLICY, memory, track
+from tests.domain.builders import DAY, HOUR, LONG_AGO, NOW, POLICY, SHAPE, memory, track
 
 URL, OTHER = "https://example.com/a.jpg", "https://example.com/b.jpg"
 
@@ -26,7 +27,7 @@ def test_a_row_that_nobody_looked_at_is_seen_for_its_age_its_missing_picture_or_
     image: str | None, created_at: datetime | None, handed: tuple[str, ...], unswept: bool
 ) -> None:
     row = track(image, created_at=created_at)
-    assert is_unswept(row, memory(handed=handed), POLICY, NOW) is unswept
+    assert is_unswept(row, memory(handed=handed), POLICY, NOW, None) is unswept
 
 
 @pytest.mark.parametrize(
@@ -44,4 +45,18 @@ def test_a_row_that_nobody_looked_at_is_seen_for_its_age_its_missing_picture_or_
 def test_a_change_of_a_row_is_seen_where_it_took_the_picture_away(
     image: str | None, kept: dict[str, Any], unswept: bool
 ) -> None:
-    assert is_unswept(track(image, stamp="s"), memory(**kept), POLICY, NOW) is unswept
+    assert is_unswept(track(image, stamp="s"), memory(**kept), POLICY, NOW, None) is unswept
+
+
+@pytest.mark.parametrize(
+    ("line", "unswept"),
+    [
+        (None, False),
+        (SHAPE, False),
+        (GateName.KEY, False),
+        (GateName.PAUSED, False),
+        ("a shape of somebody else's", True),
+    ],
+)
+def test_who_waits_in_a_line_that_is_none_of_ours_is_not_seen(line: str | None, unswept: bool) -> None:
+    assert is_unswept(track(URL, stamp="s"), memory(seen=URL, stamp="s"), POLICY, NOW, line) is unswept
