@@ -147,6 +147,12 @@ class Purse:
         return next((c.until for c in shut), None)
 
     @property
+    def is_key_refused(self) -> bool:
+        """By the last look at the gate, whenever that was."""
+        known = self._view or self._lately.gate
+        return known is not None and known.refuses_key()
+
+    @property
     def provider_fails(self) -> bool:
         """No free call has gone well since its last faults."""
         return self.view().breaker.stage is Stage.OPEN

@@ -442,7 +442,7 @@ class Sweep:
         result.states = self._tally.touched() if self._left_some_out() else self._states()
         result.stopped = stopped
         result.purse_spent = self._purse.spent
-        result.refuses_key = self._purse.key_refused_until is not None
+        result.refuses_key = self._purse.is_key_refused
         result.keeps = self._policy.keeps
         if self._begun:
             self._lines.forget()
