@@ -89,7 +89,8 @@ class Database(Section):
     grace: Duration = Field(
         timedelta(minutes=25),
         description="Neither write to nor buy for rows that others created or updated more recently, for stale_after "
-        "at the longest: so a row that is touched again and again is served too.",
+        "at the longest from when they were first seen in need, or, while their picture is good, first seen: so a row "
+        "that is touched again and again is served too.",
     )
     columns: Columns = Columns()
 

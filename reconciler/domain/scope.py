@@ -37,7 +37,9 @@ def settles_at(track: Track, memory: Memory, policy: Policy, now: datetime) -> d
     """Until when the row is left to its other writers (grace), or None when it may be written.
 
     Counts others' writes, not our own; a time in the future counts as now, so grace also ends `stale_after` after
-    the row was first seen in need. A row without any timestamp counts from when we first saw it.
+    the row was first seen in need. One that is not, its picture being good or good but where files die, has none at all
+    from `stale_after` after it was first seen, whoever wrote it since. A row without any timestamp counts from when we
+    first saw it.
     """
     ends = min(_others_wrote(track, memory), now) + policy.grace
     bound = (memory.needy_since or memory.first_seen) + policy.stale_after
