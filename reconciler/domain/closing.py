@@ -44,11 +44,11 @@ def lengthened(closure: Closure, before: Closure | None, *, ordered: bool) -> Cl
         return closure
     if before.active(closure.at) and before.until > closure.until:
         return before
-    if not ordered:
-        return closure
     last, since = max(before.until - before.at, closure.until - closure.at), closure.at - before.until
     if since > 2 * last or before.at == before.until:
         return closure
+    if not ordered:  # the length that orders met is not forgotten
+        return replace(closure, at=closure.until - last)
     longer = min(last if since < timedelta(0) else 2 * last, LONGEST_PAUSE)
     return replace(closure, until=max(closure.until, closure.at + longer))
 

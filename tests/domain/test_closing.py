@@ -110,6 +110,17 @@ def test_free_calls_that_are_refused_keep_the_gate_closed_no_longer_than_the_fir
         assert lengthened(again, first, ordered=False) == again
 
 
+def test_a_free_call_that_is_refused_between_keeps_orders_from_being_tried_as_often_as_at_first() -> None:
+    holds, lengths = None, []
+    at = NOW
+    for number in range(6):
+        holds = lengthened(Closure(GateName.RATE_LIMIT, at, at + 10 * SECOND), holds, ordered=number % 2 == 0)
+        assert holds.until is not None
+        lengths.append(holds.until - at)
+        at = holds.until + SECOND
+    assert lengths == [n * SECOND for n in (10, 10, 20, 10, 40, 10)]
+
+
 def test_a_free_call_opens_the_gate_of_a_key_until_orders_are_refused_all_the_same() -> None:
     first = Closure(GateName.KEY, NOW, NOW + 10 * MINUTE)
     opened = key_taken(first, NOW + SECOND)
