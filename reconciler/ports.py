@@ -14,6 +14,7 @@ from reconciler.domain.model import Memory, Purchase, Track
 from reconciler.domain.policy import Target
 from reconciler.domain.standing import Standing, Stood, is_waiting
 from reconciler.domain.states import Place
+from reconciler.domain.unswept import Left
 
 Clock = Callable[[], datetime]
 """Aware UTC time."""
@@ -163,8 +164,8 @@ class Held:
     track: Track | None
     memory: Memory
     now: datetime
-    line: str | None = None
-    """Of one that was only looked at: in which it was left waiting for the gate."""
+    left: Left = Left()
+    """Told of one that was only looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _examples(reader: Reader, overview: Overview, policy: Policy) -> Iterator[Ex
         for held in reader.peek_all(ids[:each]).values():
             if isinstance(held, Held) and held.track is not None:
                 case = noticed(held.track, held.memory, policy, held.now)
-                unswept = is_unswept(held.track, held.memory, policy, held.now, held.line)
+                unswept = is_unswept(held.track, held.memory, policy, held.now, held.left)
                 yield from _example(forecast(case, overview.gate, unswept=unswept))
 
 

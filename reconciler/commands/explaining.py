@@ -50,7 +50,7 @@ def _known(settings: Settings, reader: Reader, held: Held, track: Track | None) 
     policy = policy_of(settings)
     case = noticed(track, held.memory, policy, held.now)
     gate = reader.view() if reader.remembers else supposed(reader.view())
-    unswept = is_unswept(track, held.memory, policy, held.now, held.line)
+    unswept = is_unswept(track, held.memory, policy, held.now, held.left)
     return {
         **head,
         "title": track.title,

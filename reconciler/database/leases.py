@@ -23,11 +23,12 @@ from reconciler.domain.model import Callback, Memory, Outcome, Track
 from reconciler.domain.policy import Policy
 from reconciler.domain.standing import Standing
 from reconciler.domain.states import Reason
+from reconciler.domain.unswept import Left
 from reconciler.ports import Change, Commit, DatabaseError, DatabaseLocked, Ending, Held, Lease, RowWrite, Step
 
 R = Remembered
 
-_KNOWN = (R.track_id, R.doc, R.held, R.lease_owner, R.lease_until, R.lease_step, R.generation)
+_KNOWN = (R.track_id, R.doc, R.due_at, R.held, R.lease_owner, R.lease_until, R.lease_step, R.generation)
 _LEASE = (R.lease_owner, R.lease_until, R.lease_step, R.generation, R.due_at)
 _MEMORY = (R.first_seen, R.needy_since, R.seen, R.stamp, R.gone_since, R.ignored, R.doc)
 _STANDING = (R.state, R.reason, R.due_at, R.held, R.settles_at, R.expires_at, R.stands_until, R.wants, R.repeats)
@@ -47,6 +48,7 @@ class _Known(NamedTuple):
     """What is kept of a track."""
 
     doc: str
+    due_at: datetime | None
     held: str | None
     lease_owner: str | None
     lease_until: datetime | None
@@ -116,7 +118,8 @@ class Peek:
 def _peeked(track_id: str, seen: _Seen, now: datetime) -> Held | Exception:
     if isinstance(seen.memory, Exception):
         return seen.memory
-    return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now, seen.known.held if seen.known else None)
+    left = Left(seen.known.due_at, seen.known.held) if seen.known else Left()
+    return Held(Lease(track_id, "", 0, now), seen.track, seen.memory, now, left)
 
 
 class SqlLeases(Peek):

@@ -219,7 +219,7 @@ class SqlOverview:
         where = classify(case, gate)
         if where.state is not None:
             sums.add(where.state, where.reason, 1, case.memory.needy_since or held.now, where.expires_at)
-            unswept = is_unswept(held.track, held.memory, self.policy, held.now, held.line)
+            unswept = is_unswept(held.track, held.memory, self.policy, held.now, held.left)
             sums.for_audit += unswept and is_waiting(where.state, where.reason)
 
     # -- queries: spelled once, with slots for times ------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What no sweep sees: it asks what is due by memory, who waits in its own lines, and which rows are new or without a
 picture. An audit sees all."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.domain.catalogue import offers
@@ -20,11 +21,20 @@ def lines(policy: Policy) -> tuple[str, ...]:
     return (*GateName, *(shape for shape, _ in offers(policy)))
 
 
-def is_unswept(track: Track, memory: Memory, policy: Policy, now: datetime, line: str | None) -> bool:
-    """Something is to be looked at that a sweep does not see. `memory`: as it was left by the last look; `line`: in
-    which it was left."""
-    if line is not None and line not in lines(policy):
-        return True
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How the last look left a track: due then, or waiting in that line."""
+
+    due_at: datetime | None = None
+    line: str | None = None
+
+
+def is_unswept(track: Track, memory: Memory, policy: Policy, now: datetime, left: Left) -> bool:
+    """Something is to be looked at that no sweep sees before an audit does. `memory`: as it was left, too."""
+    if left.line is not None:
+        return left.line not in lines(policy)
+    if left.due_at is not None and left.due_at <= now + policy.audit_interval:
+        return False
     if memory.seen is None:
         is_new = track.created_at is not None and track.created_at >= now - new_for(policy)
         return bool(track.image.identity) and not is_new and not memory.handed

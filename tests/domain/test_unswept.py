@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.gate import GateName
-from reconciler.domain.unswept import is_unswept
+from reconciler.domain.unswept import Left, is_unswept
 from tests.domain.builders import DAY, HOUR, LONG_AGO, NOW, POLICY, SHAPE, memory, track
 
 URL, OTHER = "https://example.com/a.jpg", "https://example.com/b.jpg"
@@ -27,7 +27,7 @@ def test_a_row_that_nobody_looked_at_is_seen_for_its_age_its_missing_picture_or_
     image: str | None, created_at: datetime | None, handed: tuple[str, ...], unswept: bool
 ) -> None:
     row = track(image, created_at=created_at)
-    assert is_unswept(row, memory(handed=handed), POLICY, NOW, None) is unswept
+    assert is_unswept(row, memory(handed=handed), POLICY, NOW, Left()) is unswept
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_row_that_nobody_looked_at_is_seen_for_its_age_its_missing_picture_or_
 def test_a_change_of_a_row_is_seen_where_it_took_the_picture_away(
     image: str | None, kept: dict[str, Any], unswept: bool
 ) -> None:
-    assert is_unswept(track(image, stamp="s"), memory(**kept), POLICY, NOW, None) is unswept
+    assert is_unswept(track(image, stamp="s"), memory(**kept), POLICY, NOW, Left()) is unswept
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,21 @@ def test_a_change_of_a_row_is_seen_where_it_took_the_picture_away(
     ],
 )
 def test_who_waits_in_a_line_that_is_none_of_ours_is_not_seen(line: str | None, unswept: bool) -> None:
-    assert is_unswept(track(URL, stamp="s"), memory(seen=URL, stamp="s"), POLICY, NOW, line) is unswept
+    assert is_unswept(track(URL, stamp="s"), memory(seen=URL, stamp="s"), POLICY, NOW, Left(line=line)) is unswept
+
+
+@pytest.mark.parametrize(
+    ("left", "unswept"),
+    [
+        (Left(due_at=NOW), False),
+        (Left(due_at=NOW + POLICY.audit_interval), False),
+        (Left(due_at=NOW + POLICY.audit_interval + HOUR), True),
+        (Left(line=SHAPE), False),
+    ],
+)
+def test_who_is_due_before_the_next_audit_or_waits_in_a_line_is_seen_though_the_row_was_changed(
+    left: Left, unswept: bool
+) -> None:
+    assert is_unswept(track(OTHER, stamp="s"), memory(seen=URL, stamp="s"), POLICY, NOW, left) is unswept
+    is_worked = memory(seen=None)
+    assert is_unswept(track(URL, created_at=LONG_AGO), is_worked, POLICY, NOW, left) is unswept

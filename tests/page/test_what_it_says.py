@@ -46,6 +46,19 @@ def test_before_the_first_snapshot_it_says_so() -> None:
     assert "Where the tracks stand" not in page
 
 
+@pytest.mark.parametrize(
+    ("waiting", "for_audit", "next_due"),
+    [
+        (0, 0, "nothing before the world changes"),
+        (2, 2, "at the next audit"),
+        (3, 2, "now"),
+    ],
+)
+def test_what_no_sweep_sees_is_not_said_to_be_due_now(waiting: int, for_audit: int, next_due: str) -> None:
+    counted = replace(overview({(State.UNVERIFIED, None): waiting}), for_audit=for_audit)
+    assert f"<dt>Next due</dt><dd>{next_due}</dd>" in html(Seen(counted, NOW))
+
+
 def troubles(value: Seen | None, here: timedelta = timedelta(0), **health: Any) -> list[str]:
     return [trouble.what for trouble in view.troubles(Told(value, Health(**health)), POLICY, NOW + here)]
 
