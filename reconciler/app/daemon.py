@@ -104,7 +104,7 @@ class Daemon:
         yield Job("snapshot", jobs.snapshot, schedule.snapshot_interval, timedelta(minutes=10), "snapshot")
         tick = tick_of(schedule.audit_interval)
         yield Job("audit", jobs.audit, tick, tick + slack, "aside", first + AUDIT_AFTER)
-        if self._policy.per_day:
+        if self._policy.budget_of_none is None:
             yield Job("credits", jobs.credits, CREDITS_EVERY, slack, "aside", 3 * first)
         yield Job(
             "thumbnails", jobs.illustrate, schedule.snapshot_interval, timedelta(minutes=10), "thumbnails", 3 * first

@@ -109,7 +109,7 @@ def supposed(view: GateView) -> GateView:
 def _asked(view: GateView, policy: Policy, kie: Questions) -> GateView:
     """As it would be once a run had asked for the credits, which tells too whether Kie takes the key, and is up."""
     asks = view.refuses_key() or view.breaker.wants_free_call(view.now) or view.wants_balance(policy)
-    if policy.per_day == 0 or not asks:
+    if policy.budget_of_none is not None or not asks:
         return view
     answer = kie.credit()
     if isinstance(answer, Credits):

@@ -239,7 +239,9 @@ def _poor(view: GateView, price: float, policy: Policy) -> NotNow | None:
     if left is None:
         return NotNow(Reason.GATE_CLOSED, None, "Kie has not told the balance yet")
     if left < max(policy.min_credits, price):
-        text = f"{left:g} credits left, budget.min_credits = {policy.min_credits:g}"
+        is_dear = price > policy.min_credits
+        wanted = f"a picture costs {price:g}" if is_dear else f"budget.min_credits = {policy.min_credits:g}"
+        text = f"{left:g} credits left, {wanted}"
         return NotNow(Reason.OUT_OF_CREDITS, None, text, GateName.CREDITS)
     return None
 

@@ -160,7 +160,7 @@ class Purse:
     def wants_credit_call(self) -> bool:
         """The free credit call is due: before buying on an old balance, to try an open breaker, and once a run to see
         whether a key that was refused has been set right."""
-        if self._policy.per_day == 0 or (self._view is None and self._was_well()):
+        if self._policy.budget_of_none is not None or (self._view is None and self._was_well()):
             return False
         view, now = self.view(), self._clock()
         if view.paused or self._credits_asked_again_at() is not None:

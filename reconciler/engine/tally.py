@@ -3,9 +3,11 @@
 from collections import Counter
 
 from reconciler.domain.findings import Accepted, AnswerLost, Finding, NothingMade
+from reconciler.domain.gate import GateName
 from reconciler.domain.model import Purchase
 from reconciler.domain.states import How, Place
 from reconciler.engine.events import (
+    CreditsRead,
     Event,
     Found,
     GateClosed,
@@ -41,6 +43,8 @@ class Tally:
         match event:
             case Moved():
                 self._count_move(event)
+            case CreditsRead():
+                self._forget_too_few()
             case GateClosed(closure=closure):
                 self.result.closures[closure.name] = closure
             case Mistake():
@@ -55,6 +59,12 @@ class Tally:
                 self._count_order(purchase, event.finding)
             case _:
                 pass
+
+    def _forget_too_few(self) -> None:
+        """By the credits that were read before; what Kie said has an end of its own."""
+        before = self.result.closures.get(GateName.CREDITS)
+        if before is not None and before.until is None:
+            del self.result.closures[GateName.CREDITS]
 
     def _count_move(self, event: Moved) -> None:
         if event.track_id in self._where:

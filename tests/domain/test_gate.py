@@ -76,6 +76,11 @@ def test_a_refusal_says_why_and_until_when(changes: dict[str, Any], refusal_: No
     assert refused(replace(READY, **changes)) == refusal_
 
 
+def test_too_few_credits_for_a_dear_picture_are_told_by_its_price() -> None:
+    found = refusal(replace(READY, balance=4), SHAPE, 5, replace(POLICY, min_credits=0), repeat=False)
+    assert found == NotNow(Reason.OUT_OF_CREDITS, None, "4 credits left, a picture costs 5", GateName.CREDITS)
+
+
 def test_what_an_order_that_is_let_through_takes_from_the_next() -> None:
     leaving = NOW + 5 * SECOND
     before = replace(READY, window=(leaving, NOW + HOUR), hour=Usage(1, leaving), spent_since=3, running=1, open=1)

@@ -255,6 +255,7 @@ def test_a_balance_that_stops_orders_is_told_as_the_gate_tells_it(
 
 def test_when_the_free_call_is_due(world: World, database: Database) -> None:
     assert not purse(world, database, per_day=0).wants_credit_call()
+    assert not purse(world, database, per_hour=0).wants_credit_call()
     one = purse(world, database)
     one.credit_answer(Credits(1000), world.clock())
     assert not one.wants_credit_call()

@@ -113,3 +113,12 @@ def test_the_rest() -> None:
 )
 def test_a_run_is_at_rest_when_every_track_is(states: Any, stopped: bool, expected: bool) -> None:
     assert Result(states=states, stopped=stopped).at_rest is expected
+
+
+def test_too_few_credits_are_forgotten_once_more_were_read_and_what_kie_said_is_not() -> None:
+    too_few = GateClosed(Closure(GateName.CREDITS, NOW, None, "10 credits left"))
+    by_kie = GateClosed(Closure(GateName.CREDITS, NOW, NOW + timedelta(minutes=10), "Kie: none left"))
+    read = CreditsRead(1000, NOW)
+    assert told(read, too_few).result.closures == {"credits": too_few.closure}
+    assert told(too_few, read).result.closures == {}
+    assert told(by_kie, read).result.closures == {"credits": by_kie.closure}
