@@ -27,13 +27,19 @@ AT_AUDIT = "at the daemon's next audit (within schedule.audit_interval), or at o
 """When what no sweep sees is looked at."""
 
 
+_DIES = (
+    "Once its URL has died another picture is looked for, and bought as far as budgets allow; set storage.kind to keep "
+    "pictures."
+)
+
+
 def advice(state: State | None, reason: Reason | None, *, refuses_key: bool = False, keeps: bool = True) -> str:
     """What goes on by itself, and what an operator can do: a sentence or two. `refuses_key`: Kie does, so that nothing
     is asked there. `keeps`: pictures are stored."""
     if refuses_key and state is State.AWAITING:
         return to_do(Reason.UNAUTHORIZED)
     if state is State.EXPIRING and not keeps:
-        return "It is bought anew when its URL has died; set storage.kind to keep pictures."
+        return _DIES
     return " ".join(filter(None, (_by_itself(state), to_do(reason) if reason is not None else "")))
 
 
@@ -46,7 +52,7 @@ def _by_itself(state: State | None) -> str:
         case State.EXPIRING:
             return "The next run takes its picture into the store before the URL dies."
         case State.UNVERIFIED:
-            return "The next run measures its picture."
+            return f"Its picture is measured by the next sweep that is told of it, or {AT_AUDIT}."
         case State.SETTLING:
             return "It is left to the app's own writers until grace (database.grace) ends."
         case State.FAILED:

@@ -283,6 +283,17 @@ def test_a_redirect_that_leads_to_no_picture_is_told(install: Install, location:
     assert says.format(port=nobody) in said
 
 
+def test_a_redirect_that_leads_to_something_else_is_told_with_where_it_led(install: Install) -> None:
+    install.call("run", "--once")
+    login = install.folder / "index.html"
+    login.write_text("Sign in")
+    with web_server(install.folder) as elsewhere, moved_to(f"{elsewhere}/index.html") as url:
+        install.configure(storage__public_url=f'"{url}"')
+        ((outcome, said),) = lines(install)["public_url"]
+    assert outcome == "failed"
+    assert said.endswith(f"redirects to {elsewhere}/index.html: answered 200 with something else")
+
+
 def test_folders_that_take_no_picture_are_told_by_one_of_them(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +480,10 @@ def test_a_picture_that_no_store_takes_is_not_said_to_be_taken_into_one(install:
     install.add("a", image_url=install.kie.add_file("good.jpg", text="good"))
     install.configure(storage__kind='"none"', target__fit='"keep"', kie__file_hosts='["127.0.0.1"]')
     result = install.call("run", "--once", "--json", "--timeout", "9s")
-    kept = "It is bought anew when its URL has died; set storage.kind to keep pictures."
+    kept = (
+        "Once its URL has died another picture is looked for, and bought as far as budgets allow; set storage.kind to "
+        "keep pictures."
+    )
     assert json.loads(result.stdout)["next"] == f"1 expiring: {kept}"
     assert json.loads(install.call("explain", "a", "--json").stdout)["would_change"] == kept
 

@@ -58,7 +58,7 @@ def _public(settings: Settings, through: Served, data: bytes) -> Line:
         return ok("public_url", f"{url} serves what is stored")
     if through.status is None and through.asked and is_loopback(host_of(url)):
         return warning("public_url", f"{url}: nothing listens there now ({through.detail}); {_so_far(settings)}")
-    said = "answered 200 with something else" if through.status == 200 else through.detail
+    said = f"{through.detail} with something else" if through.status == 200 else through.detail
     return unfit("public_url", f"{url} does not serve {settings.storage.place}: {said}")
 
 
